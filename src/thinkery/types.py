@@ -1,0 +1,112 @@
+"""The nouns that travel through the house: problems, completions, verdicts, groups, sampling settings.
+
+Plain data only. How completions are made, graded or learnt from lives in the rooms above; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+Message = Mapping[str, str]
+FinishReason = Literal["stop", "length"]
+
+
+class UserError(Exception):
+    """A mistake of the user's, to be shown as its message alone: what is wrong, where, and what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A task with an answer that a reward can check.
+
+    ``prompt`` is text, or chat messages; ``verifier`` names the reward that can check ``reference``;
+    ``columns`` are the free columns that reward functions receive (TRL's convention).
+    """
+
+    id: str
+    prompt: str | tuple[Message, ...]
+    reference: str
+    domain: str = "math"
+    level: int = 0
+    language: str = "en"
+    verifier: str = "math"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 switch truncation off."""
+
+    num_generations: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_completion_length: int = 256
+    stop_token_ids: tuple[int, ...] = ()  # beside the tokenizer's end-of-sequence token
+    stop_strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled answer.
+
+    ``token_ids`` include the stop token that ended it. ``logprobs`` hold, per token of ``token_ids``, the
+    log-probability under the sampling policy at its temperature, before top-k and top-p truncation.
+    ``text`` is the decoded completion without the stop token; ``index`` counts within the group (0..G-1).
+    """
+
+    problem_id: str
+    index: int
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+    policy_version: int
+
+
+class Outcome(StrEnum):
+    """What a verifier can say."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    GOLD_UNPARSEABLE = "gold_unparseable"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verifier's answer with its reason. ``answer`` is the extracted answer in normal form: equal answers, equal text."""
+
+    outcome: Outcome
+    reason: str = ""
+    answer: str | None = None
+
+    @property
+    def correct(self) -> bool:
+        return self.outcome is Outcome.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A problem with its G completions and what they earned.
+
+    ``rewards_G`` maps a reward's name to one value a completion (None: not applicable); ``totals_G`` is their
+    weighted sum; ``verdicts_G`` holds the verifier's verdicts.
+    """
+
+    problem: Problem
+    completions_G: tuple[Completion, ...]
+    verdicts_G: tuple[Verdict, ...]
+    rewards_G: Mapping[str, tuple[float | None, ...]]
+    totals_G: tuple[float, ...]
+
+
+class Rollout(Protocol):
+    """Policy -> completions, streamed as they finish so that grading overlaps decoding."""
+
+    def generate(self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str) -> Iterator[Completion]: ...
