@@ -1,0 +1,323 @@
+"""The learner: samples with advantages -> a better policy, one RL step a call.
+
+It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``logprobs.py``), sums GRPO's loss
+(``grpo.py``) and steps the optimizer (``optimizer.py``). The loss does not depend on how a minibatch is cut, and every
+random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit. The policy's model is
+updated in place: whoever samples from it sees the new weights at once, under a new version.
+
+Left out: rewards and advantages (numbers come in), several devices, adapters.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from thinkery.files import atomic_folder, write_json_atomic
+from thinkery.models.attention import hidden_states
+from thinkery.models.loading import Policy
+from thinkery.training import grpo
+from thinkery.training.logprobs import token_logprobs
+from thinkery.training.metrics import Tally
+from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
+from thinkery.training.packing import Microbatch, pack, plan_microbatches
+from thinkery.types import UserError
+
+_WEIGHTS, _REFERENCE = "model.safetensors", "reference.safetensors"
+_OPTIMIZER, _COUNTERS = "optimizer.pt", "learner.json"
+_NOT_FINITE_ADVICE = (
+    "This update was not applied; lower learning_rate or max_grad_norm, or set delta to bound the ratio."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion to learn from. ``rollout_logprobs`` are the sampling engine's, of ``token_ids``."""
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    rollout_logprobs: tuple[float, ...]
+    advantage: float
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids or not self.token_ids or len(self.token_ids) != len(self.rollout_logprobs):
+            raise ValueError("a sample needs a prompt, a completion, and one log-probability per completion token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerConfig:
+    """How the learner learns; names as in TRL. The recipe has checked that the fields don't contradict one another."""
+
+    learning_rate: float
+    optimizer: Kind = "adamw"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    lr_scheduler_type: Schedule = "constant"
+    warmup_steps: int = 0
+    total_steps: int = 1  # RL steps, that is calls of update
+    beta: float = 0.0
+    kl_estimator: grpo.KLEstimator = "k3"
+    reference_refresh_steps: int | None = None  # None: the reference stays the starting policy
+    epsilon: float = 0.2
+    epsilon_high: float | None = None  # None: epsilon
+    delta: float | None = None  # None: no dual clip
+    loss_type: grpo.LossType = "dapo"
+    num_iterations: int = 1  # passes over the samples of a step
+    num_minibatches: int = 1  # updates a pass
+    importance_sampling_correction: grpo.Correction = "none"
+    importance_sampling_cap: float = 2.0
+    microbatch_tokens: int = 16384  # cells of padded attention rows that are forwarded at once
+    temperature: float = 1.0  # the one the samples were drawn at
+    max_completion_length: int = 256
+    seed: int = 0
+
+
+class Learner:
+    """Updates a policy by GRPO.
+
+    The fp32 master weights are the policy's own; forwards run under ``policy.autocast()``, without dropout. With
+    ``beta`` > 0 a frozen copy of the policy is the reference, replaced every ``reference_refresh_steps`` steps.
+    """
+
+    def __init__(self, policy: Policy, config: LearnerConfig) -> None:
+        self.policy = policy
+        self.config = config
+        _check_head(policy.model)
+        policy.model.eval()
+        self._parameters = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
+        self._optimizer = build_optimizer(
+            policy.model, config.optimizer, config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
+        self._reference = copy.deepcopy(policy.model).requires_grad_(False) if config.beta > 0 else None
+        self._reference_is_policy = True  # until the first optimizer step after it was taken
+
+    def update(self, samples: Sequence[Sample], step: int) -> dict[str, float]:
+        """One RL step (0-based ``step``): the samples in ``num_minibatches`` random parts, ``num_iterations`` times.
+
+        Samples of one prompt go to the same part. Returns metrics under TRL's names; those of tokens are means over the
+        tokens that were forwarded. Samples without advantage give no gradient: without a KL term they are counted by
+        the loss's normaliser but not forwarded.
+
+        Raises ``UserError``, before the optimizer steps, if a loss or a gradient is not finite.
+        """
+        config = self.config
+        scale = self._lr_scale(step)
+        self._optimizer.set_lr_scale(scale)
+        if config.reference_refresh_steps and step > 0 and step % config.reference_refresh_steps == 0:
+            self._refresh_reference()
+        parts = [part for epoch in range(config.num_iterations) for part in self._split(samples, step, epoch)]
+        known = _Known(old=_LogprobCache(), reference=_LogprobCache())
+        self._recompute_old(samples, parts, known.old)
+        tally = Tally(epsilon=config.epsilon, epsilon_high=self._epsilon_high)
+        for part in parts:
+            self._update_part(samples, part, known, tally, step)
+        self.policy.version += 1
+        return tally.metrics() | {"learning_rate": config.learning_rate * scale}
+
+    def save(self, folder: Path) -> None:
+        """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
+        with atomic_folder(folder) as new:
+            save_file(_weights(self.policy.model), new / _WEIGHTS)
+            torch.save(self._optimizer.state_dict(), new / _OPTIMIZER)
+            if self._reference is not None:
+                save_file(_weights(self._reference), new / _REFERENCE)
+            counters = {"policy_version": self.policy.version, "reference_is_policy": self._reference_is_policy}
+            write_json_atomic(new / _COUNTERS, counters)
+
+    def load(self, folder: Path) -> None:
+        """Restores what ``save`` wrote, into the policy's own weights. ``UserError`` if it is another model's."""
+        if not (folder / _COUNTERS).exists():
+            raise UserError(f"{folder} holds no learner: name a folder that Learner.save wrote")
+        device = self.policy.device
+        _restore(self.policy.model, folder / _WEIGHTS, device)
+        if self._reference is not None:
+            _restore(self._reference, folder / _REFERENCE, device)
+        self._optimizer.load_state_dict(torch.load(folder / _OPTIMIZER, map_location=device, weights_only=True))
+        counters = json.loads((folder / _COUNTERS).read_text())
+        self.policy.version = counters["policy_version"]
+        self._reference_is_policy = counters["reference_is_policy"]
+
+    @property
+    def _epsilon_high(self) -> float:
+        return self.config.epsilon if self.config.epsilon_high is None else self.config.epsilon_high
+
+    def _split(self, samples: Sequence[Sample], step: int, epoch: int) -> list[list[int]]:
+        """The samples' indices in random parts, as equal in prompts as can be; each part in the samples' order."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, sample in enumerate(samples):
+            groups.setdefault(sample.prompt_ids, []).append(index)
+        by_prompt = list(groups.values())
+        key = hashlib.blake2b(f"{self.config.seed}/{step}/{epoch}/minibatches".encode(), digest_size=8).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key) >> 1)
+        order = torch.randperm(len(by_prompt), generator=generator)
+        parts = [part.tolist() for part in order.tensor_split(self.config.num_minibatches)]
+        return [sorted(index for prompt in part for index in by_prompt[prompt]) for part in parts if part]
+
+    def _recompute_old(self, samples: Sequence[Sample], parts: list[list[int]], old: _LogprobCache) -> None:
+        """Old log-probabilities of what is met after the first optimizer step only.
+
+        What is met before it needs none: there the current log-probabilities are the old ones.
+        """
+        later = {index for part in parts[1:] for index in part} - set(parts[0] if parts else ())
+        for indices in plan_microbatches(samples, self._live(samples, sorted(later)), self.config.microbatch_tokens):
+            microbatch = pack(samples, indices, self.policy.device)
+            old.recall(microbatch, partial(self._frozen_logprobs, self.policy.model, microbatch))
+
+    def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
+        """Those that can give a gradient."""
+        return [index for index in indices if self.config.beta > 0 or samples[index].advantage != 0.0]
+
+    def _update_part(self, samples: Sequence[Sample], part: list[int], known: _Known, tally: Tally, step: int) -> None:
+        """One optimizer step on the samples of ``part``; none if nothing in it gives a gradient."""
+        live = self._live(samples, part)
+        if not live:
+            return
+        num_tokens = sum(len(samples[index].token_ids) for index in part)
+        loss = 0.0
+        try:
+            for indices in plan_microbatches(samples, live, self.config.microbatch_tokens):
+                microbatch = pack(samples, indices, self.policy.device)
+                weight_N = grpo.token_weights(
+                    microbatch.lengths_S,
+                    self.config.loss_type,
+                    num_sequences=len(part),
+                    num_tokens=num_tokens,
+                    max_completion_length=self.config.max_completion_length,
+                )
+                loss += self._backward(weight_N * self._loss(samples, microbatch, known, tally), microbatch, step)
+            grad_norm = self._clip(step)
+            self._optimizer.step()
+        finally:
+            self._optimizer.zero_grad()
+        self._reference_is_policy = False
+        tally.add_update(loss, grad_norm)
+
+    def _loss(self, samples: Sequence[Sample], microbatch: Microbatch, known: _Known, tally: Tally) -> Tensor:
+        """The loss of each completion token [N], not yet weighted."""
+        config, device = self.config, self.policy.device
+        chosen = [samples[index] for index in microbatch.indices]
+        rollout_N = torch.tensor([logp for sample in chosen for logp in sample.rollout_logprobs], device=device)
+        advantage_S = torch.tensor([sample.advantage for sample in chosen], device=device)
+        advantage_N = advantage_S.repeat_interleave(microbatch.lengths_S)
+        logp_N, entropy_N = self._logprobs(self.policy.model, microbatch)
+        old_N = known.old.recall(microbatch, logp_N.detach)
+        ratio_N = grpo.importance_ratio(logp_N, old_N)
+        surrogate_N = grpo.clipped_surrogate(
+            ratio_N, advantage_N, epsilon=config.epsilon, epsilon_high=self._epsilon_high, delta=config.delta
+        )
+        loss_N = surrogate_N * grpo.importance_correction(
+            old_N, rollout_N, config.importance_sampling_correction, config.importance_sampling_cap
+        )
+        tally.add_tokens(ratio_N.detach(), advantage_N, entropy_N, old_N - rollout_N)
+        if self._reference is None:
+            return loss_N
+        reference_N = known.reference.recall(
+            microbatch,
+            logp_N.detach if self._reference_is_policy else partial(self._frozen_logprobs, self._reference, microbatch),
+        )
+        kl_N = grpo.kl_penalty(logp_N, reference_N, config.kl_estimator)
+        tally.add_kl(kl_N.detach())
+        return loss_N + config.beta * kl_N
+
+    def _logprobs(self, model: PreTrainedModel, microbatch: Microbatch) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy of each completion token [N]. Only what predicts one of them reaches the head."""
+        with self.policy.autocast():
+            hidden_1TD = hidden_states(
+                model, microbatch.input_ids_T[None], microbatch.position_ids_T[None], microbatch.layout
+            )
+            hidden_ND = hidden_1TD[0].index_select(0, microbatch.predictor_N)
+            head_VD = model.get_output_embeddings().weight[: self.policy.valid_vocab]
+            return token_logprobs(hidden_ND, head_VD, microbatch.target_N, temperature=self.config.temperature)
+
+    def _frozen_logprobs(self, model: PreTrainedModel, microbatch: Microbatch) -> Tensor:
+        with torch.no_grad():
+            return self._logprobs(model, microbatch)[0]
+
+    def _backward(self, loss_N: Tensor, microbatch: Microbatch, step: int) -> float:
+        """Accumulates the gradient of a microbatch and returns its loss."""
+        loss = loss_N.sum()
+        value = loss.item()
+        if not math.isfinite(value):
+            sequence_N = torch.arange(len(microbatch.indices)).repeat_interleave(microbatch.lengths_S.cpu())
+            bad = sequence_N[~torch.isfinite(loss_N.detach().cpu())].tolist()
+            where = f"first in sample {microbatch.indices[bad[0]]}" if bad else "in the sum over tokens"
+            raise UserError(f"step {step}: the loss is {value}, {where}. {_NOT_FINITE_ADVICE}")
+        loss.backward()
+        return value
+
+    def _clip(self, step: int) -> float:
+        """Clips the gradient to ``max_grad_norm`` and returns its norm before that."""
+        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.max_grad_norm).item()
+        if not math.isfinite(norm):
+            bad = [n for n, p in self._parameters.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
+            where = f"first in {bad[0]}" if bad else "in the sum over parameters"
+            raise UserError(f"step {step}: the gradient norm is {norm}, {where}. {_NOT_FINITE_ADVICE}")
+        return norm
+
+    def _refresh_reference(self) -> None:
+        """The current policy becomes the reference (DeepSeek-R1: every 400 steps)."""
+        if self._reference is not None:
+            self._reference.load_state_dict(self.policy.model.state_dict())
+            self._reference_is_policy = True
+
+
+class _LogprobCache:
+    """Log-probabilities that a step needs more than once, by sample."""
+
+    def __init__(self) -> None:
+        self._by_sample: dict[int, Tensor] = {}
+
+    def recall(self, microbatch: Microbatch, compute: Callable[[], Tensor]) -> Tensor:
+        """Those of a microbatch's tokens [N]; computed if any is new."""
+        if any(index not in self._by_sample for index in microbatch.indices):
+            parts = compute().split(microbatch.lengths_S.tolist())
+            self._by_sample.update(zip(microbatch.indices, parts, strict=True))
+        return torch.cat([self._by_sample[index] for index in microbatch.indices])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a step already knows of its samples: log-probabilities before it, and under the reference."""
+
+    old: _LogprobCache
+    reference: _LogprobCache
+
+
+def _check_head(model: PreTrainedModel) -> None:
+    """Refuses heads whose logits are more than a product: their log-probabilities would silently differ."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()
+    extras = {"final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0}
+    found = [name for name, plain in extras.items() if getattr(config, name, plain) not in (plain, None)]
+    if getattr(head, "bias", None) is not None:
+        found.append("a bias in the head")
+    if found:
+        raise UserError(f"model type {config.model_type!r} changes its logits ({', '.join(found)}): choose another")
+
+
+def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Parameters by name, tied ones once."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def _restore(model: PreTrainedModel, path: Path, device: torch.device) -> None:
+    """Copies saved parameters into a model, in place: optimizer and rollout engine hold on to the same tensors."""
+    if not path.exists():
+        raise UserError(f"{path} is missing: the learner was saved without a reference (beta 0) or not as a whole")
+    saved, own = load_file(path, device=str(device)), _weights(model)
+    if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
+        raise UserError(f"{path} holds another model's weights: resume with the model the run was started from")
+    for name, tensor in saved.items():
+        own[name].copy_(tensor)

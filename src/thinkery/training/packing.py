@@ -1,0 +1,166 @@
+"""Sequences of different lengths -> microbatches without padding, each prompt once.
+
+A microbatch is one long row of tokens: per prompt its tokens, then the tokens of its completions one after another.
+Everything but attention is per token, so it needs no padding, and a prompt is forwarded once for all its completions
+(rows of 16 completions would carry it 16 times). Only attention sees sequences: ``SharedPrefixLayout`` gathers
+queries, keys and values into right-padded rows of prompt + completion, attends causally, and scatters back.
+
+Nothing here is random: the same samples give the same microbatches. Left out: what is done with them (``learner.py``),
+flash-attention kernels for variable lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from thinkery.models.attention import CausalLayout
+
+# A block of attention rows goes no further than to rows of this share of its longest: padding stays below 30 %.
+_LEAST_FILL = 0.7
+
+
+class Tokens(Protocol):
+    """A prompt and a completion, as token ids."""
+
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        """The prompt; not empty."""
+        ...
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The completion; not empty."""
+        ...
+
+
+class SharedPrefixLayout:
+    """Attention for a microbatch: rows of prompt + completion, gathered from one flat row of tokens.
+
+    ``row_index`` lists, for all blocks of rows one after another, the flat position of each cell of the padded
+    rectangle; ``blocks`` are the rectangles' (rows, columns); ``cell_N`` says in which cell the output of each flat
+    token is read. Padding cells repeat the first token: on the right of a causal row nobody sees them.
+    """
+
+    def __init__(self, row_index: Tensor, blocks: Sequence[tuple[int, int]], cell_N: Tensor) -> None:
+        self._row_index = row_index
+        self.blocks = blocks
+        self._cell_N = cell_N
+        self._rows = [CausalLayout() for _ in blocks]
+
+    def attend(self, layer_idx: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """query [1, Hq, N, D], key and value [1, Hkv, N, D] -> output [1, N, Hq, D], differentiable."""
+        blocks = zip(self._rows, self._gather(query), self._gather(key), self._gather(value), strict=True)
+        attended = [rows.attend(layer_idx, q, k, v, scaling).flatten(0, 1) for rows, q, k, v in blocks]
+        return torch.cat(attended).index_select(0, self._cell_N)[None]
+
+    def _gather(self, states: Tensor) -> list[Tensor]:
+        """[1, H, N, D] -> one [rows, H, columns, D] a block."""
+        flat_ND = states[0].transpose(0, 1)
+        cells = flat_ND.index_select(0, self._row_index).split([rows * columns for rows, columns in self.blocks])
+        return [
+            cell.view(rows, columns, *cell.shape[1:]).transpose(1, 2)
+            for cell, (rows, columns) in zip(cells, self.blocks, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Microbatch:
+    """Some samples, packed. Tokens of completions are in the order of ``indices``.
+
+    ``input_ids_T`` and ``position_ids_T`` are the packed row; ``predictor_N`` is the place in it whose hidden state
+    predicts each completion token, ``target_N`` that token; ``lengths_S`` are the completions' lengths.
+    """
+
+    indices: tuple[int, ...]
+    input_ids_T: Tensor
+    position_ids_T: Tensor
+    layout: SharedPrefixLayout
+    predictor_N: Tensor
+    target_N: Tensor
+    lengths_S: Tensor
+
+
+def plan_microbatches(samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
+    """Cuts ``indices`` into microbatches of at most ``budget`` cells of padded attention rows, which bounds the memory.
+
+    Samples of one prompt stay together where they fit, so that the prompt is shared; prompts are sorted by their
+    longest sequence. A sequence longer than the budget is a microbatch by itself. The order depends on nothing but the
+    samples and the order of ``indices``.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in indices:
+        groups.setdefault(tuple(samples[index].prompt_ids), []).append(index)
+    lengths = {index: len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in indices}
+    for group in groups.values():
+        group.sort(key=lambda index: -lengths[index])
+    microbatches: list[list[int]] = []
+    current: list[int] = []
+    for group in sorted(groups.values(), key=lambda group: -lengths[group[0]]):
+        whole = _cells([lengths[index] for index in group]) <= budget
+        for piece in [group] if whole else [[index] for index in group]:
+            if current and _cells([lengths[index] for index in current + piece]) > budget:
+                microbatches.append(current)
+                current = []
+            current = current + piece
+    return [*microbatches, current] if current else microbatches
+
+
+def pack(samples: Sequence[Tokens], indices: Sequence[int], device: torch.device) -> Microbatch:
+    """Lays the samples of ``indices`` out in one row, each distinct prompt once."""
+    ids: list[int] = []
+    positions: list[int] = []
+    prompt_starts: dict[tuple[int, ...], int] = {}
+    predictors: list[int] = []
+    rows: list[list[int]] = []  # a sample's places in the packed row, prompt and completion
+    for index in indices:
+        prompt, completion = tuple(samples[index].prompt_ids), samples[index].token_ids
+        if prompt not in prompt_starts:
+            prompt_starts[prompt] = len(ids)
+            ids += prompt
+            positions += range(len(prompt))
+        start = prompt_starts[prompt]
+        rows.append([*range(start, start + len(prompt)), *range(len(ids), len(ids) + len(completion))])
+        predictors += rows[-1][len(prompt) - 1 : -1]
+        ids += completion
+        positions += range(len(prompt), len(prompt) + len(completion))
+    return Microbatch(
+        indices=tuple(indices),
+        input_ids_T=torch.tensor(ids, device=device),
+        position_ids_T=torch.tensor(positions, device=device),
+        layout=_layout(rows, len(ids), device),
+        predictor_N=torch.tensor(predictors, device=device),
+        target_N=torch.tensor([token for index in indices for token in samples[index].token_ids], device=device),
+        lengths_S=torch.tensor([len(samples[index].token_ids) for index in indices], device=device),
+    )
+
+
+def _layout(rows: list[list[int]], num_tokens: int, device: torch.device) -> SharedPrefixLayout:
+    """The layout of a packed row of ``num_tokens`` in which each sample occupies the places of its row."""
+    rows = sorted(rows, key=lambda row: -len(row))
+    blocks = list(_blocks([len(row) for row in rows]))
+    widths = [columns for count, columns in blocks for _ in range(count)]
+    row_index: list[int] = []
+    cells = [0] * num_tokens
+    for row, width in zip(rows, widths, strict=True):
+        for column, place in enumerate(row):  # a prompt's place is in several rows, with the same output in each
+            cells[place] = len(row_index) + column
+        row_index += row + [0] * (width - len(row))
+    return SharedPrefixLayout(torch.tensor(row_index, device=device), blocks, torch.tensor(cells, device=device))
+
+
+def _cells(lengths: Sequence[int]) -> int:
+    return sum(rows * columns for rows, columns in _blocks(sorted(lengths, reverse=True)))
+
+
+def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Rows of descending ``lengths`` -> (rows, columns) of blocks that are little padded."""
+    first = 0
+    for row in range(1, len(lengths) + 1):
+        if row == len(lengths) or lengths[row] < _LEAST_FILL * lengths[first]:
+            yield row - first, lengths[first]
+            first = row
