@@ -1,0 +1,170 @@
+"""Checkpoints in and out: a reference becomes a ``Policy``, and a policy becomes a Hugging Face folder.
+
+A policy is one model with its tokenizer, template and version; rollout and learner share it, so there are no weights
+to synchronise on one machine. Left out: sharded and quantised loading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import tempfile
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from transformers import logging as transformers_logging
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
+
+from thinkery.models.attention import ATTENTION, check_supported
+from thinkery.models.template import FILE_NAME, TEMPLATES, Template
+from thinkery.types import Problem, UserError
+
+SCHEME = "thinkery://"
+Dtype = Literal["bfloat16", "float32"]
+DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass
+class Policy:
+    """A model that is sampled from and learns.
+
+    ``model`` holds fp32 master weights in eval mode (no dropout); forwards run under ``autocast()``. ``version``
+    counts the learner's updates: 0 at load.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    device: torch.device
+    compute_dtype: torch.dtype
+    version: int = field(default=0, kw_only=True)
+
+    @cached_property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Every token that ends a completion: the generation config's and the tokenizer's. ``UserError`` if none."""
+        generation = self.model.generation_config
+        configured = generation.eos_token_id if generation is not None else None
+        ids = set(configured if isinstance(configured, list) else [configured]) | {self.tokenizer.eos_token_id}
+        known = tuple(sorted(i for i in ids if i is not None))
+        if not known:
+            raise UserError(f"{self.model.name_or_path} has no end-of-sequence token: set eos_token in its tokenizer")
+        return known
+
+    @property
+    def valid_vocab(self) -> int:
+        """How many of the head's rows stand for tokens; the rest is padding, never to be sampled."""
+        return min(len(self.tokenizer), int(self.model.config.get_text_config().vocab_size))
+
+    def encode_prompt(self, problem: Problem) -> tuple[int, ...]:
+        """The token ids that a completion of ``problem`` continues. The template carries all special tokens."""
+        ids = self.tokenizer(self.template.render(problem.prompt), add_special_tokens=False)["input_ids"]
+        return tuple(ids)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context that forwards run in: matrix products in ``compute_dtype``, residual stream and norms in fp32."""
+        if self.compute_dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.compute_dtype)
+
+
+def place_of(device: str) -> torch.device:
+    """A recipe's device; ``auto`` is the GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def resolve_model(ref: str) -> str:
+    """A model reference as transformers takes it: ``thinkery://name`` (shipped), a folder, or a Hub id as it is.
+
+    Raises ``UserError`` if a shipped model or a folder does not exist.
+    """
+    if ref.startswith(SCHEME):
+        assets = Path(str(resources.files("thinkery"))) / "assets"
+        folder = assets / ref.removeprefix(SCHEME)
+        if not (folder / "config.json").exists():
+            shipped = sorted(SCHEME + path.parent.name for path in assets.glob("*/config.json"))
+            raise UserError(f"{ref} is not shipped; shipped models: {', '.join(shipped) or 'none'}")
+        return str(folder)
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise UserError(f"{ref} has no config.json: name a folder that holds a Hugging Face checkpoint")
+        return str(folder)
+    if ref.startswith((".", "/", "~")) or ref.count("/") > 1:  # a Hub id is owner/name
+        raise UserError(f"no model at {ref}: name an existing folder, a Hub id (owner/name) or {SCHEME}mini-base")
+    return ref
+
+
+def load_policy(
+    ref: str | Path, *, template: Template | None, device: str = "auto", dtype: Dtype = "bfloat16"
+) -> Policy:
+    """Loads a checkpoint as a policy.
+
+    ``template`` None takes the one saved with the checkpoint. ``dtype`` is the compute type: the weights are fp32
+    always. Raises ``UserError`` if the checkpoint is missing, has no template, or attends in an unsupported way.
+    """
+    path = resolve_model(str(ref))
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    try:
+        config = AutoConfig.from_pretrained(path)
+        check_supported(config)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=torch.float32, attn_implementation=ATTENTION
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
+    place = place_of(device)
+    cast(torch.nn.Module, model).to(place).eval()
+    return Policy(model, tokenizer, template or _saved_template(path), place, DTYPES[dtype])
+
+
+def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> None:
+    """Writes weights, tokenizer and template to ``folder`` in Hugging Face format, each file atomically.
+
+    The folder loads with plain ``AutoModelForCausalLM.from_pretrained`` and in vLLM: nothing in it names our attention.
+    Other files in the folder are left alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = copy.copy(policy.tokenizer)
+    tokenizer.chat_template = policy.template.chat_template
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
+        staging = Path(name)
+        policy.model.save_pretrained(staging, state_dict=_cast(policy.model, DTYPES[dtype]))
+        config = copy.deepcopy(policy.model.config)
+        config.dtype = dtype  # save_pretrained wrote the master weights' type
+        config.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        policy.template.save(staging)
+        # The configuration moves last: a folder with config.json is a whole checkpoint.
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == "config.json"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(path, folder / path.name)
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The state dict in ``dtype``; tied tensors stay one tensor, so that they are still written once."""
+    by_address: dict[int, torch.Tensor] = {}
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        converted = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        state[name] = by_address.setdefault(tensor.data_ptr(), converted)
+    return state
+
+
+def _saved_template(path: str) -> Template:
+    """The template stored with a checkpoint, in a folder or on the Hub."""
+    found = cached_file(path, FILE_NAME, _raise_exceptions_for_missing_entries=False)
+    if found is None:
+        raise UserError(f"{path} has no {FILE_NAME}: name a template in the recipe, one of {', '.join(TEMPLATES)}")
+    return Template.load(Path(found).parent)

@@ -1,0 +1,198 @@
+"""The native rollout: completions sampled in this process, from the very weights that learn.
+
+A call works through its problems in cohorts. A cohort's prompts are prefilled together, once each; its completions
+decode one token a step together with those of the other cohorts, in one batch; completions are handed out as they
+finish, and when enough rows are free the next cohort starts. Left out: more than one device, speculative decoding, and
+calls that overlap in time (one engine serves one ``generate`` at a time, on one thread).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from thinkery.models.attention import hidden_states
+from thinkery.models.loading import Policy
+from thinkery.rollout import sampling as draw
+from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
+from thinkery.rollout.cohort import Cohort, Prompt
+from thinkery.rollout.counter import completion_key, uniforms
+from thinkery.rollout.stopping import StopRule
+from thinkery.types import Completion, Problem, Sampling, UserError
+
+# Tokens of prompt per prefill forward: wide enough for fast products, small enough that activations stay small.
+PREFILL_TOKENS = 8192
+# Steps between two hand-outs of finished completions. Entering autocast casts all weights anew, so not every step.
+BURST = 16
+# A new cohort starts when this share of the slots is free: cohorts that start more often are more and smaller.
+FREE_SHARE = 0.25
+
+
+class NativeRollout:
+    """Samples from a policy; implements ``thinkery.types.Rollout``.
+
+    ``max_slots`` is how many completions decode at a time; it bounds the memory, and changes no random number.
+    """
+
+    def __init__(self, policy: Policy, *, max_slots: int = 512) -> None:
+        if max_slots < 1:
+            raise UserError(f"max_slots is {max_slots}: must be 1 or more")
+        self.policy = policy
+        self.max_slots = max_slots
+
+    def generate(
+        self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
+    ) -> Iterator[Completion]:
+        """Yields ``num_generations`` completions of every problem, in the order in which they finish.
+
+        The same (seed, stage, step), problem and index draw the same random numbers whatever else is sampled.
+        Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's context, and
+        ``RuntimeError`` if the policy's version changes between two completions.
+        """
+        draw.check(sampling)
+        yield from _Call(self.policy, problems, sampling, self.max_slots, (seed, stage, step)).run()
+
+
+class _Call:
+    """One ``generate``: the prompts still waiting and the cohorts that decode."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        problems: Sequence[Problem],
+        sampling: Sampling,
+        max_slots: int,
+        counted_by: tuple[int, str, int],
+    ) -> None:
+        self.policy, self.sampling, self.max_slots, self.counted_by = policy, sampling, max_slots, counted_by
+        self.version = policy.version
+        self.vocabulary = policy.valid_vocab
+        # A CPU multiplies small batched matrices no faster in bf16, and would round the scores.
+        self.cache_dtype = torch.float32 if policy.device.type == "cpu" else policy.compute_dtype
+        self.head = policy.model.get_output_embeddings()
+        self.stop = StopRule(
+            policy.tokenizer,
+            self.vocabulary,
+            policy.eos_token_ids + sampling.stop_token_ids,
+            policy.template.stop_strings + sampling.stop_strings,
+            policy.device,
+        )
+        self.waiting = deque(self._prompts(problems))
+        self.cohorts: list[Cohort] = []
+
+    def run(self) -> Iterator[Completion]:
+        """Bursts of decoding; the caller never runs inside the engine's autocast or no_grad state."""
+        while self.waiting or self.cohorts:
+            if self.policy.version != self.version:
+                raise RuntimeError(
+                    f"the policy went from version {self.version} to {self.policy.version} while it was sampled from: "
+                    "collect all completions of a step before the learner updates"
+                )
+            with torch.no_grad(), self.policy.autocast():
+                finished = self._burst()
+            yield from finished
+
+    def _prompts(self, problems: Sequence[Problem]) -> Iterator[Prompt]:
+        """The work in units that a cohort takes whole; a group larger than the slots is cut."""
+        context = getattr(self.policy.model.config, "max_position_embeddings", None)
+        seen: set[str] = set()
+        for problem in problems:
+            if problem.id in seen:
+                raise UserError(f"problem {problem.id} is asked for twice: its completions would be the same")
+            seen.add(problem.id)
+            token_ids = self.policy.encode_prompt(problem)
+            needed = len(token_ids) + self.sampling.max_completion_length
+            if not token_ids:
+                raise UserError(f"problem {problem.id}: its prompt is empty under template {self.policy.template.name}")
+            if context is not None and needed > context:
+                raise UserError(
+                    f"problem {problem.id}: a prompt of {len(token_ids)} tokens and max_completion_length "
+                    f"{self.sampling.max_completion_length} exceed the model's context of {context}: lower it"
+                )
+            for first in range(0, self.sampling.num_generations, self.max_slots):
+                count = min(self.max_slots, self.sampling.num_generations - first)
+                yield Prompt(problem.id, token_ids, first, count)
+
+    def _burst(self) -> list[Completion]:
+        finished: list[Completion] = []
+        for _ in range(BURST):
+            finished += self._admit()
+            if not self.cohorts:
+                break
+            finished += self._step()
+        return finished
+
+    def _admit(self) -> list[Completion]:
+        """Starts a cohort if enough slots are free. Its first tokens may already end completions."""
+        free = self.max_slots - sum(cohort.cache.rows for cohort in self.cohorts)
+        if not self.waiting or (self.cohorts and free < max(self.max_slots * FREE_SHARE, self.waiting[0].count)):
+            return []
+        prompts: list[Prompt] = []
+        while self.waiting and self.waiting[0].count <= free:
+            prompts.append(self.waiting.popleft())
+            free -= prompts[-1].count
+        cohort, logits_SV = self._prefill(prompts)
+        self.cohorts.append(cohort)
+        return self._record([cohort], logits_SV)
+
+    def _prefill(self, prompts: list[Prompt]) -> tuple[Cohort, torch.Tensor]:
+        """Forwards every prompt once -> the cohort that continues them, and the logits [S, V] of its first tokens."""
+        device = self.policy.device
+        lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        longest = int(lengths_P.max())
+        ids_PT = torch.zeros(len(prompts), longest, dtype=torch.long)
+        for row_T, prompt in zip(ids_PT, prompts, strict=True):
+            row_T[: len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
+        last, layouts = [], []
+        batch = max(1, PREFILL_TOKENS // longest)
+        for part_PT, lengths in zip(torch.split(ids_PT, batch), torch.split(lengths_P, batch), strict=True):
+            layouts.append(PrefillLayout())
+            hidden_PTD = hidden_states(self.policy.model, part_PT.to(device), None, layouts[-1])
+            last.append(hidden_PTD[torch.arange(len(part_PT), device=device), lengths.to(device) - 1])
+        counts_P = torch.tensor([prompt.count for prompt in prompts], device=device)
+        problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
+        cache = Cache(layouts, lengths_P.to(device), problem_S, self.cache_dtype)
+        keys = [
+            completion_key(*self.counted_by, prompt.problem_id, prompt.first + i)
+            for prompt in prompts
+            for i in range(prompt.count)
+        ]
+        cohort = Cohort(
+            prompts,
+            cache,
+            torch.tensor(keys, device=device),
+            self.stop,
+            max_length=self.sampling.max_completion_length,
+            policy_version=self.version,
+        )
+        return cohort, self._logits(torch.cat(last))[problem_S]
+
+    def _step(self) -> list[Completion]:
+        """One token for every row."""
+        cohorts = self.cohorts
+        for cohort in cohorts:
+            cohort.cache.advance()
+        layout = DecodeLayout([cohort.cache for cohort in cohorts], self.policy.compute_dtype)
+        ids_S, positions_S = map(torch.cat, zip(*(cohort.inputs() for cohort in cohorts), strict=True))
+        hidden_SD = hidden_states(self.policy.model, ids_S[:, None], positions_S[:, None], layout)[:, 0]
+        return self._record(cohorts, self._logits(hidden_SD))
+
+    def _logits(self, hidden_SD: torch.Tensor) -> torch.Tensor:
+        """[S, V] float32, without the rows that only pad the vocabulary."""
+        logits_SV: torch.Tensor = self.head(hidden_SD)
+        return logits_SV[:, : self.vocabulary].float()
+
+    def _record(self, cohorts: list[Cohort], logits_SV: torch.Tensor) -> list[Completion]:
+        """Samples a token for every row and takes out the completions that it ends."""
+        u_S = torch.cat([uniforms(cohort.key_S, torch.tensor(cohort.length)) for cohort in cohorts])
+        tokens_S, logprobs_S = draw.sample(logits_SV, u_S, self.sampling)
+        sizes = [cohort.cache.rows for cohort in cohorts]
+        finished: list[Completion] = []
+        sampled = (torch.split_with_sizes(t, sizes) for t in (tokens_S, logprobs_S, self.stop.flags_V[tokens_S]))
+        parts = zip(cohorts, *sampled, strict=True)
+        for cohort, tokens, logprobs, flags in parts:
+            finished += cohort.append(tokens, logprobs, flags)
+        self.cohorts = [cohort for cohort in self.cohorts if not cohort.finished]
+        return finished

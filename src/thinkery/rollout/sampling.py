@@ -1,0 +1,75 @@
+"""From logits to tokens: temperature, top-k, top-p, and inverse-CDF sampling with given uniform numbers.
+
+Knows nothing of completions or models. Left out: penalties and other processors that would make the sampled
+distribution differ from the one that the learner computes.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from thinkery.types import Sampling, UserError
+
+_NUCLEUS = 64  # tokens looked at first for top-p; a nucleus is rarely larger
+
+
+def check(sampling: Sampling) -> None:
+    """Raises ``UserError`` naming the first field that makes no sense."""
+    allowed = {
+        "num_generations": (sampling.num_generations >= 1, "1 or more"),
+        "temperature": (sampling.temperature >= 0, "0 (greedy) or more"),
+        "top_p": (0 < sampling.top_p <= 1, "above 0 and at most 1 (1 switches it off)"),
+        "top_k": (sampling.top_k >= 0, "0 (off) or more"),
+        "max_completion_length": (sampling.max_completion_length >= 1, "1 or more"),
+    }
+    for name, (fine, words) in allowed.items():
+        if not fine:
+            raise UserError(f"sampling.{name} is {getattr(sampling, name)}: must be {words}")
+
+
+def sample(logits_SV: torch.Tensor, u_S: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draws one token a row.
+
+    logits [S, V] float32 over the valid vocabulary, u [S] float64 in [0, 1) -> tokens [S] int64 and their
+    log-probabilities [S] float32 at the sampling temperature, before truncation. Temperature 0 takes the most probable
+    token and reports its log-probability at temperature 1.
+    """
+    if sampling.temperature == 0:
+        tokens_S = logits_SV.argmax(-1)
+        return tokens_S, logits_SV.gather(1, tokens_S[:, None])[:, 0] - logits_SV.logsumexp(-1)
+    if sampling.temperature != 1:
+        logits_SV = logits_SV / sampling.temperature
+    probs_SV = logits_SV.softmax(-1)
+    if sampling.top_k or sampling.top_p < 1:
+        kept_SK, ids_SK = _truncate(probs_SV, sampling)
+        tokens_S = ids_SK.gather(1, _invert(kept_SK, u_S)[:, None])[:, 0]
+    else:
+        tokens_S = _invert(probs_SV, u_S)
+    return tokens_S, probs_SV.gather(1, tokens_S[:, None])[:, 0].log()
+
+
+def _invert(weights_SK: torch.Tensor, u_S: torch.Tensor) -> torch.Tensor:
+    """The first index at which the running sum of unnormalised weights exceeds u times their total."""
+    cumulative_SK = weights_SK.cumsum(-1)
+    total_S = cumulative_SK[:, -1]
+    # Rounding may lift u * total to the total itself, which no index exceeds.
+    threshold_S = torch.minimum((u_S * total_S).to(total_S.dtype), total_S.nextafter(torch.zeros_like(total_S)))
+    return torch.searchsorted(cumulative_SK, threshold_S[:, None], right=True)[:, 0]
+
+
+def _truncate(probs_SV: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kept probabilities [S, K], most probable first, 0 where cut off, with their token ids [S, K].
+
+    top-k first, then top-p over what it left, renormalised, as transformers orders them. A token stays while the mass
+    before it is below top-p, so the most probable one always stays (Holtzman et al. 2020, nucleus sampling).
+    """
+    vocabulary = probs_SV.shape[1]
+    limit = min(sampling.top_k or vocabulary, vocabulary)
+    width = min(limit, max(_NUCLEUS, sampling.top_k))
+    while True:  # a full sort costs more than the rest of the step, so widen only when some nucleus needs it
+        kept_SK, ids_SK = probs_SV.topk(width, dim=-1)
+        cumulative_SK = kept_SK.cumsum(-1)
+        mass_S1 = cumulative_SK[:, -1:] if sampling.top_k else torch.ones_like(kept_SK[:, :1])
+        if width == limit or bool((cumulative_SK[:, -1:] >= sampling.top_p * mass_S1).all()):
+            return kept_SK.masked_fill(cumulative_SK - kept_SK >= sampling.top_p * mass_S1, 0.0), ids_SK
+        width = min(limit, width * 8)
