@@ -1,0 +1,41 @@
+# Everything from a fresh clone: needs Python (3.11 or later, with venv) and make. `make mini` is the place to start.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help venv mini test lint base bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/'
+
+venv: $(INSTALLED)  ## .venv with everything installed; not again until pyproject.toml or constraints.txt change
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Thinkery needs Python 3.11 or later: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+mini: $(INSTALLED)  ## watch a small base model learn to reason: about ten minutes on two cores
+	$(BIN)/thinkery run recipes/mini.yaml --output-dir runs/mini
+
+test: $(INSTALLED)  ## the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+lint: $(INSTALLED)  ## style, types and the arrows between the rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+base: $(INSTALLED)  ## rebuild the miniature base model: about forty minutes on two cores
+	$(BIN)/thinkery run recipes/mini-base.yaml --output-dir runs/mini-base
+
+bench: $(INSTALLED)  ## measure `make mini` for three seeds into benchmarks/results/zero.json
+	$(BIN)/python benchmarks/zero.py
+
+clean:  ## remove what was installed and built, but no runs
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -1,0 +1,32 @@
+"""What a stage is given beside its own settings. Plain references; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thinkery.recipe import Recipe
+from thinkery.run import StageRun
+
+if TYPE_CHECKING:
+    from thinkery.report.terminal import View
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """The surroundings of a stage.
+
+    ``run`` is the stage's part of the run folder; ``resolve`` maps ``base``, an earlier stage's name, a path or a Hub
+    id to what can be loaded. The pipeline opens and closes the stage in the ``view``; the stage shows its steps there.
+    """
+
+    recipe: Recipe
+    run: StageRun
+    view: View
+    resolve: Callable[[str], str]
+
+    @property
+    def seed(self) -> int:
+        """The run's seed. Random numbers are counted from it together with the stage's name and the step."""
+        return self.recipe.seed

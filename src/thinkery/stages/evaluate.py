@@ -1,0 +1,64 @@
+"""Evaluation: k samples a problem of held-out sets, graded by the verifier that training uses.
+
+DeepSeek-R1's protocol (section 3): temperature 0.6, top-p 0.95, pass@1 as the mean over k samples, cons@k by vote.
+Left out: the figures themselves (``evaluation``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thinkery.evaluation.summary import summarize
+from thinkery.models.loading import load_policy
+from thinkery.models.template import TEMPLATES
+from thinkery.problems.source import open_source
+from thinkery.recipe import EvalSpec
+from thinkery.rewards.grader import Grader
+from thinkery.rollout.engine import NativeRollout
+from thinkery.stages.context import StageContext
+from thinkery.stages.reading import completion_rows, thinking_length, thinking_of
+from thinkery.types import Sampling
+
+
+def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageContext) -> dict[str, Any]:
+    """The report of each held-out set on one model."""
+    reports: dict[str, Any] = {}
+    for step, (name, spec) in enumerate(specs.items(), start=1):
+        reports[name] = _evaluate(model, name, spec, context, step)
+        headline = {key: value for key, value in reports[name].items() if isinstance(value, float)}
+        context.run.log(step, {f"{name}/{key}": value for key, value in headline.items()})
+    return reports
+
+
+def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step: int) -> dict[str, Any]:
+    chosen = spec.template or context.recipe.template
+    template = TEMPLATES[chosen] if chosen else None
+    policy = load_policy(model, template=template, device=spec.device, dtype=spec.dtype)
+    problems = open_source(spec.problems).fixed(spec.problems.n)
+    by_id = {problem.id: problem for problem in problems}
+    sampling = Sampling(
+        num_generations=spec.num_samples,
+        temperature=spec.temperature,
+        top_p=spec.top_p,
+        max_completion_length=spec.max_completion_length,
+    )
+    rollout = NativeRollout(policy, max_slots=spec.max_slots)
+    completions = rollout.generate(problems, sampling, seed=context.seed, step=0, stage=f"evaluate/{name}")
+    total = len(problems) * spec.num_samples
+    with Grader(policy.template, {"accuracy": 1.0}) as grader:
+        for finished, completion in enumerate(completions, start=1):
+            grader.submit(by_id[completion.problem_id], completion)
+            if finished % 64 == 0 or finished == total:
+                context.view.progress(f"evaluating {name}", finished, total)
+        groups = grader.collect(problems, spec.num_samples)
+    no_advantages_PG = [[0.0] * spec.num_samples for _ in groups]
+    context.run.log_completions(step, completion_rows(groups, no_advantages_PG, policy, 64))
+    return summarize(
+        groups,
+        k=spec.num_samples,
+        thinking=lambda completion: thinking_of(completion, policy),
+        thinking_length=lambda completion: thinking_length(completion, policy),
+        template=policy.template,
+        seed=context.seed,
+    )

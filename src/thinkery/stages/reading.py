@@ -1,0 +1,71 @@
+"""What can be read off completions while a stage runs: length of the thinking, reflection, rows for the record.
+
+A completion that opened no thinking counts as thinking throughout: where the tags are missing, the work is still there.
+Left out: verdicts and rewards, which come with the groups.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from thinkery.evaluation.reducers import cons_at_k
+from thinkery.evaluation.reflection import reflection_share, reflections_per_completion
+from thinkery.models.loading import Policy
+from thinkery.types import Completion, Group
+
+
+def thinking_of(completion: Completion, policy: Policy) -> str:
+    """The thinking, or the whole text where none was marked."""
+    thinking = policy.template.parse(completion.text).thinking
+    return completion.text if thinking is None else thinking
+
+
+def thinking_length(completion: Completion, policy: Policy) -> int:
+    """Tokens of the thinking."""
+    return len(policy.tokenizer(thinking_of(completion, policy), add_special_tokens=False)["input_ids"])
+
+
+def reading_metrics(groups: Sequence[Group], policy: Policy) -> dict[str, float]:
+    """Thinking length (tokens), share of completions that reflect, and majority vote over each group."""
+    completions = [completion for group in groups for completion in group.completions_G]
+    thinkings = [thinking_of(completion, policy) for completion in completions]
+    return {
+        "completions/mean_thinking_length": statistics.fmean(thinking_length(c, policy) for c in completions),
+        "reflection": reflection_share(thinkings),
+        "reflections_per_completion": reflections_per_completion(thinkings),
+        "cons": statistics.fmean(cons_at_k(group.verdicts_G) for group in groups),
+    }
+
+
+def completion_rows(
+    groups: Sequence[Group], advantages_PG: Sequence[Sequence[float]], policy: Policy, limit: int
+) -> list[dict[str, Any]]:
+    """At most ``limit`` completions as rows for the run folder, taken from all groups alike."""
+    width = max((len(group.completions_G) for group in groups), default=0)
+    chosen = [(p, g) for g in range(width) for p, group in enumerate(groups) if g < len(group.completions_G)][:limit]
+    return [_row(groups[p], g, advantages_PG[p][g], policy) for p, g in chosen]
+
+
+def _row(group: Group, index: int, advantage: float, policy: Policy) -> dict[str, Any]:
+    problem, completion, verdict = group.problem, group.completions_G[index], group.verdicts_G[index]
+    parsed = policy.template.parse(completion.text)
+    return {
+        "problem_id": problem.id,
+        "index": completion.index,
+        "prompt": problem.prompt if isinstance(problem.prompt, str) else policy.template.render(problem.prompt),
+        "completion": completion.text,
+        "thinking": parsed.thinking,
+        "answer": parsed.answer,
+        "reference": problem.reference,
+        "correct": verdict.correct,
+        "outcome": verdict.outcome.value,
+        "reason": verdict.reason,
+        "reward": group.totals_G[index],
+        "advantage": advantage,
+        "level": problem.level,
+        "language": problem.language,
+        "length": len(completion.token_ids),
+        "finish_reason": completion.finish_reason,
+    }

@@ -1,0 +1,90 @@
+"""The command as a user types it: in a process of its own where its start, its exit status or its signals matter."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = """
+name: tiny
+base: {base}
+stages:
+  - {{name: zero, kind: rl, from: base, problems: {{source: mini}}, rewards: {{format: 1}}, steps: 6, learning_rate: 1}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(base=tmp_path / "base"))
+    return path
+
+
+def thinkery(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from thinkery.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["report"]])
+def test_every_help_has_an_example_and_loads_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from thinkery.cli import app\n"
+        f"app({[*arguments, '--help']!r}, standalone_mode=False)\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'plotly', 'tensorboard', 'sympy'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert f"Example: thinkery {arguments[0] if arguments else 'run'} " in done.stdout
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path: Path) -> None:
+    done = thinkery("run", recipe, "--dry-run", "--set", "zero.steps=7", "--seed", 5, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["tiny in runs/tiny, seed 5", "  zero: rl from base, 7 steps, pending"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "gone.yaml"], "error: gone.yaml: no such recipe"),
+        (["run", "tiny.yaml", "--set", "zero.stesp=1"], "zero.stesp: no such field; did you mean steps?"),
+        (["run", "tiny.yaml", "--until", "next"], "error: --until next: no such stage; stages: zero"),
+        (["run", "tiny.yaml"], "no model at "),
+        (["report", "gone"], "error: gone is no run folder: it has no manifest.json"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_status_2(
+    recipe: Path, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    done = thinkery(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text("{name: tiny, stages: [{name: grow, kind: pretrain, corpus: {source: mini}, tokens: 1000000}]}")
+    command = [sys.executable, "-c", "from thinkery.cli import main; main()", "run", str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "== grow (pretrain, 244 steps)\n"
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=240)
+        finally:
+            child.kill()
+    assert child.returncode == 130
+    assert err.splitlines()[-1] == "stopped at grow; run the same command to go on"
+    assert "Traceback" not in err
+    manifest = json.loads((tmp_path / "runs" / "tiny" / "manifest.json").read_text())
+    assert manifest["stages"]["grow"]["status"] == "running"

@@ -1,0 +1,239 @@
+"""The pipeline as a state machine over real run folders. The stages are small functions, given through ``runners``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from thinkery.pipeline import Stopped, plan, run_recipe
+from thinkery.recipe import EvalSpec, Recipe, RLStage, load_recipe
+from thinkery.report.terminal import PlainView
+from thinkery.run import Run
+from thinkery.stages.context import StageContext
+from thinkery.types import UserError
+
+LADDER = """
+name: ladder
+base: {base}
+stages:
+  - name: zero
+    kind: rl
+    from: base
+    problems: {{source: {problems}}}
+    rewards: {{accuracy: 1}}
+    steps: 6
+    learning_rate: 1
+  - {{name: next, kind: rl, from: zero, problems: {{source: mini}}, rewards: {{format: 1}}, steps: 2, learning_rate: 1}}
+evaluate:
+  held-out: {{problems: {{source: mini, split: test}}}}
+"""
+
+
+class School:
+    """Runners that record what they were asked to do. Training adds ``learning_rate`` to a number in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls: list[str] = []
+        self.interrupt_at: int | None = None
+        self.base = folder / "base"
+        self.base.mkdir()
+        (self.base / "config.json").write_text("{}")
+        (self.base / "number").write_text("0")
+        self.problems = folder / "problems.jsonl"
+        self.problems.write_text('{"prompt": "1+1", "answer": "2"}\n')
+        self.recipe_path = folder / "ladder.yaml"
+        self.recipe_path.write_text(LADDER.format(base=self.base, problems=self.problems))
+        self.folder = folder / "run"
+
+    def recipe(self, *overrides: str, seed: int | None = None) -> Recipe:
+        return load_recipe(self.recipe_path, overrides, seed)
+
+    def run(self, recipe: Recipe | None = None, **arguments: Any) -> dict[str, Any]:
+        self.calls.clear()
+        return run_recipe(recipe or self.recipe(), self.folder, view=PlainView(), runners=self.runner_of, **arguments)
+
+    def runner_of(self, kind: str) -> Callable[..., dict[str, Any]]:
+        return self.evaluate if kind == "evaluate" else self.train
+
+    def train(self, stage: RLStage, context: StageContext) -> dict[str, Any]:
+        checkpoint = context.run.latest_checkpoint()
+        step, place = checkpoint or (0, Path(context.resolve(stage.from_)))
+        self.calls.append(f"{stage.name} from {step}")
+        number = float((place / "number").read_text())
+
+        def write(folder: Path) -> None:
+            (folder / "number").write_text(str(number))
+
+        while step < stage.steps:
+            step += 1
+            number += stage.learning_rate
+            context.run.log(step, {"number": number})
+            if step == self.interrupt_at:
+                raise KeyboardInterrupt
+            if step % 2 == 0:
+                context.run.save_checkpoint(step, write)
+        context.run.save_output(write)
+        return {"number": number}
+
+    def evaluate(self, model: str, specs: Mapping[str, EvalSpec], context: StageContext) -> dict[str, Any]:
+        self.calls.append(context.run.name)
+        number = float((Path(model) / "number").read_text())
+        return {name: {"pass@1": number / 10, "n": spec.num_samples} for name, spec in specs.items()}
+
+
+ALL = ["base.eval", "zero from 0", "zero.eval", "next from 0", "next.eval"]
+
+
+@pytest.fixture
+def school(tmp_path: Path) -> School:
+    return School(tmp_path)
+
+
+def test_a_ladder_is_climbed_once(school: School) -> None:
+    summary = school.run()
+    assert school.calls == ALL
+    assert summary["base"] == {"eval": {"held-out": {"pass@1": 0.0, "n": 16}}}
+    assert list(summary["stages"]) == ["zero", "next"]
+    zero = summary["stages"]["zero"]
+    assert zero["eval"] == {"held-out": {"pass@1": 0.6, "n": 16}}
+    assert zero["number"] == 6
+    assert zero["seconds"] >= 0
+    assert json.loads((school.folder / "summary.json").read_text()) == summary
+    assert "<html" in (school.folder / "report.html").read_text()
+    assert load_recipe(school.folder / "recipe.yaml") == school.recipe()
+    manifest = json.loads((school.folder / "manifest.json").read_text())
+    assert {name: record["status"] for name, record in manifest["stages"].items()} == dict.fromkeys(
+        ["base.eval", "zero", "zero.eval", "next", "next.eval"], "done"
+    )
+    assert school.run() == summary
+    assert school.calls == []
+
+
+def test_until_stops_there_and_the_rest_follows_later(school: School) -> None:
+    summary = school.run(until="zero")
+    assert school.calls == ALL[:3]
+    assert list(summary["stages"]) == ["zero"]
+    school.run()
+    assert school.calls == ALL[3:]
+    with pytest.raises(UserError, match="--until zreo: no such stage; stages: zero, next"):
+        school.run(until="zreo")
+
+
+def test_an_interrupted_stage_goes_on_from_its_checkpoint_and_ends_the_same(school: School, tmp_path: Path) -> None:
+    school.interrupt_at = 5
+    with pytest.raises(Stopped, match=r"^stopped at zero step 5; run the same command to go on$"):
+        school.run()
+    school.interrupt_at = None
+    summary = school.run()
+    assert school.calls == ["zero from 4", *ALL[2:]]
+    assert summary["stages"]["zero"]["number"] == 6
+    with Run(school.folder) as run:
+        steps = [line["step"] for line in run.metrics() if line["stage"] == "zero"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    events = EventAccumulator(str(school.folder / "tensorboard" / "zero"))
+    events.Reload()
+    assert [(point.step, point.value) for point in events.Scalars("number")] == [(n, n) for n in range(1, 7)]
+
+
+def test_a_changed_recipe_is_refused_with_what_changed(school: School) -> None:
+    school.run()
+    changed = school.recipe("next.learning_rate=2", "evaluate.held-out.num_samples=4")
+    with pytest.raises(UserError, match="made from another recipe; give --force") as caught:
+        school.run(changed)
+    assert str(caught.value).splitlines()[1:] == [
+        "  evaluate.held-out.num_samples: 16 -> 4",
+        "  next.learning_rate: 1.0 -> 2.0",
+    ]
+    assert school.calls == []
+    assert school.run()  # the refusal changed nothing
+
+
+@pytest.mark.parametrize(
+    ("overrides", "seed", "redone"),
+    [
+        (["next.learning_rate=2"], None, ["next from 0", "next.eval"]),
+        (["zero.learning_rate=2"], None, ["zero from 0", "zero.eval", "next from 0", "next.eval"]),
+        (["evaluate.held-out.num_samples=4"], None, ["base.eval", "zero.eval", "next.eval"]),
+        (["output_dir=elsewhere"], None, []),
+        ([], 1, ALL),
+    ],
+)
+def test_force_does_again_what_the_change_touches(
+    school: School, overrides: list[str], seed: int | None, redone: list[str]
+) -> None:
+    school.run()
+    recipe = school.recipe(*overrides, seed=seed)
+    summary = school.run(recipe, force=True)
+    assert school.calls == redone
+    assert summary["stages"]["next"]["eval"]["held-out"]["n"] == recipe.evaluate["held-out"].num_samples
+    school.run(recipe)
+    assert school.calls == []
+
+
+def test_what_a_stage_was_made_from_is_looked_at_not_trusted(school: School) -> None:
+    school.run()
+    school.problems.write_text('{"prompt": "1+2", "answer": "3"}\n')
+    school.run()
+    assert school.calls == ["zero from 0"]  # whose result is the same as before, so nothing follows
+    (school.folder / "checkpoints" / "next" / "model" / "number").write_text("tampered")
+    school.run()
+    assert school.calls == ["next from 0"]
+    (school.base / "number").write_text("1")
+    assert school.run()["stages"]["next"]["number"] == 9
+    assert school.calls == ALL
+
+
+def test_a_summary_holds_nothing_that_is_out_of_date(school: School) -> None:
+    school.run()
+    summary = school.run(school.recipe("zero.learning_rate=2"), force=True, until="zero")
+    assert school.calls == ["zero from 0", "zero.eval"]
+    assert list(summary["stages"]) == ["zero"]
+
+
+def test_a_stage_that_left_the_recipe_leaves_the_run(school: School) -> None:
+    school.run()
+    lines = school.recipe_path.read_text().splitlines()
+    school.recipe_path.write_text("\n".join(line for line in lines if "name: next" not in line))
+    school.run(force=True)
+    assert school.calls == []
+    with Run(school.folder) as run:
+        assert {line["stage"] for line in run.metrics()} == {"zero"}
+        assert set(run.manifest["stages"]) == {"base.eval", "zero", "zero.eval"}
+    assert not (school.folder / "checkpoints" / "next").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("next.problems.source=gone.jsonl", "next.problems.source = 'gone.jsonl': no such file in "),
+        ("evaluate.held-out.problems.source=gone.jsonl", "evaluate.held-out.problems.source = 'gone.jsonl'"),
+        ("template=r1", "template = 'r1': allowed: r1-zero, "),
+        ("evaluate.held-out.template=r1", "evaluate.held-out.template = 'r1': allowed: r1-zero, "),
+        ("base=./gone", "no model at ./gone"),
+    ],
+)
+def test_names_that_lead_nowhere_are_refused_before_anything_runs(school: School, override: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        school.run(school.recipe(override))
+    assert expected in str(caught.value)
+    assert school.calls == []
+
+
+def test_a_plan_says_what_would_happen_and_touches_nothing(school: School) -> None:
+    lines = plan(school.recipe(), school.folder, "zero")
+    assert lines == [
+        f"ladder in {school.folder}, seed 0",
+        "  zero: rl from base, 6 steps, pending",
+        "  evaluate held-out: all problems of mini, 16 samples each",
+    ]
+    assert not school.folder.exists()
+    school.run(until="zero")
+    lines = plan(school.recipe("next.steps=3"), school.folder)
+    assert "  zero: rl from base, 6 steps, done" in lines
+    assert "  next: rl from zero, 3 steps, pending" in lines
+    assert "  changed: next.steps: 2 -> 3" in lines

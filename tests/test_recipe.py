@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thinkery.recipe import PretrainStage, RLStage, diff_recipes, load_recipe
+from thinkery.types import UserError
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+LADDER = """
+name: ladder
+base: ./base
+stages:
+  - name: zero
+    kind: rl
+    from: base
+    problems: {source: mini, levels: [1, 2], languages: {en: 0.5, zh: 0.5}}
+    rewards: {accuracy: 1, format: 0.2}
+    steps: 100
+    learning_rate: 1e-4
+  - name: fresh
+    kind: pretrain
+    corpus: {source: mini}
+    tokens: 1000000
+  - {name: again, kind: rl, from: zero, problems: {source: mini}, rewards: {accuracy: 1}, steps: 5, learning_rate: 1e-5}
+evaluate:
+  reasoning: {problems: {source: mini, split: test, n: 512}}
+"""
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> Path:
+    path = tmp_path / "ladder.yaml"
+    path.write_text(LADDER)
+    return path
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_recipe(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_recipe_is_read_with_its_defaults(ladder: Path) -> None:
+    recipe = load_recipe(ladder)
+    zero, fresh, again = recipe.stages
+    assert isinstance(zero, RLStage)
+    assert isinstance(fresh, PretrainStage)
+    assert isinstance(again, RLStage)
+    assert (zero.from_, zero.steps, zero.learning_rate, zero.num_generations) == ("base", 100, 1e-4, 16)
+    assert zero.rewards == {"accuracy": 1.0, "format": 0.2}
+    assert fresh.steps == 1_000_000 // (16 * 256)
+    assert again.from_ == "zero"
+    assert recipe.evaluate["reasoning"].top_p == 0.95
+
+
+def test_the_resolved_recipe_reads_back_as_itself(ladder: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(ladder, ["zero.epsilon_high=0.28", "zero.delta=4"])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(recipe.to_yaml())
+    assert load_recipe(resolved) == recipe
+    assert "num_minibatches: 1" in resolved.read_text()  # a default, written down
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_shipped_recipes_are_valid(path: Path) -> None:
+    assert load_recipe(path).name == path.stem
+
+
+def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
+    overrides = ["zero.learning_rate=1e-5", "zero.problems.levels=[3]", "zero.rewards.language=0.5", "base=other/model"]
+    recipe = load_recipe(ladder, [*overrides, "evaluate.reasoning.num_samples=4"], seed=7)
+    zero = recipe.stages[0]
+    assert isinstance(zero, RLStage)
+    assert (zero.learning_rate, zero.problems.levels, zero.rewards["language"]) == (1e-5, [3], 0.5)
+    assert (recipe.base, recipe.evaluate["reasoning"].num_samples, recipe.seed) == ("other/model", 4, 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        # Unknown
+        ("zero.learnign_rate=1", "zero.learnign_rate: no such field; did you mean learning_rate?"),
+        ("zero.problems.spilt=test", "zero.problems.spilt: no such field; did you mean split?"),
+        ("evaluate.reasoning.k=1", "evaluate.reasoning.k: no such field; allowed: problems, num_samples, "),
+        ("zreo.steps=1", "no stage or field is named 'zreo'; did you mean zero?"),
+        # Missing
+        ("zero={}", "name a field of the stage"),
+        ("stages=[{kind: rl}]", "stages[0].name: missing; allowed: at most 40 small letters"),
+        ("stages=[{name: a}]", "a.kind: missing; allowed: pretrain, rl"),
+        ("evaluate.x={}", "evaluate.x.problems: missing; allowed: a mapping with the fields source, split"),
+        ("base=null", "base: missing, but zero.from is 'base'"),
+        # Of the wrong kind or size
+        ("zero.kind=sft", "zero.kind = 'sft': allowed: pretrain, rl"),
+        ("zero.loss_type=ppo", "zero.loss_type = 'ppo': allowed: grpo, dapo, dr_grpo"),
+        ("zero.learning_rate=-1", "zero.learning_rate = -1: allowed: a number > 0"),
+        ("zero.learning_rate=.inf", "zero.learning_rate = inf: allowed: a number > 0"),
+        ("zero.steps=1.5", "zero.steps = 1.5: allowed: an integer > 0"),
+        ("zero.top_p=0", "zero.top_p = 0: allowed: a number > 0 and <= 1"),
+        ("zero.dynamic_sampling=7", "zero.dynamic_sampling = 7: allowed: true or false"),
+        ("zero.problems.source=foo", "zero.problems.source = 'foo': allowed: mini or a .jsonl file"),
+        ("zero.problems.levels=[0]", "zero.problems.levels.0 = 0: allowed: an integer > 0"),
+        ("zero.rewards={}", "zero.rewards = {}: allowed: a mapping that is not empty"),
+        ("zero.rewards.accuracy=x", "zero.rewards.accuracy = 'x': allowed: a number"),
+        ("zero.reference_refresh_steps=x", "zero.reference_refresh_steps = 'x': allowed: an integer > 0"),
+        ("name=A B", "name = 'A B': allowed: at most 40 small letters, digits"),
+        ("evaluate.A B={}", "evaluate.A B: 'A B' can't be a name here; allowed: small letters"),
+        ("stages=3", "stages = 3: allowed: a list that is not empty"),
+        # Contradictory
+        ("zero.num_generations=1", "zero.num_generations = 1: a group needs at least 2"),
+        ("zero.epsilon_high=0.1", "zero.epsilon_high = 0.1: must be at least epsilon, 0.2"),
+        ("zero.delta=1.1", "zero.delta = 1.1: must be greater than 1 + epsilon_high = 1.2"),
+        ("zero.reference_refresh_steps=4", "zero.reference_refresh_steps = 4: there is no reference while beta is 0"),
+        ("zero.num_minibatches=33", "zero.num_minibatches = 33: must be at most num_problems, 32"),
+        ("zero.warmup_steps=100", "zero.warmup_steps = 100: must be less than steps, 100"),
+        ("fresh.num_key_value_heads=3", "fresh.num_key_value_heads = 3: must divide num_attention_heads, 4"),
+        ("fresh.tokens=10", "fresh.tokens = 10: must be at least one batch, batch_size * context_length = 4096"),
+        ("zero.from=again", "zero.from = 'again': allowed: base, or a path or Hub id with a '/'"),
+        ("again.from=zreo", "again.from = 'zreo': allowed: base, zero, fresh, or a path"),
+        ("zero.name=base", "the name 'base' is reserved"),
+        ("zero.name=seed", "the name 'seed' is reserved"),
+        ("zero.name=fresh", "two stages are named 'fresh'"),
+        # Not an override
+        ("zero.steps", "write it as field=value"),
+        ("zero..steps=1", "write it as field=value"),
+        ("zero.steps=[", "'[' is not a YAML value"),
+        ("seed.x=1", "'seed' has no fields of its own"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(ladder: Path, override: str, expected: str) -> None:
+    with_seed = ladder.read_text() + "seed: 1\n"
+    ladder.write_text(with_seed)
+    assert expected in refusal(ladder, override)
+
+
+def test_further_mistakes_are_counted(ladder: Path) -> None:
+    assert refusal(ladder, "zero.steps=0", "zero.beta=-1").endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\nname: b\n", "line 2, column 1: the field 'name' is given twice"),
+        ("name: [a\n", "line 2"),
+        ("- a\n", "a recipe is a mapping with the fields name, seed"),
+        ("", "a recipe is a mapping"),
+    ],
+)
+def test_broken_files_are_refused_with_the_place(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    message = refusal(path)
+    assert message.startswith(str(path))
+    assert expected in message
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert "no such recipe" in refusal(tmp_path / "nowhere.yaml")
+    assert "cannot be read" in refusal(tmp_path)
+
+
+def test_the_difference_names_every_changed_field(ladder: Path) -> None:
+    old = load_recipe(ladder)
+    overrides = ["zero.learning_rate=2e-4", "zero.rewards.language=1", "evaluate.reasoning.problems.n=10"]
+    new = load_recipe(ladder, [*overrides, "output_dir=elsewhere", "fresh.name=fresher"], seed=3)
+    changes = diff_recipes(old, new)
+    assert "zero.learning_rate: 0.0001 -> 0.0002" in changes
+    assert "zero.rewards.language: absent -> 1.0" in changes
+    assert "evaluate.reasoning.problems.n: 512 -> 10" in changes
+    assert "seed: 0 -> 3" in changes
+    assert "stages: zero, fresh, again -> zero, fresher, again" in changes
+    assert "fresh.tokens: 1000000 -> absent" in changes
+    assert not any("output_dir" in change for change in changes)
+    assert diff_recipes(old, load_recipe(ladder)) == []
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value inside a recipe."""
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*path, key))
+
+
+VALID = yaml.safe_load(LADDER)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["rl", "base"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(sorted(places(VALID), key=str)), junk=JUNK)
+def test_junk_anywhere_is_refused_in_one_line_or_accepted(tmp_path: Path, place: tuple[Any, ...], junk: Any) -> None:
+    data = copy.deepcopy(VALID)
+    holder = {"": data}
+    keys: tuple[Any, ...] = ("", *place)
+    target: Any = holder
+    for key in keys[:-1]:
+        target = target[key]
+    target[keys[-1]] = junk
+    path = tmp_path / "junk.yaml"
+    path.write_text(yaml.safe_dump(holder[""], allow_unicode=True))
+    refused = ""
+    try:
+        load_recipe(path)
+    except UserError as error:
+        refused = str(error)
+    assert len(refused.splitlines()) <= 1
