@@ -15,6 +15,7 @@ venv: $(INSTALLED)  ## .venv with everything installed; not again until pyprojec
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Thinkery needs Python 3.11 or later: make PYTHON=python3.12")'
+	@echo "Installing into $(VENV): a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

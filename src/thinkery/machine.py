@@ -1,4 +1,7 @@
-"""Facts about this machine and installation, for manifests and benchmark results. Imports no heavy library."""
+"""Facts about this machine and installation, for manifests and benchmark results. Imports no heavy library.
+
+They are looked up once a process.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ _PACKAGES = ("thinkery", "torch", "transformers", "tokenizers", "safetensors", "
 _DEADLINE_S = 10.0
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a result."""
     found = {"python": platform.python_version()}
@@ -25,6 +30,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def hardware() -> dict[str, Any]:
     """Processor, usable cores, memory in GiB and GPUs."""
     facts: dict[str, Any] = {
@@ -39,6 +45,7 @@ def hardware() -> dict[str, Any]:
     return facts | {"gpus": gpus.splitlines() if gpus else []}
 
 
+@cache
 def commit() -> str | None:
     """The commit of this project's checkout, with ``+changes`` if it has any; None where there is no checkout."""
     root = Path(__file__).resolve().parents[2]

@@ -80,7 +80,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verifier's answer with its reason. ``answer`` is the extracted answer in normal form: equal answers, equal text."""
+    """What a verifier says and why. ``answer`` is the extracted one in normal form: equal answers, equal text."""
 
     outcome: Outcome
     reason: str = ""
@@ -88,6 +88,7 @@ class Verdict:
 
     @property
     def correct(self) -> bool:
+        """Whether the answer was accepted."""
         return self.outcome is Outcome.CORRECT
 
 
@@ -109,4 +110,8 @@ class Group:
 class Rollout(Protocol):
     """Policy -> completions, streamed as they finish so that grading overlaps decoding."""
 
-    def generate(self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str) -> Iterator[Completion]: ...
+    def generate(
+        self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
+    ) -> Iterator[Completion]:
+        """``sampling.num_generations`` completions of every problem, in the order in which they finish."""
+        ...

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from thinkery.models import TEMPLATES, CausalLayout, hidden_states, load_policy
-from thinkery.models.attention import SHORT_ROW, check_supported
+from thinkery.models.attention import SHORT_ROW, CausalLayout, check_supported, hidden_states
+from thinkery.models.loading import load_policy
+from thinkery.models.template import TEMPLATES
 from thinkery.types import UserError
 
 

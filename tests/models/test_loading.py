@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinkery.models import TEMPLATES, load_policy, resolve_model, save_policy
+from thinkery.models.loading import load_policy, resolve_model, save_policy
+from thinkery.models.template import TEMPLATES
 from thinkery.types import Problem, UserError
 
 

@@ -16,7 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from thinkery.models import TEMPLATES, Policy, Template, load_policy
+from thinkery.models.loading import Policy, load_policy
+from thinkery.models.template import TEMPLATES, Template
 
 CHARACTERS = ["<eos>", *string.ascii_lowercase, *string.digits, " ", ":", "\n", "U", "A", "+", "*", "="]
 PADDED_VOCAB = 64

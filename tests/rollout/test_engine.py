@@ -9,7 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from thinkery.models import CausalLayout, Policy, Template, hidden_states, load_policy
+from thinkery.models.attention import CausalLayout, hidden_states
+from thinkery.models.loading import Policy, load_policy
+from thinkery.models.template import Template
 from thinkery.rollout import NativeRollout
 from thinkery.rollout.cache import BLOCK
 from thinkery.types import Completion, Problem, Sampling, UserError

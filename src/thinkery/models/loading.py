@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from transformers import logging as transformers_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from thinkery.models.attention import ATTENTION, check_supported
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
 from thinkery.types import Problem, UserError
+
+transformers_logging.disable_progress_bar()  # the run has a view of its own
 
 SCHEME = "thinkery://"
 Dtype = Literal["bfloat16", "float32"]

@@ -1,4 +1,4 @@
-"""The template: how a problem becomes a prompt and a completion is read, as one object that travels with the checkpoint.
+"""The template: how a problem becomes a prompt and a completion is read, as one object kept with the checkpoint.
 
 Training, rollout, evaluation and serving all use it, so none of them can disagree about where the thinking ends.
 It is stored beside the weights twice: as the tokenizer's own chat template (for transformers and vLLM) and as
@@ -26,7 +26,7 @@ TAGS = (THINK, END_THINK, ANSWER, END_ANSWER)
 
 @dataclass(frozen=True)
 class Parsed:
-    """A completion read by its template. ``answer`` is what follows the thinking, inside the answer tag if there is one."""
+    """A completion read by its template. ``answer`` follows the thinking, inside the answer tag if there is one."""
 
     thinking: str | None
     answer: str | None

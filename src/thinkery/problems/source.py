@@ -119,12 +119,15 @@ def _problem_of(path: Path, number: int, line: str) -> Problem:
         raise UserError(f"{path}, line {number}: the field prompt must be text or a list of messages")
     if not isinstance(reference, str | int | float):
         raise UserError(f"{path}, line {number}: the field answer (or solution) must be text or a number")
+    level = row.pop("level", 0)
+    if not isinstance(level, int):
+        raise UserError(f"{path}, line {number}: the field level must be a whole number, not {level!r}")
     return Problem(
         id=str(row.pop("id", f"{path.stem}-{number}")),
         prompt=prompt if isinstance(prompt, str) else tuple(prompt),
         reference=str(reference),
         domain=str(row.pop("domain", "math")),
-        level=int(row.pop("level", 0)),
+        level=level,
         language=str(row.pop("language", "en")),
         verifier=str(row.pop("verifier", "math")),
         columns=row,

@@ -192,11 +192,12 @@ class PlainView:
         self._interval = interval
         self._pace = _Pace("", "", 0)
         self._next_line = self._next_progress = 0.0
+        self._progress_lines: int | None = None  # printed of the work under way
 
     def stage(self, name: str, kind: str, total_steps: int) -> None:
         """Prints a heading."""
         self._pace = _Pace(name, kind, total_steps)
-        self._next_line = self._next_progress = 0.0
+        self._next_line, self._progress_lines = 0.0, None
         self._print(f"== {name} ({kind}, {total_steps} steps)")
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -222,12 +223,16 @@ class PlainView:
         self._print(text)
 
     def progress(self, description: str, done: int, total: int) -> None:
-        """Prints where the work stands, as seldom as the steps."""
+        """Prints where the work stands, as seldom as the steps; nothing for work that is done before the first line."""
         now = time.monotonic()
-        if now < self._next_progress and done < total:
-            return
-        self._next_progress = now + self._interval
-        self._print(f"{description}: {done:,} of {total:,}")
+        if self._progress_lines is None:
+            self._progress_lines, self._next_progress = 0, now + self._interval
+        if now >= self._next_progress or (done >= total and self._progress_lines):
+            self._progress_lines += 1
+            self._next_progress = now + self._interval
+            self._print(f"{description}: {done:,} of {total:,}")
+        if done >= total:
+            self._progress_lines = None
 
     def stage_done(self, name: str, summary: Mapping[str, object]) -> None:
         """Prints the summary's numbers."""

@@ -107,7 +107,7 @@ def new_policy(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Poli
     config._attn_implementation = ATTENTION
     device = place_of(stage.device)
     model: PreTrainedModel = Qwen3ForCausalLM(config)
-    model.to(device=device)
+    torch.nn.Module.to(model, device)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return Policy(model, tokenizer, TEMPLATES["r1-zero-compact"], device, DTYPES[stage.dtype])
 

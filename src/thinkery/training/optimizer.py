@@ -71,9 +71,7 @@ def build_optimizer(
     chosen = {id(p) for p in hidden}
     rest = [p for _, p in trainable if id(p) not in chosen]
     if muon_learning_rate is None:
-        muon = torch.optim.Muon(
-            hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = torch.optim.Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
     else:
         muon = torch.optim.Muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay)
     return Optimizers([muon, _adamw(rest, learning_rate, weight_decay, betas)])
@@ -90,7 +88,7 @@ def _adamw(
 
 
 def lr_schedule(kind: Schedule, total_steps: int, warmup_steps: int = 0, floor: float = 0.0) -> Callable[[int], float]:
-    """The factor on the learning rate by step (0-based): linear warm-up, then constant, linear or cosine to ``floor``."""
+    """The factor on the learning rate by step (0-based): linear warm-up, then the schedule, down to ``floor``."""
 
     def scale(step: int) -> float:
         if step < warmup_steps:

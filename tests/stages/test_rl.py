@@ -1,0 +1,172 @@
+"""Reinforcement learning end to end: from the shipped base, through the pipeline, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from thinkery.models.loading import load_policy
+from thinkery.pipeline import run_recipe
+from thinkery.problems.source import MiniSource
+from thinkery.recipe import Recipe
+from thinkery.report.terminal import PlainView
+from thinkery.rewards.grader import Grader
+from thinkery.run import Run
+from thinkery.stages.context import StageContext
+from thinkery.stages.rl import Sampler
+
+THINKERY = Path(sys.executable).parent / "thinkery"
+
+
+def recipe_of(name: str = "short", evaluate: int = 0, **settings: object) -> Recipe:
+    """R1-Zero from the shipped base, small enough for a test."""
+    stage = {
+        "name": "zero",
+        "kind": "rl",
+        "from": "base",
+        "problems": {"source": "mini"},
+        "rewards": {"accuracy": 1, "format": 1},
+        "num_problems": 4,
+        "num_generations": 4,
+        "max_completion_length": 48,
+        "learning_rate": 3e-4,
+        "log_completions_steps": 1,
+        "save_steps": 1,
+    }
+    data = {"name": name, "base": "thinkery://mini-base", "stages": [stage | settings]}
+    if evaluate:
+        problems = {"source": "mini", "split": "test", "n": evaluate}
+        data["evaluate"] = {"reasoning": {"problems": problems, "num_samples": 4, "max_completion_length": 160}}
+    return Recipe.model_validate(data)
+
+
+def metrics_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run long enough to learn something."""
+    folder = tmp_path_factory.mktemp("runs") / "learnt"
+    recipe = recipe_of(
+        steps=14, num_problems=16, num_generations=16, max_completion_length=128, evaluate=40, save_steps=100
+    )
+    run_recipe(recipe, folder, view=PlainView())
+    return folder
+
+
+def test_reinforcement_learning_from_the_shipped_base_improves(learnt: Path) -> None:
+    steps = [line for line in metrics_of(learnt) if line["stage"] == "zero"]
+    first, last = steps[:3], steps[-3:]
+    assert len(steps) == 14
+    for name, gain in (("reward", 0.35), ("accuracy", 0.08), ("format", 0.2)):
+        before, after = (statistics.fmean(step[name] for step in part) for part in (first, last))
+        assert after > before + gain, (name, before, after)
+
+
+def test_the_held_out_evaluation_improves_and_is_complete(learnt: Path) -> None:
+    summary = json.loads((learnt / "summary.json").read_text())
+    base, zero = summary["base"]["eval"]["reasoning"], summary["stages"]["zero"]["eval"]["reasoning"]
+    assert zero["pass@1"] > base["pass@1"]
+    low, high = zero["pass@1_ci95"]
+    assert low <= zero["pass@1"] <= high
+    assert {"n", "k", "pass@4", "cons@4", "format", "mean_length", "truncated"} <= zero.keys()
+    assert zero["by_level"].keys() == {"1", "2", "3", "4", "5"}
+    assert summary["stages"]["zero"]["seconds"] > 0
+
+
+def test_the_first_step_is_on_policy_and_the_mismatch_is_logged_every_step(learnt: Path) -> None:
+    steps = [line for line in metrics_of(learnt) if line["stage"] == "zero"]
+    assert all(0 <= step["mismatch_kl"] < 1e-3 and step["mismatch_abs"] < 0.05 for step in steps)
+    assert steps[0]["clip_ratio/low"] == steps[0]["clip_ratio/high"] == 0
+
+
+def test_the_output_loads_with_transformers_and_generates(learnt: Path) -> None:
+    folder = learnt / "checkpoints" / "zero" / "model"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    messages = [{"role": "user", "content": "What is 12+30?"}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+    output = model.generate(**inputs, max_new_tokens=48, do_sample=False)
+    assert "<answer>" in tokenizer.decode(output[0])
+
+
+def test_a_run_folder_holds_what_it_should(learnt: Path) -> None:
+    for name in ("recipe.yaml", "manifest.json", "metrics.jsonl", "summary.json", "report.html"):
+        assert (learnt / name).stat().st_size > 0
+    assert list((learnt / "completions").glob("zero-*.parquet"))
+    assert list((learnt / "tensorboard").rglob("*tfevents*"))
+    assert json.loads((learnt / "manifest.json").read_text())["stages"]["zero"]["status"] == "done"
+
+
+def weights_of(folder: Path) -> bytes:
+    return (folder / "checkpoints" / "zero" / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five steps with everything that has a state: a reference that is refreshed, several updates a rollout."""
+    recipe = recipe_of(steps=5, beta=0.01, reference_refresh_steps=2, num_minibatches=2, warmup_steps=2)
+    path = tmp_path_factory.mktemp("recipes") / "short.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True, exclude_none=True)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    subprocess.run([THINKERY, "run", recipe_file, "--output-dir", folder], check=True, timeout=300)
+    return folder
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 4])
+def test_killed_at_any_step_and_started_again_the_weights_are_the_same_bits(
+    killed_after: int, recipe_file: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    command = [THINKERY, "run", recipe_file, "--output-dir", tmp_path / "run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        shown = 0
+        for line in process.stdout:  # one completion is shown a step, before the step's checkpoint is written
+            shown += line.startswith("-- ")
+            if shown == killed_after:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "checkpoints" / "zero" / "model").exists()
+    subprocess.run(command, check=True, timeout=300)
+    assert weights_of(tmp_path / "run") == weights_of(uninterrupted)
+    ours, theirs = metrics_of(tmp_path / "run"), metrics_of(uninterrupted)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs] == [1, 2, 3, 4, 5]
+    timing = ("time", "time/rollout", "time/update", "time/step", "tokens_per_second")
+    for one, other in zip(ours, theirs, strict=True):
+        assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
+
+
+def test_another_seed_gives_another_policy(uninterrupted: Path, recipe_file: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [THINKERY, "run", recipe_file, "--output-dir", tmp_path / "run", "--seed", "1"], check=True, timeout=300
+    )
+    assert weights_of(tmp_path / "run") != weights_of(uninterrupted)
+
+
+def test_dynamic_sampling_fills_the_step_with_groups_that_teach(tmp_path: Path) -> None:
+    recipe = recipe_of(steps=1, num_problems=6, num_generations=4, dynamic_sampling=True, max_refills=8)
+    stage = recipe.stages[0]
+    policy = load_policy(recipe.base, template=None, dtype="float32")
+    (tmp_path / "run").mkdir()
+    with Run(tmp_path / "run") as run, Grader(policy.template, stage.rewards) as grader:
+        context = StageContext(recipe, run.stage("zero"), PlainView(), str)
+        sampler = Sampler(stage, context, policy, MiniSource("train"), grader)
+        groups = sampler.informative_groups(0)
+    assert len(groups) == 6
+    assert len({group.problem.id for group in groups}) == 6
+    assert all(0 < sum(v.correct for v in group.verdicts_G) < 4 for group in groups)
+    assert sampler.drawn == 6 + sampler.metrics["dynamic_sampling/dead"]
