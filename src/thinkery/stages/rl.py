@@ -47,7 +47,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
             times = {"time/rollout": sampled - started, "time/update": time.monotonic() - sampled}
             metrics = group_metrics(groups) | reading_metrics(groups, policy) | learnt | sampler.metrics | times
             record(stage, context, policy, step + 1, groups, advantages_PG, metrics | pace(groups, started))
-            if (step + 1) % stage.save_steps == 0:
+            if (step + 1) % stage.save_steps == 0 and step + 1 < stage.steps:
                 context.run.save_checkpoint(step + 1, lambda folder: save(folder, learner, sampler))
     context.run.save_output(lambda folder: save_policy(policy, folder))
     return {name: metrics[name] for name in ("reward", "accuracy") if name in metrics}
