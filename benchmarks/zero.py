@@ -23,6 +23,7 @@ from thinkery.files import write_json_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "zero.json"
+BASE = ROOT / "src" / "thinkery" / "assets" / "mini-base"
 SEEDS = (0, 1, 2)
 
 
@@ -75,8 +76,10 @@ def figures_of(summaries: list[dict[str, Any]]) -> dict[str, float]:
     def mean(reports: list[dict[str, Any]], name: str) -> float:
         return statistics.fmean(report[name] for report in reports)
 
+    base_seconds = json.loads((BASE / "manifest.json").read_text())["stages"]["pretrain"]["seconds"]
     length = "mean_thinking_length"
     return figures | {
+        "base_build_minutes": round(base_seconds / 60, 1),
         "thinking_length_base": round(mean(bases, length), 2),
         "thinking_length_final": round(mean(zeros, length), 2),
         "length_growth": round(mean(zeros, length) / mean(bases, length), 3),

@@ -56,6 +56,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path
     [
         (["run", "gone.yaml"], "error: gone.yaml: no such recipe"),
         (["run", "tiny.yaml", "--set", "zero.stesp=1"], "zero.stesp: no such field; did you mean steps?"),
+        (["run", "tiny.yaml", "--set", "zero.rewards={sped: 1}"], "zero.rewards: there is no reward 'sped'; known"),
         (["run", "tiny.yaml", "--until", "next"], "error: --until next: no such stage; stages: zero"),
         (["run", "tiny.yaml"], "no model at "),
         (["report", "gone"], "error: gone is no run folder: it has no manifest.json"),

@@ -103,6 +103,11 @@ def check(recipe: Recipe, until: str | None) -> None:
     for field, spec in _problem_specs(recipe):
         if spec.source != "mini" and not Path(spec.source).is_file():
             raise UserError(f"{field}.source = {spec.source!r}: no such file in {Path.cwd()}")
+    for stage in recipe.stages:
+        if isinstance(stage, RLStage):
+            from thinkery.rewards.registry import require_rewards
+
+            require_rewards(f"{stage.name}.rewards", stage.rewards)
     named = {"template": recipe.template} | {f"evaluate.{k}.template": v.template for k, v in recipe.evaluate.items()}
     if any(named.values()):
         from thinkery.models.template import TEMPLATES

@@ -43,6 +43,11 @@ def test_round_trip(
     assert {parameter.dtype for parameter in again.model.parameters()} == {torch.float32}
 
 
+def test_a_head_with_a_bias_is_refused(make_checkpoint: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="a bias in its output head"):
+        load_policy(make_checkpoint("phi", tied=False, kv_heads=4), template=TEMPLATES["r1-zero"], device="cpu")
+
+
 def test_what_is_saved_names_no_place_and_no_attention(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     source = make_checkpoint()
     saved = tmp_path / "saved"

@@ -263,13 +263,6 @@ def test_loading_needs_a_learner_of_the_same_model(make_policy: MakePolicy, tmp_
         Learner(other, settings()).load(tmp_path / "learner")
 
 
-def test_a_head_that_is_more_than_a_product_is_refused(make_policy: MakePolicy) -> None:
-    policy = make_policy()
-    policy.model.lm_head.bias = torch.nn.Parameter(torch.zeros(48))
-    with pytest.raises(UserError, match="a bias in the head"):
-        Learner(policy, settings())
-
-
 def test_a_sample_needs_a_logprob_for_each_token() -> None:
     with pytest.raises(ValueError, match="one log-probability per completion token"):
         Sample((1,), (2, 3), (-0.5,), 1.0)

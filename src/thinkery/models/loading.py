@@ -125,6 +125,8 @@ def load_policy(
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        raise UserError(f"{ref} has a bias in its output head, which log-probabilities here don't know: choose another")
     place = place_of(device)
     cast(torch.nn.Module, model).to(place).eval()
     return Policy(model, tokenizer, template or _saved_template(path), place, DTYPES[dtype])

@@ -201,8 +201,9 @@ def _hero(run: RunFiles, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _time(run: RunFiles) -> str:
-    """What the stages took together; empty if that isn't known."""
-    seconds = sum(record.get("seconds") or 0.0 for record in (run.manifest.get("stages") or {}).values())
+    """What the stages took together, evaluations apart; empty if that isn't known."""
+    stages = (run.manifest.get("stages") or {}).items()
+    seconds = sum(record.get("seconds") or 0.0 for name, record in stages if not name.endswith(".eval"))
     unit = "seconds" if seconds < 60 else "minutes" if seconds < 3600 else "hours"
     return f"after {format_seconds(seconds) if seconds >= 60 else round(seconds)} {unit} of training" if seconds else ""
 

@@ -8,7 +8,7 @@ reference into a Verdict; ``Problem.verifier`` names it. Left out: rewards from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from thinkery.models.template import Template
@@ -65,9 +65,15 @@ VERIFIERS: Mapping[str, Verifier] = {"math": submit_math}
 
 def make_reward(name: str, template: Template) -> Reward:
     """The reward of that name. Raises ``UserError`` with the names that exist."""
-    if name not in REWARDS:
-        raise UserError(f"rewards: there is no reward {name!r}; known are {', '.join(sorted(REWARDS))}")
+    require_rewards("rewards", [name])
     return REWARDS[name](template)
+
+
+def require_rewards(field: str, names: Iterable[str]) -> None:
+    """Raises ``UserError`` with the rewards that exist if ``field`` names another."""
+    for name in names:
+        if name not in REWARDS:
+            raise UserError(f"{field}: there is no reward {name!r}; known are {', '.join(sorted(REWARDS))}")
 
 
 def find_verifier(name: str, problem_id: str) -> Verifier:

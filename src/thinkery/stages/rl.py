@@ -35,8 +35,8 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     source = open_source(stage.problems)
     metrics: dict[str, float] = {}
     with Grader(policy.template, stage.rewards) as grader:
-        grader.require_gold(source.draw(0, stage.steps * stage.num_problems))
         sampler = Sampler(stage, context, policy, source, grader)
+        sampler.require_gold()
         first = resume(context, learner, sampler)
         for step in range(first, stage.steps):
             started = time.monotonic()
@@ -70,6 +70,14 @@ class Sampler:
         )
         self.drawn = 0
         self.metrics: dict[str, float] = {}
+
+    def require_gold(self) -> None:
+        """Stops with the problems whose own answer the verifier does not accept, before anything is learnt."""
+        rounds = 1 + (self.stage.max_refills if self.stage.dynamic_sampling else 0)
+        drawn = self.source.draw(0, self.stage.steps * self.stage.num_problems * rounds)
+        problems = {problem.id: problem for problem in drawn}
+        self.context.view.note(f"{self.stage.name}: checking {len(problems):,} reference answers")
+        self.grader.require_gold(list(problems.values()))
 
     def informative_groups(self, step: int) -> list[Group]:
         """A step's groups. With dynamic sampling, groups that are all right or all wrong give way to new ones.

@@ -93,7 +93,6 @@ class Learner:
     def __init__(self, policy: Policy, config: LearnerConfig) -> None:
         self.policy = policy
         self.config = config
-        _check_head(policy.model)
         policy.model.eval()
         self._parameters = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
         self._optimizer = build_optimizer(
@@ -293,18 +292,6 @@ class _Known:
 
     old: _LogprobCache
     reference: _LogprobCache
-
-
-def _check_head(model: PreTrainedModel) -> None:
-    """Refuses heads whose logits are more than a product: their log-probabilities would silently differ."""
-    config = model.config.get_text_config()
-    head = model.get_output_embeddings()
-    extras = {"final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0}
-    found = [name for name, plain in extras.items() if getattr(config, name, plain) not in (plain, None)]
-    if getattr(head, "bias", None) is not None:
-        found.append("a bias in the head")
-    if found:
-        raise UserError(f"model type {config.model_type!r} changes its logits ({', '.join(found)}): choose another")
 
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
