@@ -22,6 +22,7 @@ from thinkery.rewards.grader import Grader
 from thinkery.run import Run
 from thinkery.stages.context import StageContext
 from thinkery.stages.rl import Sampler
+from thinkery.types import UserError
 
 THINKERY = Path(sys.executable).parent / "thinkery"
 
@@ -87,6 +88,15 @@ def test_the_first_step_is_on_policy_and_the_mismatch_is_logged_every_step(learn
     steps = [line for line in metrics_of(learnt) if line["stage"] == "zero"]
     assert all(0 <= step["mismatch_kl"] < 1e-3 and step["mismatch_abs"] < 0.05 for step in steps)
     assert steps[0]["clip_ratio/low"] == steps[0]["clip_ratio/high"] == 0
+
+
+def test_in_fp32_engine_and_learner_agree_and_the_first_step_starts_at_its_reference(tmp_path: Path) -> None:
+    recipe = recipe_of(steps=1, num_problems=8, max_completion_length=96, dtype="float32", beta=0.01)
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    (step,) = metrics_of(tmp_path / "run")
+    assert step["mismatch_abs"] < 1e-5
+    assert step["kl"] == 0
+    assert step["ratio/max"] == 1
 
 
 def test_the_output_loads_with_transformers_and_generates(learnt: Path) -> None:
@@ -170,3 +180,29 @@ def test_dynamic_sampling_fills_the_step_with_groups_that_teach(tmp_path: Path) 
     assert len({group.problem.id for group in groups}) == 6
     assert all(0 < sum(v.correct for v in group.verdicts_G) < 4 for group in groups)
     assert sampler.drawn == 6 + sampler.metrics["dynamic_sampling/dead"]
+
+
+def problem_file(path: Path, *more: dict[str, object]) -> Path:
+    """A user's own problems, one of them answered by an expression."""
+    rows = [{"prompt": f"What is {a}+{b}?", "answer": a + b, "source": "mine"} for a in range(3) for b in range(3)]
+    rows += [{"prompt": "Write one half as a fraction.", "solution": r"\frac{1}{2}", "level": 2}, *more]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_users_own_problems_and_a_folder_as_the_base(learnt: Path, tmp_path: Path) -> None:
+    model = learnt / "checkpoints" / "zero" / "model"
+    path = problem_file(tmp_path / "mine.jsonl")
+    recipe = recipe_of(steps=3, problems={"source": str(path)}, **{"from": str(model)})
+    summary = run_recipe(recipe, tmp_path / "run", view=PlainView())
+    assert summary["stages"]["zero"]["accuracy"] > 0
+    rows = [line for line in metrics_of(tmp_path / "run") if line["stage"] == "zero"]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert {"accuracy/level_0", "accuracy/lang_en"} <= rows[0].keys()
+
+
+def test_a_reference_that_its_verifier_refuses_stops_the_stage_before_its_first_step(tmp_path: Path) -> None:
+    path = problem_file(tmp_path / "mine.jsonl", {"id": "broken", "prompt": "?", "answer": r"\frac{1"})
+    with pytest.raises(UserError, match=r"(?s)1 of 11 problems have a reference .*broken: "):
+        run_recipe(recipe_of(steps=4, problems={"source": str(path)}), tmp_path / "run", view=PlainView())
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
