@@ -45,7 +45,7 @@ def main() -> None:
             "command": "python benchmarks/zero.py",
             "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
             "versions": machine.versions(),
-            "commit": machine.commit(),
+            "commit": commit_of(arguments.folder / f"seed{SEEDS[0]}"),
             "date": date.today().isoformat(),
             "figures": figures,
         },
@@ -59,6 +59,12 @@ def run(seed: int, folder: Path) -> dict[str, Any]:
     subprocess.run([*command, "--output-dir", str(folder), "--seed", str(seed)], check=True, cwd=ROOT)
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return summary
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit that made a run, which may be older than this call."""
+    commit: str | None = json.loads((folder / "manifest.json").read_text())["sessions"][0]["commit"]
+    return commit
 
 
 def figures_of(summaries: list[dict[str, Any]]) -> dict[str, float]:
