@@ -1,7 +1,9 @@
 """What the views print, through real consoles and streams."""
 
+import contextlib
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -91,15 +93,26 @@ def test_a_pipe_gets_plain_lines_and_a_terminal_the_live_view() -> None:
     assert isinstance(make_view(Console(force_terminal=True, _environ={"TERM": "dumb"})), PlainView)
 
 
+def read_all(descriptor: int) -> str:
+    """What comes out of a pseudo-terminal until its other end is closed, which Linux reports as an error."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(descriptor, 1 << 16):
+            shown += part
+    return shown.decode(errors="replace")
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_a_real_terminal() -> None:
     main, terminal = os.openpty()
-    with os.fdopen(terminal, "w", encoding="utf-8") as stream:
+    with ThreadPoolExecutor(1) as reader, os.fdopen(terminal, "w", encoding="utf-8") as stream:
+        everything = reader.submit(read_all, main)  # while it is written: a terminal holds but a few kilobytes
         console = Console(file=stream, width=80, height=24, _environ={"TERM": "xterm-256color"})
         view = make_view(console)
         assert isinstance(view, RichView)
         a_run(view)
-        shown = os.read(main, 1 << 20).decode(errors="replace")
+        stream.close()
+        shown = everything.result(timeout=60)
     os.close(main)
     assert "✓" in shown
     assert "\x1b[2J" not in shown
