@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.template import TAGS, TEMPLATES, Template
 from thinkery.pipeline import Stopped, run_recipe
 from thinkery.problems.mini import documents
 from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
-from thinkery.stages.pretrain import TokenStream, train_tokenizer
+from thinkery.stages.pretrain import TokenStream, deterministic, new_policy, train_tokenizer
 
 
 def recipe() -> Recipe:
@@ -76,6 +79,28 @@ def test_interrupted_and_resumed_gives_the_same_bits(base: Path, tmp_path: Path)
     run_recipe(recipe(), tmp_path / "run", view=PlainView())
     resumed = tmp_path / "run" / "checkpoints" / "pretrain" / "model" / "model.safetensors"
     assert resumed.read_bytes() == (base / "model.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_gradients_are_the_same_bits_every_time_on_two_threads() -> None:
+    stage = recipe().stages[0].model_copy(update={"compile": True, "context_length": 256, "batch_size": 16})
+    tokenizer = train_tokenizer(stage.corpus.seed, stage.vocab_size)
+    policy = new_policy(stage, tokenizer)
+    input_BT = torch.tensor(TokenStream(tokenizer, 0).take(16 * 256)[:-1]).view(16, 256)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with deterministic():
+            forward = torch.compile(lambda ids_BT: hidden_states(policy.model, ids_BT, None, CausalLayout()))
+            gradients = []
+            for _ in range(6):
+                policy.model.zero_grad()
+                forward(input_BT).square().mean().backward()
+                gradients.append(policy.model.get_input_embeddings().weight.grad.clone())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_digits_and_tags_are_tokens_of_their_own() -> None:

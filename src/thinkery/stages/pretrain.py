@@ -11,7 +11,8 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ LOG_STEPS = 20
 MAX_POSITIONS = 1024  # what the checkpoint says it can take; it has seen rows of context_length
 
 
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Asks torch for sums in a fixed order, where it has them.
+
+    Compiled for a CPU, the embedding's gradient is otherwise summed by atomic additions, in another order every time.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@deterministic()
 def run_pretrain(stage: PretrainStage, context: StageContext) -> dict[str, Any]:
     """Trains the base and saves it in bf16; returns its last loss (nats a token) and its size."""
     started = time.monotonic()
