@@ -6,7 +6,7 @@ import pytest
 
 from thinkery.models.loading import Policy, load_policy
 from thinkery.problems.mini import mini_problem
-from thinkery.stages.reading import completion_rows, reading_metrics, thinking_length, thinking_of
+from thinkery.stages.reading import completion_rows, read, reading_metrics, thinking_of
 from thinkery.types import Completion, Group, Outcome, Verdict
 
 TAGGED = "<think>2*3=6. Check: 2*3=6.</think><answer>6</answer>"
@@ -35,11 +35,12 @@ def groups(policy: Policy) -> list[Group]:
 
 
 def test_thinking_is_what_the_tags_enclose_or_everything(policy: Policy) -> None:
-    tagged, untagged = (completion(policy, "p", 0, text) for text in (TAGGED, UNTAGGED))
+    tagged, untagged = (completion(policy, "p", g, text) for g, text in enumerate((TAGGED, UNTAGGED)))
     assert thinking_of(tagged, policy) == "2*3=6. Check: 2*3=6."
     assert thinking_of(untagged, policy) == UNTAGGED
-    assert 0 < thinking_length(tagged, policy) < len(tagged.token_ids)
-    assert thinking_length(untagged, policy) == len(untagged.token_ids)
+    readings = read([tagged, untagged], policy)
+    assert 0 < readings["p", 0].length < len(tagged.token_ids)
+    assert readings["p", 1].length == len(untagged.token_ids)
 
 
 def test_metrics_of_reading(policy: Policy, groups: list[Group]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
@@ -164,6 +165,27 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]
         converted = tensor.to(dtype) if tensor.is_floating_point() else tensor
         state[name] = by_address.setdefault(tensor.data_ptr(), converted)
     return state
+
+
+def save_weights(model: PreTrainedModel, path: Path) -> None:
+    """Writes the parameters as they are, tied ones once: for a checkpoint to go on from, not to be published."""
+    save_file(_parameters(model), path)
+
+
+def restore_weights(model: PreTrainedModel, path: Path) -> None:
+    """Copies what ``save_weights`` wrote into a model, in place: optimizer and engine hold on to the same tensors.
+
+    Raises ``UserError`` if the file is another model's.
+    """
+    saved, own = load_file(path, device=str(model.device)), _parameters(model)
+    if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
+        raise UserError(f"{path} holds another model's weights: resume with the model the run was started from")
+    for name, tensor in saved.items():
+        own[name].copy_(tensor)
+
+
+def _parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 def _saved_template(path: str) -> Template:

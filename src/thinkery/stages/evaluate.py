@@ -17,7 +17,7 @@ from thinkery.recipe import EvalSpec
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
-from thinkery.stages.reading import completion_rows, thinking_length, thinking_of
+from thinkery.stages.reading import completion_rows, read
 from thinkery.types import Sampling
 
 
@@ -54,11 +54,12 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
         groups = grader.collect(problems, spec.num_samples)
     no_advantages_PG = [[0.0] * spec.num_samples for _ in groups]
     context.run.log_completions(step, completion_rows(groups, no_advantages_PG, policy, 64))
+    readings = read([completion for group in groups for completion in group.completions_G], policy)
     return summarize(
         groups,
         k=spec.num_samples,
-        thinking=lambda completion: thinking_of(completion, policy),
-        thinking_length=lambda completion: thinking_length(completion, policy),
+        thinking=lambda completion: readings[completion.problem_id, completion.index].thinking,
+        thinking_length=lambda completion: readings[completion.problem_id, completion.index].length,
         template=policy.template,
         seed=context.seed,
     )

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
@@ -29,7 +28,7 @@ from transformers import (
 )
 
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
-from thinkery.models.loading import DTYPES, Policy, place_of, save_policy
+from thinkery.models.loading import DTYPES, Policy, place_of, restore_weights, save_policy, save_weights
 from thinkery.models.template import TAGS, TEMPLATES
 from thinkery.problems.mini import documents
 from thinkery.recipe import PretrainStage
@@ -180,17 +179,14 @@ class _Trainer:
 
     def save(self, folder: Path) -> None:
         """Writes the state after the last update."""
-        save_file({name: p.detach() for name, p in self.policy.model.named_parameters()}, folder / "model.safetensors")
+        save_weights(self.policy.model, folder / "model.safetensors")
         torch.save(self._optimizer.state_dict(), folder / "optimizer.pt")
         stream = {"next_document": self._stream.next_document, "left": self._stream.left}
         (folder / "stream.json").write_text(json.dumps(stream))
 
     def load(self, folder: Path) -> None:
         """Restores what ``save`` wrote."""
-        saved = load_file(folder / "model.safetensors", device=str(self.policy.device))
-        with torch.no_grad():
-            for name, parameter in self.policy.model.named_parameters():
-                parameter.copy_(saved[name])
+        restore_weights(self.policy.model, folder / "model.safetensors")
         self._optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
         stream = json.loads((folder / "stream.json").read_text())
         self._stream.next_document, self._stream.left = stream["next_document"], stream["left"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from thinkery.evaluation.reducers import cons_at_k
@@ -22,17 +23,32 @@ def thinking_of(completion: Completion, policy: Policy) -> str:
     return completion.text if thinking is None else thinking
 
 
-def thinking_length(completion: Completion, policy: Policy) -> int:
-    """Tokens of the thinking."""
-    return len(policy.tokenizer(thinking_of(completion, policy), add_special_tokens=False)["input_ids"])
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A completion's thinking and how many tokens it has."""
+
+    thinking: str
+    length: int
+
+
+def read(completions: Sequence[Completion], policy: Policy) -> dict[tuple[str, int], Reading]:
+    """The readings of completions by (problem id, index), tokenised together."""
+    if not completions:
+        return {}
+    thinkings = [thinking_of(completion, policy) for completion in completions]
+    ids = policy.tokenizer(thinkings, add_special_tokens=False)["input_ids"]
+    return {
+        (completion.problem_id, completion.index): Reading(thinking, len(tokens))
+        for completion, thinking, tokens in zip(completions, thinkings, ids, strict=True)
+    }
 
 
 def reading_metrics(groups: Sequence[Group], policy: Policy) -> dict[str, float]:
     """Thinking length (tokens), share of completions that reflect, and majority vote over each group."""
-    completions = [completion for group in groups for completion in group.completions_G]
-    thinkings = [thinking_of(completion, policy) for completion in completions]
+    readings = read([completion for group in groups for completion in group.completions_G], policy).values()
+    thinkings = [reading.thinking for reading in readings]
     return {
-        "completions/mean_thinking_length": statistics.fmean(thinking_length(c, policy) for c in completions),
+        "completions/mean_thinking_length": statistics.fmean(reading.length for reading in readings),
         "reflection": reflection_share(thinkings),
         "reflections_per_completion": reflections_per_completion(thinkings),
         "cons": statistics.fmean(cons_at_k(group.verdicts_G) for group in groups),

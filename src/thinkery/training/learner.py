@@ -20,13 +20,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from thinkery.files import atomic_folder, write_json_atomic
 from thinkery.models.attention import hidden_states
-from thinkery.models.loading import Policy
+from thinkery.models.loading import Policy, restore_weights, save_weights
 from thinkery.training import grpo
 from thinkery.training.logprobs import token_logprobs
 from thinkery.training.metrics import Tally
@@ -128,10 +127,10 @@ class Learner:
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
         with atomic_folder(folder) as new:
-            save_file(_weights(self.policy.model), new / _WEIGHTS)
+            save_weights(self.policy.model, new / _WEIGHTS)
             torch.save(self._optimizer.state_dict(), new / _OPTIMIZER)
             if self._reference is not None:
-                save_file(_weights(self._reference), new / _REFERENCE)
+                save_weights(self._reference, new / _REFERENCE)
             counters = {"policy_version": self.policy.version, "reference_is_policy": self._reference_is_policy}
             write_json_atomic(new / _COUNTERS, counters)
 
@@ -140,9 +139,9 @@ class Learner:
         if not (folder / _COUNTERS).exists():
             raise UserError(f"{folder} holds no learner: name a folder that Learner.save wrote")
         device = self.policy.device
-        _restore(self.policy.model, folder / _WEIGHTS, device)
+        _restore(self.policy.model, folder / _WEIGHTS)
         if self._reference is not None:
-            _restore(self._reference, folder / _REFERENCE, device)
+            _restore(self._reference, folder / _REFERENCE)
         self._optimizer.load_state_dict(torch.load(folder / _OPTIMIZER, map_location=device, weights_only=True))
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version = counters["policy_version"]
@@ -294,17 +293,7 @@ class _Known:
     reference: _LogprobCache
 
 
-def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Parameters by name, tied ones once."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-def _restore(model: PreTrainedModel, path: Path, device: torch.device) -> None:
-    """Copies saved parameters into a model, in place: optimizer and rollout engine hold on to the same tensors."""
+def _restore(model: PreTrainedModel, path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path} is missing: the learner was saved without a reference (beta 0) or not as a whole")
-    saved, own = load_file(path, device=str(device)), _weights(model)
-    if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
-        raise UserError(f"{path} holds another model's weights: resume with the model the run was started from")
-    for name, tensor in saved.items():
-        own[name].copy_(tensor)
+    restore_weights(model, path)
