@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thinkery.recipe import PretrainStage, RLStage, diff_recipes, load_recipe
+from thinkery.recipe import PretrainStage, RewardSpec, RLStage, diff_recipes, load_recipe
 from thinkery.types import UserError
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -51,6 +51,20 @@ def refusal(path: Path, *overrides: str) -> str:
     return message
 
 
+def test_a_reward_has_a_weight_and_options_of_its_own(ladder: Path, tmp_path: Path) -> None:
+    given = ["zero.rewards={accuracy: 1, length: {weight: 0.5, buffer: 64}, 'mine.py:f': {scale: 2}}"]
+    recipe = load_recipe(ladder, given)
+    zero = recipe.stages[0]
+    assert isinstance(zero, RLStage)
+    assert {name: (spec.weight, spec.options) for name, spec in zero.rewards.items()} == {
+        "accuracy": (1.0, {}),
+        "length": (0.5, {"buffer": 64}),
+        "mine.py:f": (1.0, {"scale": 2}),
+    }
+    (tmp_path / "again.yaml").write_text(recipe.to_yaml())
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
 def test_a_recipe_is_read_with_its_defaults(ladder: Path) -> None:
     recipe = load_recipe(ladder)
     zero, fresh, again = recipe.stages
@@ -58,7 +72,7 @@ def test_a_recipe_is_read_with_its_defaults(ladder: Path) -> None:
     assert isinstance(fresh, PretrainStage)
     assert isinstance(again, RLStage)
     assert (zero.from_, zero.steps, zero.learning_rate, zero.num_generations) == ("base", 100, 1e-4, 16)
-    assert zero.rewards == {"accuracy": 1.0, "format": 0.2}
+    assert zero.rewards == {"accuracy": RewardSpec(weight=1.0), "format": RewardSpec(weight=0.2)}
     assert fresh.steps == 1_000_000 // (16 * 256)
     assert again.from_ == "zero"
     assert recipe.evaluate["reasoning"].top_p == 0.95
@@ -82,7 +96,7 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
     recipe = load_recipe(ladder, [*overrides, "evaluate.reasoning.num_samples=4"], seed=7)
     zero = recipe.stages[0]
     assert isinstance(zero, RLStage)
-    assert (zero.learning_rate, zero.problems.levels, zero.rewards["language"]) == (1e-5, [3], 0.5)
+    assert (zero.learning_rate, zero.problems.levels, zero.rewards["language"].weight) == (1e-5, [3], 0.5)
     assert (recipe.base, recipe.evaluate["reasoning"].num_samples, recipe.seed) == ("other/model", 4, 7)
 
 
@@ -112,6 +126,9 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("zero.problems.levels=[0]", "zero.problems.levels.0 = 0: allowed: an integer > 0"),
         ("zero.rewards={}", "zero.rewards = {}: allowed: a mapping that is not empty"),
         ("zero.rewards.accuracy=x", "zero.rewards.accuracy = 'x': allowed: a number"),
+        ("zero.rewards.length={weight: x, buffer: 5}", "zero.rewards.length.weight = 'x': allowed: a number"),
+        ("zero.reward_errors=ignore", "zero.reward_errors = 'ignore': allowed: stop, zero"),
+        ("verification.math.unit=cm", "verification.math.unit: no such field"),
         ("zero.reference_refresh_steps=x", "zero.reference_refresh_steps = 'x': allowed: an integer > 0"),
         ("name=A B", "name = 'A B': allowed: at most 40 small letters, digits"),
         ("evaluate.A B={}", "evaluate.A B: 'A B' can't be a name here; allowed: small letters"),

@@ -101,13 +101,15 @@ def check(recipe: Recipe, until: str | None) -> None:
     if until is not None and until not in names:
         raise UserError(f"--until {until}: no such stage; stages: {', '.join(names)}")
     for field, spec in _problem_specs(recipe):
-        if spec.source != "mini" and not Path(spec.source).is_file():
-            raise UserError(f"{field}.source = {spec.source!r}: no such file in {Path.cwd()}")
+        if spec.source != "mini":
+            from thinkery.problems.source import require_source
+
+            require_source(field, spec)
     for stage in recipe.stages:
         if isinstance(stage, RLStage):
-            from thinkery.rewards.registry import require_rewards
+            from thinkery.rewards.registry import check_rewards
 
-            require_rewards(f"{stage.name}.rewards", stage.rewards)
+            check_rewards(f"{stage.name}.rewards", stage.rewards, stage.max_completion_length)
     named = {"template": recipe.template} | {f"evaluate.{k}.template": v.template for k, v in recipe.evaluate.items()}
     if any(named.values()):
         from thinkery.models.template import TEMPLATES
@@ -209,13 +211,21 @@ class _Ladder:
         return trained | {_evaluation(name) for name in trained | {BASE}}
 
     def _inputs_of(self, stage: Stage) -> str:
-        model = self._model(stage.from_) if isinstance(stage, RLStage) else None
+        settings: list[Any] = [stage.model_dump(mode="json")]
+        model = None
+        if isinstance(stage, RLStage):
+            from thinkery.rewards.custom import reward_files
+
+            model = self._model(stage.from_)
+            sources = {str(path): sha256_of(path) for path in reward_files(stage.rewards)}
+            settings += [self._recipe.verification.model_dump(mode="json"), sources]
         specs = [spec for field, spec in _problem_specs(self._recipe) if field.startswith(stage.name + ".")]
-        return _hash(self._recipe, model, stage.model_dump(mode="json"), specs)
+        return _hash(self._recipe, model, settings, specs)
 
     def _inputs_of_evaluation(self, model: str) -> str:
         specs = self._recipe.evaluate
-        settings = {name: spec.model_dump(mode="json") for name, spec in specs.items()}
+        measured = {name: spec.model_dump(mode="json") for name, spec in specs.items()}
+        settings = [measured, self._recipe.verification.model_dump(mode="json")]
         return _hash(self._recipe, self._model(model), settings, [spec.problems for spec in specs.values()])
 
     def _model(self, reference: str) -> str | None:
@@ -277,8 +287,10 @@ def _problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:
 
 def _hash(recipe: Recipe, model: str | None, settings: Any, problems: list[ProblemSpec]) -> str:
     """The hash of all that a stage's result depends on."""
-    files = {spec.source: sha256_of(Path(spec.source)) for spec in problems if spec.source != "mini"}
-    parts = [recipe.seed, recipe.template, model, settings, files]
+    from thinkery.problems.source import source_fingerprint
+
+    sources = [source_fingerprint(spec) for spec in problems]
+    parts = [recipe.seed, recipe.template, model, settings, sources]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

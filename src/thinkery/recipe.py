@@ -14,18 +14,22 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
 from thinkery.recipe_errors import explain
 from thinkery.types import UserError
+from thinkery.verification import Verification
 
 Name = Annotated[  # becomes part of file names
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$", description="at most 40 small letters, digits, - and _")
@@ -33,6 +37,8 @@ Name = Annotated[  # becomes part of file names
 Probability = Annotated[float, Field(gt=0, le=1)]
 Dtype = Literal["bfloat16", "float32"]
 
+PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
+_SETTING = "verification.math.units=required"
 BASE = "base"  # the name under which stages and results refer to the starting model
 
 
@@ -41,14 +47,45 @@ class _Strict(BaseModel):
 
 
 class ProblemSpec(_Strict):
-    """Which problems. ``source`` is ``mini`` (the miniature world) or a ``.jsonl`` file."""
+    """Which problems.
 
-    source: Annotated[str, Field(pattern=r"^mini$|\.jsonl$", description="mini or a .jsonl file")]
-    split: Literal["train", "test"] = "train"
+    ``source`` is ``mini`` (the miniature world), a file, a folder saved by ``datasets``, a data set of the Hub
+    (``owner/name``, ``owner/name:config``) or ``gym://`` and families of reasoning-gym. ``columns`` maps this project's
+    columns to the source's own: ``{prompt: question, answer: final}``, or to null where the source's column of that
+    name is something else. Problems that share text with one of ``decontaminate`` (sources as well) are left out.
+    """
+
+    source: Annotated[
+        str,
+        Field(
+            pattern=r"^mini$|^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/",
+            description="mini, a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family",
+        ),
+    ]
+    split: str = "train"  # of mini, gym:// and data sets; a file has no splits
     n: PositiveInt | None = None  # None: all that the source has, or as many as the stage asks for
     levels: list[PositiveInt] = []  # empty: all levels
     languages: dict[str, PositiveFloat] = {}  # language -> share; empty: the source's own mixture
     seed: int = 0  # of the problems alone, so that runs of different seeds can share a held-out set
+    columns: dict[str, str | None] = {}
+    verifier: str | None = None  # None: as the source's columns say
+    decontaminate: list[str] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        made = self.source == "mini" or self.source.startswith("gym://")
+        if made and self.split not in ("train", "test"):
+            raise ValueError(f"split = {self.split!r}: {self.source} has train and test")
+        for field in ("columns", "verifier", "decontaminate"):
+            if made and getattr(self, field):
+                raise ValueError(f"{field}: {self.source} makes its problems itself, leave this out")
+        for ours in self.columns:
+            if ours not in PROBLEM_COLUMNS:
+                raise ValueError(f"columns.{ours}: no such column; allowed: {', '.join(PROBLEM_COLUMNS)}")
+        for ours in ("prompt", "answer"):
+            if self.columns.get(ours, "") is None:
+                raise ValueError(f"columns.{ours}: name the column that holds it")
+        return self
 
 
 class CorpusSpec(_Strict):
@@ -70,6 +107,30 @@ class EvalSpec(_Strict):
     max_slots: PositiveInt = 512
     dtype: Dtype = "bfloat16"
     device: str = "auto"
+
+
+class RewardSpec(BaseModel):
+    """A reward's weight and its own options: ``{weight: 0.5, buffer: 64}``. A number alone is the weight."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    weight: float = 1.0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the reward itself is given; only the reward knows what it takes."""
+        return dict(self.model_extra or {})
+
+    @model_serializer(mode="wrap")
+    def _short(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        return serialize(self) if self.model_extra else self.weight
+
+
+def _weight_alone(value: Any) -> Any:
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+WeightedReward = Annotated[RewardSpec, BeforeValidator(_weight_alone, json_schema_input_type=float | RewardSpec)]
 
 
 class PretrainStage(_Strict):
@@ -124,7 +185,9 @@ class RLStage(_Strict):
     kind: Literal["rl"]
     from_: str = Field(alias="from")  # "base", an earlier stage, a folder or a Hub id
     problems: ProblemSpec
-    rewards: Annotated[dict[str, float], Field(min_length=1)]  # reward -> weight
+    rewards: Annotated[dict[str, WeightedReward], Field(min_length=1)]
+    reward_errors: Literal["stop", "zero"] = "stop"  # what an exception in a reward of the user's does
+    reward_timeout_s: PositiveFloat = 600.0  # how long one reward may take for a whole batch
     steps: PositiveInt
     # Rollout
     num_problems: PositiveInt = 32  # a step
@@ -205,6 +268,7 @@ class Recipe(_Strict):
     base: str | None = None  # thinkery://mini-base, a folder or a Hub id; None if every stage starts from nothing
     template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model
     output_dir: str | None = None  # None: runs/<name>
+    verification: Verification = Verification()  # how answers are judged, in training and evaluation alike
     stages: Annotated[list[Stage], Field(min_length=1)]
     evaluate: dict[Name, EvalSpec] = {}
 
@@ -250,6 +314,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), seed: int | None = No
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, data, Recipe.model_json_schema())}") from None
+
+
+class _Settings(_Strict):
+    """The part of a recipe that a command without a recipe can have."""
+
+    verification: Verification = Verification()
+
+
+def load_verification(overrides: Sequence[str]) -> Verification:
+    """The default verification with overrides like ``verification.math.units=required``. Raises ``UserError``."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+        if not data.keys() <= _Settings.model_fields.keys():
+            raise UserError(f"--set {override}: here only verification can be set, for example {_SETTING}")
+    try:
+        return _Settings.model_validate(data).verification
+    except ValidationError as error:
+        raise UserError(f"--set: {explain(error, data, _Settings.model_json_schema())}") from None
 
 
 def diff_recipes(old: Recipe, new: Recipe) -> list[str]:

@@ -64,7 +64,7 @@ def _schema_at(location: Location, root: Mapping[str, Any]) -> Mapping[str, Any]
     """The schema of the field at a location."""
     schema: Mapping[str, Any] = root
     for part in location:
-        schema = _resolve(schema, root)
+        schema = _resolve(schema, root, part)
         if "discriminator" in schema:
             schema = {"$ref": schema["discriminator"]["mapping"][part]}
         elif part in schema.get("properties", {}):
@@ -73,17 +73,18 @@ def _schema_at(location: Location, root: Mapping[str, Any]) -> Mapping[str, Any]
             schema = schema["items"]
         else:
             values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
-            schema = values[0] or {}
+            schema = values[0] if isinstance(values[0], Mapping) else {}  # True: whatever the reward itself allows
     return _resolve(schema, root)
 
 
-def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follows a reference, and the one choice of an optional field that isn't null."""
+def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any], part: int | str | None = None) -> Mapping[str, Any]:
+    """Follows a reference; of several choices takes the one that has a field ``part``, else the first but null."""
     while "$ref" in schema or "anyOf" in schema:
         if "$ref" in schema:
             schema = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
         else:
-            schema = next(choice for choice in schema["anyOf"] if choice.get("type") != "null")
+            choices = [_resolve(choice, root, part) for choice in schema["anyOf"] if choice.get("type") != "null"]
+            schema = next((choice for choice in choices if part in choice.get("properties", {})), choices[0])
     return schema
 
 

@@ -80,11 +80,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says and why. ``answer`` is the extracted one in normal form: equal answers, equal text."""
+    """What a verifier says and why.
+
+    ``answer`` is the extracted one in normal form: equal answers, equal text. ``score`` is the share of the tests that
+    a program passed, where the recipe pays for parts; None where the outcome says it all.
+    """
 
     outcome: Outcome
     reason: str = ""
     answer: str | None = None
+    score: float | None = None
 
     @property
     def correct(self) -> bool:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkery.rewards.numbers import clean, parse_number, parse_words
+from thinkery.rewards.cleaning import clean
+from thinkery.rewards.numbers import parse_number, parse_words
 
 
 @pytest.mark.parametrize(

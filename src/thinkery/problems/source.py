@@ -1,24 +1,36 @@
-"""Where a stage's problems come from: the miniature world or a file, behind one interface.
+"""Where a stage's problems come from, behind one interface: the miniature world, files, data sets, reasoning-gym.
 
-A source hands out problems by position, so that a resumed run draws what the interrupted one would have drawn.
-Left out: parquet, the Hub and procedural libraries.
+A source hands out problems by position, so that a resumed run draws what the interrupted one would have drawn. Left
+out: how files are read (``files.py``, ``hub.py``) and what their columns mean (``columns.py``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import importlib.metadata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Literal, Protocol
 
+from thinkery.files import sha256_of
+from thinkery.problems.columns import Columns, item_of, problems_of, text_columns
+from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
+from thinkery.problems.gym import GYM, GymProblems, require_gym
+from thinkery.problems.hub import folder_rows, hub_rows, is_hub_name, require_datasets
 from thinkery.problems.mini import mini_problem
+from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec
 from thinkery.types import Problem, UserError
 
+Split = Literal["train", "test"]
+_SPARE = 10**9  # distance from a position to those that stand in for it
+
 
 class ProblemSource(Protocol):
-    """Problems by position."""
+    """Problems by position. ``notes`` say what a user should know about them, one line each."""
+
+    notes: Sequence[str]
 
     def draw(self, start: int, count: int) -> list[Problem]:
         """Problems ``start`` to ``start + count - 1`` of an endless sequence without repeats within ``count``."""
@@ -28,48 +40,86 @@ class ProblemSource(Protocol):
         """The first ``count`` different problems (None: all), the same in every call."""
         ...
 
+    def exclude(self, ids: Collection[str]) -> None:
+        """Leaves out problems from now on. A resumed run must leave out the same before it draws."""
+        ...
 
-class MiniSource:
-    """The endless miniature world."""
 
-    def __init__(
-        self,
-        split: Literal["train", "test"],
-        levels: Sequence[int] = (),
-        languages: Mapping[str, float] | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.split, self.levels, self.languages, self.seed = split, levels, languages, seed
+class EndlessSource:
+    """Problems made on demand, one for every position; an excluded one has another stand in for it."""
 
-    def _problem(self, index: int) -> Problem:
-        return mini_problem(index, self.split, levels=self.levels, languages=self.languages, seed=self.seed)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notes: Sequence[str] = ()
+        self._excluded: set[str] = set()
+
+    def problem(self, index: int) -> Problem:
+        """The problem of an index."""
+        raise NotImplementedError
 
     def draw(self, start: int, count: int) -> list[Problem]:
-        """Problems by position; the world is so large that repeats are rare, and none is in the other split."""
-        return [self._problem(index) for index in range(start, start + count)]
+        """Problems by position; repeats are rare where the world is large."""
+        return [self._at(position) for position in range(start, start + count)]
 
     def fixed(self, count: int | None) -> list[Problem]:
         """The first ``count`` problems that differ in their text."""
         if count is None:
-            raise UserError("problems.n: the miniature world is endless, say how many problems, for example n: 512")
+            raise UserError(f"problems.n: {self.name} is endless, say how many problems, for example n: 512")
         problems: dict[object, Problem] = {}
-        for index in range(20 * count):
-            problem = self._problem(index)
+        for position in range(20 * count):
+            problem = self._at(position)
             problems.setdefault(problem.prompt, problem)
             if len(problems) == count:
                 return list(problems.values())
-        raise UserError(f"problems.n = {count}: the miniature world's {self.split} split has only {len(problems)} such")
+        raise UserError(f"problems.n = {count}: {self.name} has only {len(problems)} such problems that differ")
+
+    def exclude(self, ids: Collection[str]) -> None:
+        """Leaves out problems from now on."""
+        self._excluded.update(ids)
+
+    def _at(self, position: int) -> Problem:
+        for attempt in range(100):
+            problem = self.problem(position + attempt * _SPARE)
+            if problem.id not in self._excluded:
+                return problem
+        raise UserError(f"{self.name}: 100 problems that could stand at position {position} are all left out")
+
+
+class MiniSource(EndlessSource):
+    """The endless miniature world."""
+
+    def __init__(
+        self,
+        split: Split,
+        levels: Sequence[int] = (),
+        languages: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(f"the miniature world's {split} split")
+        self.split, self.levels, self.languages, self.seed = split, levels, languages, seed
+
+    def problem(self, index: int) -> Problem:
+        """The problem of an index; none is in the other split."""
+        return mini_problem(index, self.split, levels=self.levels, languages=self.languages, seed=self.seed)
+
+
+class GymSource(EndlessSource):
+    """Families of reasoning-gym, one after the other by position."""
+
+    def __init__(self, families: Sequence[str], split: Split, seed: int = 0) -> None:
+        super().__init__(f"{GYM}{','.join(families)} ({split})")
+        self._problems = GymProblems(families, split, seed)
+
+    def problem(self, index: int) -> Problem:
+        """The problem of an index; none is in the other split."""
+        return self._problems[index]
 
 
 class FileSource:
-    """Problems of a file, in epochs: each a new permutation that depends on (seed, epoch) alone."""
+    """Problems that are all there, in epochs: each a new permutation that depends on (seed, epoch) alone."""
 
-    def __init__(self, path: Path, seed: int = 0, levels: Sequence[int] = (), languages: Sequence[str] = ()) -> None:
-        kept = read_jsonl(path)
-        kept = [p for p in kept if (not levels or p.level in levels) and (not languages or p.language in languages)]
-        if not kept:
-            raise UserError(f"{path}: no problem has the levels {list(levels)} and languages {list(languages)}")
-        self.path, self.seed, self.problems = path, seed, kept
+    def __init__(self, name: str, problems: Sequence[Problem], seed: int = 0, notes: Sequence[str] = ()) -> None:
+        self.name, self.seed, self.problems, self.notes = name, seed, list(problems), notes
 
     def draw(self, start: int, count: int) -> list[Problem]:
         """Problems ``start`` to ``start + count - 1`` of the endless sequence of epochs."""
@@ -84,58 +134,122 @@ class FileSource:
         return drawn
 
     def fixed(self, count: int | None) -> list[Problem]:
-        """The file's first ``count`` problems."""
+        """The first ``count`` problems, in the order of the file."""
         if count is not None and count > len(self.problems):
-            raise UserError(f"problems.n = {count}: {self.path} has {len(self.problems)} problems")
+            raise UserError(f"problems.n = {count}: {self.name} has {len(self.problems):,} problems")
         return self.problems[:count]
 
-
-def read_jsonl(path: Path) -> list[Problem]:
-    """Reads problems: one JSON object a line with ``prompt`` and ``answer`` (or ``solution``), and free columns.
-
-    Raises ``UserError`` with file, line and what was expected.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text: {error}") from None
-    problems = [_problem_of(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not problems:
-        raise UserError(f"{path}: empty; write one JSON object a line with the fields prompt and answer")
-    return problems
-
-
-def _problem_of(path: Path, number: int, line: str) -> Problem:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from None
-    if not isinstance(row, dict):
-        raise UserError(f'{path}, line {number}: write an object like {{"prompt": ..., "answer": ...}}')
-    prompt = row.pop("prompt", None)
-    reference = row.pop("answer", None)
-    reference = row.pop("solution", None) if reference is None else reference
-    if not isinstance(prompt, str | list) or not prompt:
-        raise UserError(f"{path}, line {number}: the field prompt must be text or a list of messages")
-    if not isinstance(reference, str | int | float):
-        raise UserError(f"{path}, line {number}: the field answer (or solution) must be text or a number")
-    level = row.pop("level", 0)
-    if not isinstance(level, int):
-        raise UserError(f"{path}, line {number}: the field level must be a whole number, not {level!r}")
-    return Problem(
-        id=str(row.pop("id", f"{path.stem}-{number}")),
-        prompt=prompt if isinstance(prompt, str) else tuple(prompt),
-        reference=str(reference),
-        domain=str(row.pop("domain", "math")),
-        level=level,
-        language=str(row.pop("language", "en")),
-        verifier=str(row.pop("verifier", "math")),
-        columns=row,
-    )
+    def exclude(self, ids: Collection[str]) -> None:
+        """Leaves out problems from now on. Raises ``UserError`` if none is left."""
+        excluded = set(ids)
+        self.problems = [problem for problem in self.problems if problem.id not in excluded]
+        if not self.problems:
+            raise UserError(f"{self.name}: every problem was left out")
 
 
 def open_source(spec: ProblemSpec) -> ProblemSource:
-    """The source that a recipe names."""
+    """The source that a recipe names. Raises ``UserError`` with what is wrong with it and where."""
+    split: Split = "test" if spec.split == "test" else "train"
     if spec.source == "mini":
-        return MiniSource(spec.split, spec.levels, spec.languages, spec.seed)
-    return FileSource(Path(spec.source), spec.seed, spec.levels, list(spec.languages))
+        return MiniSource(split, spec.levels, spec.languages, spec.seed)
+    if spec.source.startswith(GYM):
+        for field in ("levels", "languages"):
+            if getattr(spec, field):
+                raise UserError(f"problems.{field}: reasoning-gym has none; leave this out")
+        return GymSource(spec.source.removeprefix(GYM).split(","), split, spec.seed)
+    return _file_source(spec)
+
+
+def _file_source(spec: ProblemSpec) -> FileSource:
+    name, rows = open_rows(spec.source, spec.split)
+    layout, found = problems_of(rows, name, spec.columns, spec.verifier)
+    benchmarks = read_benchmarks(spec.decontaminate) if spec.decontaminate else None
+    problems: dict[str, Problem] = {}
+    items: list[Item] = []
+    total = 0
+    for row, problem in found:
+        total += 1
+        if spec.levels and problem.level not in spec.levels:
+            continue
+        if spec.languages and problem.language not in spec.languages:
+            continue
+        problems[row.place] = problem
+        if benchmarks is not None:
+            items.append(item_of(row, layout.prompt))
+    notes = [f"{spec.source}: {total:,} problems; {layout}"]
+    if not problems:
+        raise UserError(f"{spec.source}: no problem has the levels {spec.levels} and languages {[*spec.languages]}")
+    if benchmarks is not None:
+        overlaps = contamination(items, benchmarks)
+        notes.append(f"{spec.source}: left out: {overlaps.summary()}")
+        for match in overlaps.matches:
+            del problems[match.place]
+        if not problems:
+            raise UserError(f"{spec.source}: every problem overlaps with one of {', '.join(spec.decontaminate)}")
+    return FileSource(spec.source, list(problems.values()), spec.seed, notes)
+
+
+def read_benchmarks(
+    sources: Sequence[str], *, words: int = WORDS, characters: int = CHARACTERS, answers: bool = False
+) -> Benchmarks:
+    """The texts of benchmarks: their prompts, and their answers as written if ``answers``."""
+    items = {source: read_items(source, answers=answers) for source in sources}
+    return Benchmarks(items, words=words, characters=characters)
+
+
+def read_items(
+    source: str, split: str = "test", columns: Columns | None = None, *, answers: bool = False
+) -> Iterator[Item]:
+    """The texts of a source's rows, in their order."""
+    for row, prompt, answer in read_texts(source, split, columns):
+        yield item_of(row, prompt, answer if answers else None)
+
+
+def read_texts(source: str, split: str, columns: Columns | None = None) -> Iterator[tuple[Row, str, str | None]]:
+    """A source's rows with the columns of their prompts and, if they have them, of their answers."""
+    _, rows = open_rows(source, split)
+    first = next(rows)
+    prompt, answer = text_columns(first, columns)
+    for row in chain([first], rows):
+        yield row, prompt, answer
+
+
+def open_rows(source: str, split: str = "train") -> tuple[str, Iterator[Row]]:
+    """A short name and the rows of a file, a folder or a data set. Files have no splits."""
+    path = Path(source)
+    name = path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        name = name.removesuffix(suffix)
+    if path.is_dir():
+        return name, folder_rows(path, split)
+    if path.is_file() or has_known_suffix(source):
+        return name, read_rows(path)
+    if is_hub_name(source):
+        return name, hub_rows(source, split)
+    raise UserError(f"{source}: no such file or folder, and not the name of a data set of the Hub (owner/name)")
+
+
+def require_source(field: str, spec: ProblemSpec) -> None:
+    """Raises ``UserError`` if a recipe's source, or what it is held against, is not there. Reads nothing."""
+    if spec.source == "mini":
+        return
+    if spec.source.startswith(GYM):
+        require_gym(f"{field}.source = {spec.source!r}")
+        return
+    named = {f"{field}.source": spec.source} | {f"{field}.decontaminate": source for source in spec.decontaminate}
+    for where, source in named.items():
+        if Path(source).is_dir() or (is_hub_name(source) and not has_known_suffix(source)):
+            require_datasets(f"{where} = {source!r}")
+        elif not Path(source).is_file():
+            raise UserError(f"{where} = {source!r}: no such file in {Path.cwd()}")
+
+
+def source_fingerprint(spec: ProblemSpec) -> dict[str, str]:
+    """What a source's problems depend on beside its spec: the hash of every file, the version of every library.
+
+    A data set of the Hub goes by its name alone: only the Hub knows whether it has changed.
+    """
+    if spec.source.startswith(GYM):
+        return {spec.source: f"reasoning-gym {importlib.metadata.version('reasoning-gym')}"}
+    named = [source for source in (spec.source, *spec.decontaminate) if source != "mini"]
+    return {source: sha256_of(Path(source)) if Path(source).exists() else source for source in named}

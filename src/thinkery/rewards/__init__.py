@@ -8,12 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thinkery.rewards.grader import Grader, group_metrics
+    from thinkery.rewards.code import grade_code
+    from thinkery.rewards.gold import check_gold
+    from thinkery.rewards.grader import Grader
+    from thinkery.rewards.language import language_proportion
     from thinkery.rewards.math import grade_math
+    from thinkery.rewards.metrics import group_metrics
 
-__all__ = ["Grader", "grade_math", "group_metrics"]
+__all__ = ["Grader", "check_gold", "grade_code", "grade_math", "group_metrics", "language_proportion"]
 
-_HOMES = {"Grader": "grader", "group_metrics": "grader", "grade_math": "math"}
+_HOMES = {
+    "Grader": "grader",
+    "check_gold": "gold",
+    "grade_code": "code",
+    "grade_math": "math",
+    "group_metrics": "metrics",
+    "language_proportion": "language",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,27 +1,34 @@
-r"""Is a completion's final answer the reference? Exactly for numbers and words, else by math-verify.
+r"""Is a completion's final answer the reference? Exactly for numbers and words, else by computer algebra in workers.
 
-Order of judgment: extraction (``extraction.py``), exact numbers and words (``numbers.py``, microseconds, decides both
-ways), form (no ``a=b`` where a value is asked for), then computer algebra in a worker process that can be killed.
-Left out: policies for units, order, sets and intervals beyond what math-verify does.
+Order of judgment: extraction (``extraction``), text that equals the reference (``cleaning``), exact numbers and words
+(``numbers``, microseconds, decides both ways), the guard against what no computer could evaluate (``guard``), then
+``symbolic`` in a worker process that can be killed (``worker``). Left out: partial credit; an answer is right or not.
 """
 
 from __future__ import annotations
 
 import atexit
-import re
+import os
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from functools import cache
+from fractions import Fraction
+from functools import cache, lru_cache
 
+from thinkery.models.template import Template
+from thinkery.rewards.cleaning import clean
 from thinkery.rewards.extraction import final_answer
-from thinkery.rewards.numbers import MAX_ANSWER, clean, parse_number, parse_words, strip_assignment
-from thinkery.rewards.worker import Reply, WorkerLostError, WorkerPool
-from thinkery.types import Outcome, Verdict
+from thinkery.rewards.guard import refusal
+from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number, parse_words
+from thinkery.rewards.statements import is_prose
+from thinkery.rewards.worker import WorkerLostError, WorkerPool
+from thinkery.rewards.zygote import Reply
+from thinkery.types import Outcome, Problem, Verdict
+from thinkery.verification import MathPolicy, Verification
 
 JUDGE = "thinkery.rewards.symbolic:judge"
-DEADLINE_S = 5.0  # math-verify's median is 5 ms and its 90th percentile 35 ms; the rest is for busy machines
 
-_EQUALS = re.compile(r"(?<![<>!\\:=])=(?!=)")
+_DEFAULT = MathPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +37,15 @@ class PendingVerdict:
 
     future: Future[Reply]
 
-    def result(self) -> Verdict:
-        """Waits for it. The pool's deadline bounds the wait; a missed deadline is the verdict ``timeout``."""
+    def result(self, timeout: float | None = None) -> Verdict:
+        """Waits for it, at most ``timeout`` seconds; what is missing then is the verdict ``timeout``, never an error.
+
+        Without a timeout the pool's own deadlines bound the wait. Raises ``RuntimeError`` if no worker can start.
+        """
         try:
-            reply = self.future.result()
+            reply = self.future.result(timeout)
+        except TimeoutError:
+            return Verdict(Outcome.TIMEOUT, f"no verdict within the {timeout:g} s that were left for it")
         except WorkerLostError as error:
             return Verdict(Outcome.TIMEOUT, str(error))
         except CancelledError:
@@ -41,17 +53,51 @@ class PendingVerdict:
         return Verdict(Outcome(reply["outcome"]), reply["reason"] or "", reply["answer"])
 
 
-def grade_math(completion: str, reference: str, *, prefilled_think: bool = False) -> Verdict:
+class MathVerifier:
+    """The verifier of mathematical answers, for completions of one template. See ``interfaces.Verifier``."""
+
+    def __init__(self, template: Template, verification: Verification) -> None:
+        self._template = template
+        self._policy = verification.math
+        self._pool = WorkerPool(JUDGE, workers=verification.workers, deadline_s=verification.deadline_s)
+
+    def begin(self, completion: str, problem: Problem) -> Verdict | PendingVerdict:
+        """Begins to judge a completion (thinking included); never waits."""
+        return submit_math(
+            completion,
+            problem.reference,
+            self._pool,
+            policy=self._policy,
+            prefilled_think=self._template.prefilled_think,
+        )
+
+    def gold(self, problem: Problem) -> str | None:
+        """A completion that gives the problem's reference, or None if the reference is empty."""
+        return gold_completion(self._template, problem.reference) if problem.reference.strip() else None
+
+    def close(self) -> None:
+        """Ends the worker processes; verdicts that are still missing become ``timeout``."""
+        self._pool.close()
+
+
+def grade_math(
+    completion: str, reference: str, *, policy: MathPolicy = _DEFAULT, prefilled_think: bool = False
+) -> Verdict:
     """Grades one completion (thinking included) against its reference; works on any thread.
 
     ``prefilled_think``: the prompt already opened ``<think>``, so a completion that never closes it has no answer.
     """
-    verdict = submit_math(completion, reference, _shared_pool(), prefilled_think=prefilled_think)
+    verdict = submit_math(completion, reference, _shared_pool(), policy=policy, prefilled_think=prefilled_think)
     return verdict if isinstance(verdict, Verdict) else verdict.result()
 
 
 def submit_math(
-    completion: str, reference: str, pool: WorkerPool, *, prefilled_think: bool = False
+    completion: str,
+    reference: str,
+    pool: WorkerPool,
+    *,
+    policy: MathPolicy = _DEFAULT,
+    prefilled_think: bool = False,
 ) -> Verdict | PendingVerdict:
     """Like ``grade_math`` but never waits: what needs computer algebra is handed to ``pool`` (of ``JUDGE`` workers)."""
     answer, reason = final_answer(completion, prefilled_think=prefilled_think)
@@ -61,31 +107,59 @@ def submit_math(
         return Verdict(Outcome.WRONG, f"the answer is longer than {MAX_ANSWER} characters", answer[:MAX_ANSWER])
     if not reference.strip() or len(reference) > MAX_ANSWER:
         return Verdict(Outcome.GOLD_UNPARSEABLE, f"the reference is empty or longer than {MAX_ANSWER} characters")
-    settled = _settle_exactly(answer, reference)
-    if settled is not None:
-        return settled
-    given, gold = clean(answer), clean(reference)
-    if not _EQUALS.search(gold):
-        given = strip_assignment(given)
-        if _EQUALS.search(given):
-            return Verdict(Outcome.WRONG, "an equation where a value is asked for", _canonical(answer))
-    return PendingVerdict(pool.submit(answer=given, reference=gold))
+    return _settle_exactly(answer, reference, policy) or _hand_over(answer, reference, pool, policy)
 
 
-def _settle_exactly(answer: str, reference: str) -> Verdict | None:
-    """The verdict where the reference is a number or words; None where it is an expression."""
-    gold_number = parse_number(reference)
-    if gold_number is not None:
-        given_number = parse_number(answer.strip())
-        if given_number is None:
-            return Verdict(Outcome.WRONG, "not a plain number", _canonical(answer))
-        equal = given_number.equals(gold_number)
-        return Verdict(Outcome.CORRECT if equal else Outcome.WRONG, "" if equal else "differs", str(given_number))
-    gold_words = parse_words(reference)
-    if gold_words is not None:
-        equal = parse_words(answer) == gold_words
-        return Verdict(Outcome.CORRECT if equal else Outcome.WRONG, "" if equal else "differs", _canonical(answer))
-    return None
+def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
+    """The verdict where the answer is the reference's own text, or where both are numbers or words; else None."""
+    gold = parse_number(reference)
+    given = parse_number(answer)
+    if gold is not None and given is not None:
+        return _verdict(given.equals(gold, policy) or _rounds_to(given, gold), str(given))
+    if _text(answer) == _text(reference):
+        return Verdict(Outcome.CORRECT, "", _canonical(answer))
+    if (refused := _refusal(answer)) is not None:
+        return Verdict(Outcome.TIMEOUT, f"refused before evaluation: {refused}")
+    if gold is not None:
+        if gold.places >= ROUNDED_PLACES and not is_prose(answer):
+            return None
+        return Verdict(Outcome.WRONG, "not a plain number", _canonical(answer))
+    words = parse_words(reference)
+    return None if words is None else _verdict(parse_words(answer) == words, _canonical(answer))
+
+
+def _hand_over(answer: str, reference: str, pool: WorkerPool, policy: MathPolicy) -> Verdict | PendingVerdict:
+    """What computer algebra has to say, unless the form of the answer already decides."""
+    if (refused := _refusal(reference)) is not None:
+        return Verdict(Outcome.GOLD_UNPARSEABLE, f"refused before evaluation: {refused}")
+    request = {"answer": answer, "reference": reference, "policy": policy.model_dump(mode="json")}
+    return PendingVerdict(pool.submit(**request))
+
+
+def _verdict(equal: bool, answer: str) -> Verdict:
+    return Verdict(Outcome.CORRECT if equal else Outcome.WRONG, "" if equal else "differs", answer)
+
+
+def _rounds_to(given: Number, gold: Number) -> bool:
+    """Whether a fraction without end, like 1/3, answers a decimal that it rounds to, like 0.3333."""
+    if gold.places < ROUNDED_PLACES or given.unit != gold.unit:
+        return False
+    rest = given.value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest > 1 and abs(given.value - gold.value) * 2 <= Fraction(1, 10**gold.places)
+
+
+@lru_cache(maxsize=4096)
+def _text(answer: str) -> str:
+    """An answer as text that can be compared: without dress and spaces."""
+    return "".join(clean(answer).split())
+
+
+@lru_cache(maxsize=4096)
+def _refusal(answer: str) -> str | None:
+    return refusal(clean(answer))
 
 
 def _canonical(answer: str) -> str:
@@ -96,7 +170,10 @@ def _canonical(answer: str) -> str:
 
 @cache
 def _shared_pool() -> WorkerPool:
-    """The pool of ``grade_math``: one worker for the process's lifetime."""
-    pool = WorkerPool(JUDGE, deadline_s=DEADLINE_S)
+    """The pool of ``grade_math``: one worker for the process's lifetime, with the deadline that recipes start with."""
+    pool = WorkerPool(JUDGE, deadline_s=Verification().deadline_s)
     atexit.register(pool.close)
     return pool
+
+
+os.register_at_fork(after_in_child=_shared_pool.cache_clear)  # the pool's thread stays behind in the parent

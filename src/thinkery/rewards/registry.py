@@ -1,84 +1,91 @@
-"""Rewards and verifiers by name.
+"""Rewards and verifiers by name, and the making of them from a recipe.
 
-A reward is a callable with TRL's signature, ``f(prompts, completions, completion_ids, **columns)``, one value per
-completion, None where it does not apply. Columns are lists, one item per completion: ``reference``, ``verdict``,
-``problem_id``, ``domain``, ``level``, ``language``, and the problem's own. A verifier turns a completion and a
-reference into a Verdict; ``Problem.verifier`` names it. Left out: rewards from a user's file, rewards that are models.
+``Problem.verifier`` names who judges a completion; a stage's ``rewards`` name what is paid for. A name with a colon,
+``my_rewards.py:helpful_units``, is a reward of the user's own. Left out: rewards that are models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
-from thinkery.models.template import Template
+from thinkery.models.template import TEMPLATES, Template
+from thinkery.recipe import RewardSpec
+from thinkery.rewards.accuracy import accuracy_reward
+from thinkery.rewards.choice import ChoiceVerifier
+from thinkery.rewards.code import CodeVerifier
+from thinkery.rewards.custom import is_custom, load_reward
 from thinkery.rewards.format import format_reward
-from thinkery.rewards.math import PendingVerdict, submit_math
-from thinkery.rewards.worker import WorkerPool
-from thinkery.types import Message, Outcome, UserError, Verdict
+from thinkery.rewards.gym import GymVerifier
+from thinkery.rewards.interfaces import Reward, RewardContext, RewardFactory, Verifier, VerifierFactory
+from thinkery.rewards.language import language_reward
+from thinkery.rewards.length import length_reward
+from thinkery.rewards.math import MathVerifier
+from thinkery.rewards.repetition import repetition_reward
+from thinkery.types import UserError
+from thinkery.verification import Verification
 
-Prompt = str | Sequence[Message]
-ModelText = str | Sequence[Message]  # TRL gives messages where the prompt was messages
-
-
-class Reward(Protocol):
-    """TRL's reward function."""
-
-    def __call__(
-        self,
-        prompts: Sequence[Prompt],
-        completions: Sequence[ModelText],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Sequence[Any],
-    ) -> list[float | None]:
-        """One value per completion; None where the reward does not apply."""
-        ...
-
-
-class Verifier(Protocol):
-    """Begins to grade one completion; never waits."""
-
-    def __call__(
-        self, completion: str, reference: str, pool: WorkerPool, *, prefilled_think: bool
-    ) -> Verdict | PendingVerdict:
-        """The verdict at once, or its promise."""
-        ...
-
-
-def accuracy_reward(
-    prompts: Sequence[Prompt],
-    completions: Sequence[ModelText],
-    completion_ids: Sequence[Sequence[int]],
-    **columns: Sequence[Any],
-) -> list[float | None]:
-    """R_acc of DeepSeek-R1: 1 for a correct final answer, else 0; None where the reference itself is unreadable."""
-    return [None if v.outcome is Outcome.GOLD_UNPARSEABLE else float(v.correct) for v in columns["verdict"]]
-
-
-# What a template decides (where the thinking ends) a reward must not guess: rewards are made for a template.
-REWARDS: Mapping[str, Callable[[Template], Reward]] = {
-    "accuracy": lambda template: accuracy_reward,
+REWARDS: Mapping[str, RewardFactory] = {
+    "accuracy": accuracy_reward,
     "format": format_reward,
+    "language": language_reward,
+    "length": length_reward,
+    "repetition": repetition_reward,
 }
-VERIFIERS: Mapping[str, Verifier] = {"math": submit_math}
+VERIFIERS: Mapping[str, VerifierFactory] = {
+    "math": MathVerifier,
+    "code": CodeVerifier,
+    "choice": ChoiceVerifier,
+    "gym": GymVerifier,
+}
 
 
-def make_reward(name: str, template: Template) -> Reward:
-    """The reward of that name. Raises ``UserError`` with the names that exist."""
-    require_rewards("rewards", [name])
-    return REWARDS[name](template)
+def make_reward(name: str, context: RewardContext, options: Mapping[str, Any]) -> Reward:
+    """The reward of that name with its options. Raises ``UserError`` with the names or options that exist."""
+    if is_custom(name):
+        return load_reward(name, context, **options)
+    if name not in REWARDS:
+        close = difflib.get_close_matches(name, REWARDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else "your own is written my_rewards.py:my_function;"
+        raise UserError(f"there is no reward {name!r}; {hint} known are {', '.join(sorted(REWARDS))}")
+    _check_options(name, REWARDS[name], options)
+    return REWARDS[name](context, **options)
 
 
-def require_rewards(field: str, names: Iterable[str]) -> None:
-    """Raises ``UserError`` with the rewards that exist if ``field`` names another."""
-    for name in names:
-        if name not in REWARDS:
-            raise UserError(f"{field}: there is no reward {name!r}; known are {', '.join(sorted(REWARDS))}")
+def check_rewards(field: str, rewards: Mapping[str, RewardSpec], max_completion_length: int) -> None:
+    """Makes every reward once, so that a mistake shows before anything else starts. Raises ``UserError``."""
+    context = RewardContext(next(iter(TEMPLATES.values())), max_completion_length)
+    for name, spec in rewards.items():
+        try:
+            make_reward(name, context, spec.options)
+        except UserError as error:
+            raise UserError(f"{field}: {error}") from None
 
 
-def find_verifier(name: str, problem_id: str) -> Verifier:
+def make_verifier(name: str, template: Template, verification: Verification) -> Verifier:
     """The verifier of that name. Raises ``UserError`` with the names that exist."""
+    require_verifier(name)
+    return VERIFIERS[name](template, verification)
+
+
+def require_verifier(name: str) -> None:
+    """Raises ``UserError`` with the names that exist if there is no such verifier."""
     if name not in VERIFIERS:
-        known = ", ".join(sorted(VERIFIERS))
-        raise UserError(f"problem {problem_id}: there is no verifier {name!r}; known are {known}")
-    return VERIFIERS[name]
+        raise UserError(f"there is no verifier {name!r}; known are {', '.join(sorted(VERIFIERS))}")
+
+
+def _check_options(name: str, factory: RewardFactory, options: Mapping[str, Any]) -> None:
+    known = {
+        parameter.name: parameter.default is inspect.Parameter.empty
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    listed = ", ".join(known) or "none"
+    for option in options:
+        if option not in known:
+            raise UserError(f"reward {name!r} has no option {option!r}; its options: {listed}")
+    for option, required in known.items():
+        if required and option not in options:
+            raise UserError(f"reward {name!r} needs the option {option!r}: {name}: {{weight: 1, {option}: ...}}")

@@ -18,7 +18,9 @@ from thinkery.models.loading import Policy, load_policy, save_policy
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import ProblemSource, open_source
 from thinkery.recipe import BASE, RLStage
-from thinkery.rewards.grader import Grader, group_metrics
+from thinkery.rewards.gold import check_gold
+from thinkery.rewards.grader import Grader
+from thinkery.rewards.metrics import group_metrics
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.reading import completion_rows, reading_metrics
@@ -34,9 +36,9 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     learner = Learner(policy, learner_config(stage, context.seed))
     source = open_source(stage.problems)
     metrics: dict[str, float] = {}
-    with Grader(policy.template, stage.rewards) as grader:
+    with open_grader(stage, context, policy) as grader:
         sampler = Sampler(stage, context, policy, source, grader)
-        sampler.require_gold()
+        sampler.mask_unreadable()
         first = resume(context, learner, sampler)
         for step in range(first, stage.steps):
             started = time.monotonic()
@@ -71,13 +73,20 @@ class Sampler:
         self.drawn = 0
         self.metrics: dict[str, float] = {}
 
-    def require_gold(self) -> None:
-        """Stops with the problems whose own answer the verifier does not accept, before anything is learnt."""
+    def mask_unreadable(self) -> None:
+        """Leaves out the problems whose own answer can't be read; stops if one can be read and is not accepted."""
         rounds = 1 + (self.stage.max_refills if self.stage.dynamic_sampling else 0)
         drawn = self.source.draw(0, self.stage.steps * self.stage.num_problems * rounds)
         problems = {problem.id: problem for problem in drawn}
-        self.context.view.note(f"{self.stage.name}: checking {len(problems):,} reference answers")
-        self.grader.require_gold(list(problems.values()))
+        self.grader.require_columns(list(problems.values()))
+        view = self.context.view
+        report = check_gold(
+            self.grader, problems.values(), lambda done: view.progress("checking references", done, len(problems))
+        )
+        report.require()
+        for note in [f"{len(problems):,} reference answers checked", *report.notes()]:
+            view.note(f"{self.stage.name}: {note}")
+        self.source.exclude(report.masked)
 
     def informative_groups(self, step: int) -> list[Group]:
         """A step's groups. With dynamic sampling, groups that are all right or all wrong give way to new ones.
@@ -86,6 +95,7 @@ class Sampler:
         is made up with the groups first put aside, so that a step always has its size.
         """
         stage = self.stage
+        self.metrics = {}
         groups = self._groups(step, stage.num_problems)
         if not stage.dynamic_sampling:
             return groups
@@ -95,7 +105,7 @@ class Sampler:
             refills += 1
             more, more_dead = _by_information(self._groups(step, stage.num_problems - len(kept)))
             kept, dead = kept + more, dead + more_dead
-        self.metrics = {"dynamic_sampling/refills": float(refills), "dynamic_sampling/dead": float(len(dead))}
+        self.metrics |= {"dynamic_sampling/refills": float(refills), "dynamic_sampling/dead": float(len(dead))}
         return (kept + dead)[: stage.num_problems]
 
     def _groups(self, step: int, count: int) -> list[Group]:
@@ -111,7 +121,22 @@ class Sampler:
             self.grader.submit(by_id[completion.problem_id], completion)
             if finished % self.stage.num_generations == 0:
                 self.context.view.progress("sampling", finished, total)
-        return self.grader.collect(problems, self.stage.num_generations)
+        groups = self.grader.collect(problems, self.stage.num_generations)
+        for name, count in self.grader.errors.items():
+            self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
+        return groups
+
+
+def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader:
+    """The grader with the stage's rewards and the recipe's verification."""
+    return Grader(
+        policy.template,
+        stage.rewards,
+        max_completion_length=stage.max_completion_length,
+        verification=context.recipe.verification,
+        reward_errors=stage.reward_errors,
+        reward_timeout_s=stage.reward_timeout_s,
+    )
 
 
 def samples_of(groups: Sequence[Group], advantages_PG: Sequence[Sequence[float]]) -> list[Sample]:

@@ -1,0 +1,262 @@
+"""From rows to problems: which convention a file follows, and what its common columns mean.
+
+The first row decides the convention; every other row must follow it. A recipe's ``columns`` says otherwise:
+``columns: {prompt: question, answer: final}`` names the file's column for one of ours, and ``{level: null}`` says that
+the file's column of that name is something else. Columns that nothing takes travel on to the reward functions. Left
+out: the conventions themselves (``conventions``), reading files (``files.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from thinkery.problems.conventions import CONVENTIONS
+from thinkery.problems.conventions.base import Convention, Fields, shown
+from thinkery.problems.files import Row
+from thinkery.problems.overlap import Item
+from thinkery.types import Problem, UserError
+
+Columns = Mapping[str, str | None]  # ours -> the file's
+
+_ID = ("id", "task_id", "unique_id")
+_ARGUMENTS = ("prompts", "completions", "completion_ids")  # positional arguments of reward functions: no column's names
+_PROGRAMMING = {"python", "python3", "py", "cpp", "c++", "c", "java", "javascript", "rust", "go"}
+_LEVEL = re.compile(r"Level (\d{1,4}|\?)")  # MATH writes these; "Level ?" is no level
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A convention with its columns settled."""
+
+    convention: Convention
+    prompt: str
+    answer: str
+    name: str  # of the source, for ids
+    columns: Columns = field(default_factory=dict)
+    verifier: str | None = None  # for all problems; None: as each row or the convention says
+
+    def __str__(self) -> str:
+        reference = self.convention.says.format(answer=self.answer)
+        return f"{self.convention.name}: prompt = {self.prompt}, {reference}"
+
+    def problem(self, row: Row) -> Problem:
+        """The row as a problem. Raises ``UserError`` with file, line and field."""
+        fields = Fields(row.place, row.values(), self.prompt, self.answer)
+        identity = self._id(fields, row.number)
+        level, language = self._level(fields), self._language(fields)
+        domain = self._name(fields, "domain")
+        fields.verifier = self.verifier or self._name(fields, "verifier")
+        if not isinstance(fields.values.get(self.prompt), str | list):
+            expected = "must be text or a list of messages"
+            raise fields.error(self.prompt, f"{expected}, not {shown(fields.values.get(self.prompt))}")
+        task = self.convention.read(fields)
+        verifier = fields.verifier or task.verifier
+        free = {key: value for key, value in fields.values.items() if key not in _ARGUMENTS}
+        return Problem(
+            id=identity,
+            prompt=task.prompt,
+            reference=task.reference,
+            domain=domain or verifier,
+            level=level,
+            language=language or "en",
+            verifier=verifier,
+            columns=free | dict(task.columns),
+        )
+
+    def _column(self, fields: Fields, ours: str, *usual: str) -> str | None:
+        """The row's column for one of ours, if it has it."""
+        if ours in self.columns:
+            column = self.columns[ours]
+            if column is not None and column not in fields.values:
+                raise fields.error(column, f"is missing, which columns: {{{ours}: {column}}} asks for")
+            return column
+        return next((name for name in usual or (ours,) if fields.values.get(name) is not None), None)
+
+    def _id(self, fields: Fields, number: int) -> str:
+        column = self._column(fields, "id", *_ID)
+        if column is None:
+            return f"{self.name}-{number}"
+        value = fields.take(column)
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+            raise fields.error(column, f"must be text or a number, not {shown(value)}")
+        return fields.checked(column, str(value))
+
+    def _level(self, fields: Fields) -> int:
+        column = self._column(fields, "level")
+        if column is None:
+            return 0
+        value = fields.take(column)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # what parquet makes of whole numbers where some are missing
+        written = _LEVEL.fullmatch(value) if isinstance(value, str) else None
+        if written:
+            value = 0 if written[1] == "?" else int(written[1])
+        if isinstance(value, bool) or not isinstance(value, int):
+            advice = "if it is no level, write columns: {level: null}"
+            raise fields.error(column, f"must be a whole number, not {shown(value)}; {advice}")
+        return value
+
+    def _language(self, fields: Fields) -> str | None:
+        """The language that people speak; a programming language's name is left a free column."""
+        column = self._column(fields, "language")
+        value = None if column is None else fields.values[column]
+        if isinstance(value, str) and value.lower() in _PROGRAMMING and "language" not in self.columns:
+            return None
+        return self._name(fields, "language")
+
+    def _name(self, fields: Fields, ours: str) -> str | None:
+        """A short text such as a domain; what is no text is left a free column."""
+        column = self._column(fields, ours)
+        value = None if column is None else fields.values[column]
+        if column is None or not isinstance(value, str) or not value.strip():
+            return None
+        return fields.checked(column, str(fields.take(column)))
+
+
+def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str | None = None) -> Layout:
+    """The layout that a first row shows. ``name`` is the source's, for ids.
+
+    Raises ``UserError`` if no convention fits, or if two do, with what to write.
+    """
+    columns = columns or {}
+    values = {key: value for key, value in row.values().items() if value is not None}
+    for ours in ("prompt", "answer"):
+        column = columns.get(ours)
+        if column is not None and column not in values:
+            raise UserError(f"{row.place}: columns: {{{ours}: {column}}}: there is no such field; {_has(values)}")
+    fitting = [convention for convention in CONVENTIONS if _fits(convention, values, columns)]
+    overridden = {name for convention in fitting for name in convention.over}
+    left = [convention for convention in fitting if convention.name not in overridden]
+    if not left:
+        raise UserError(f"{row.place}: {_why_none(values, columns)}")
+    if len(left) > 1:
+        first, second = left[:2]
+        answers = [_answers(convention, values, columns)[0] for convention in (first, second)]
+        raise UserError(
+            f"{row.place}: could be {first.name} or {second.name}; say which with "
+            f"columns: {{answer: {answers[0]}}} or columns: {{answer: {answers[1]}}}"
+        )
+    prompt = _only(row, "prompt", _prompts(left[0], values, columns), values)
+    answer = _only(row, "answer", _answers(left[0], values, columns), values)
+    return Layout(left[0], prompt, answer, name, columns, verifier)
+
+
+def _fits(convention: Convention, values: Mapping[str, Any], columns: Columns) -> bool:
+    answers = _answers(convention, values, columns)
+    return bool(
+        answers
+        and _prompts(convention, values, columns)
+        and all(column in values for column in convention.needs)
+        and convention.fits(values, answers[0])
+    )
+
+
+def _prompts(convention: Convention, values: Mapping[str, Any], columns: Columns) -> list[str]:
+    """The columns that may hold the prompt."""
+    chosen = columns.get("prompt")
+    return [chosen] if chosen else [column for column in convention.prompt if column in values]
+
+
+def _answers(convention: Convention, values: Mapping[str, Any], columns: Columns) -> list[str]:
+    """The columns that may hold the answer: those of the first group that is there at all."""
+    chosen = columns.get("answer")
+    if chosen:
+        return [chosen] if convention.any_columns or chosen in convention.answer_columns else []
+    groups = ([column for column in group if column in values] for group in convention.answer)
+    return next((group for group in groups if group), [])
+
+
+def _only(row: Row, ours: str, candidates: Sequence[str], values: Mapping[str, Any]) -> str:
+    first = candidates[0]
+    for other in candidates[1:]:
+        if values[other] != values[first]:
+            raise UserError(
+                f"{row.place}: the {ours} could be {first} or {other}; say which with columns: {{{ours}: {first}}} "
+                f"or columns: {{{ours}: {other}}}"
+            )
+    return first
+
+
+def _why_none(values: Mapping[str, Any], columns: Columns) -> str:
+    lacking = [
+        ours
+        for ours, usual in {"prompt": ("prompt", "question", "problem"), "answer": ("answer", "solution")}.items()
+        if not columns.get(ours) and not any(name in values for name in usual)
+    ]
+    named = " and ".join(lacking) or "prompt and answer"
+    example = ", ".join(f"{ours}: ..." for ours in lacking or ("prompt", "answer"))
+    return f"the field {named} is missing; {_has(values)}; say which to take with columns: {{{example}}}"
+
+
+def _has(values: Mapping[str, Any]) -> str:
+    names = list(values)
+    return f"the row has {', '.join(names[:12]) or 'no fields'}" + (", ..." if len(names) > 12 else "")
+
+
+@dataclass
+class Ids:
+    """Refuses a second problem of the same id: verdicts and records go by ids."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def check(self, problem: Problem, place: str) -> Problem:
+        """The problem, if its id is new. Raises ``UserError`` with both places."""
+        first = self.seen.setdefault(problem.id, place)
+        if first != place:
+            raise UserError(
+                f"{place}: the id {problem.id!r} is that of {first}; ids must differ: correct them, or number the rows "
+                "with columns: {id: null}"
+            )
+        return problem
+
+
+def problems_of(
+    rows: Iterator[Row], name: str, columns: Columns | None = None, verifier: str | None = None
+) -> tuple[Layout, Iterator[tuple[Row, Problem]]]:
+    """The layout of rows, and the rows with their problems. Raises ``UserError`` at the first row that is wrong."""
+    first = next(rows)
+    layout = recognise(first, name, columns, verifier)
+
+    def problems() -> Iterator[tuple[Row, Problem]]:
+        ids = Ids()
+        for row in chain([first], rows):
+            yield row, ids.check(layout.problem(row), row.place)
+
+    return layout, problems()
+
+
+def item_of(row: Row, prompt: str, answer: str | None = None) -> Item:
+    """What of a row is compared with other rows: its prompt as written, without what a convention adds; its answer."""
+    values = row.values()
+    texts = [_compared(values.get(column)) for column in (prompt, answer) if column is not None]
+    return Item(row.place, tuple(text for text in texts if text))
+
+
+def _compared(value: object) -> str:
+    """Text as it is; of messages those of the user; nothing else."""
+    if isinstance(value, list):
+        messages = [message for message in value if isinstance(message, dict) and message.get("role") == "user"]
+        value = "\n".join(str(message.get("content") or "") for message in messages)
+    return value if isinstance(value, str) else ""
+
+
+def text_columns(row: Row, columns: Columns | None = None) -> tuple[str, str | None]:
+    """The columns of the prompt and, if there is one, of the answer. A benchmark without answers will do.
+
+    Raises ``UserError`` if it is not plain which column holds the prompt.
+    """
+    try:
+        layout = recognise(row, "", columns)
+        return layout.prompt, layout.answer
+    except UserError:
+        values = row.values()
+        chosen = (columns or {}).get("prompt")
+        usual = dict.fromkeys(column for convention in CONVENTIONS for column in convention.prompt)
+        found = [column for column in usual if values.get(column)] if chosen is None else [chosen]
+        if len(found) != 1 or found[0] not in values:
+            raise
+        return found[0], None

@@ -1,0 +1,148 @@
+"""Problems made by reasoning-gym (the extra ``gym``): ``gym://chain_sum,countdown``.
+
+A family is admitted if its own scorer can be trusted, which is measured on a sample before anything else: it gives
+exactly 1.0 to every answer of its own, and not to an empty answer, to an answer with more text after it, or to the
+answers of other problems. A problem's split is decided by the hash of its text, so no text is in both splits whatever
+the seeds. Everything depends on (seed, index) alone. Left out: curricula and the families' own settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import permutations
+from typing import Any, Literal
+
+from thinkery.types import Problem, UserError
+
+GYM = "gym://"
+ENTRY = "gym_entry"  # the column that holds the whole entry as a Python literal, tuples and all; the verifier reads it
+
+_CHUNK = 512  # entries a dataset object; some families make all of theirs when they are opened
+_TRIES = 64  # candidates a problem, of which the first in the right split counts
+_HELD_OUT = 4  # one text in so many is in the test split
+_SAMPLE = 8
+_MORE = (" and more", "\nand more", " 17")
+_MAX_OTHERS = 0.05  # puzzles with several solutions accept some answers of others
+_SETS = "goes through sets of words in an order that changes with every process, so a seed does not fix its problems"
+_IRREPRODUCIBLE = dict.fromkeys(
+    ("isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder"), _SETS
+)
+
+Entry = Mapping[str, Any]
+Score = Callable[[str | None, Entry], float]
+
+
+def require_gym(source: str) -> None:
+    """Raises ``UserError`` if the extra is not installed."""
+    if find_spec("reasoning_gym") is None:
+        raise UserError(f"{source}: making these problems needs the extra gym: pip install 'thinkery[gym]'")
+
+
+class GymProblems:
+    """Problems of some families by index, one family after the other.
+
+    Raises ``UserError`` for a family that does not exist or can't be trusted, with the reason.
+    """
+
+    def __init__(self, families: Sequence[str], split: Literal["train", "test"], seed: int = 0) -> None:
+        require_gym(f"{GYM}{','.join(families)}")
+        for family in families:
+            reason = why_refused(family)
+            if reason:
+                raise UserError(f"{GYM}{family}: refused: {reason}")
+        self._families, self._split, self._seed = list(families), split, seed
+
+    def __getitem__(self, index: int) -> Problem:
+        position, family_index = divmod(index, len(self._families))
+        family = self._families[family_index]
+        for candidate in range(position * _TRIES, (position + 1) * _TRIES):
+            chunk, offset = divmod(candidate, _CHUNK)
+            dataset = _dataset(family, _seed_of(self._seed, family, chunk))
+            entry = dataset[offset]
+            if _split_of(entry["question"]) == self._split and _accepts(dataset.score_answer, entry["answer"], entry):
+                return _problem(family, dataset.category, entry, f"gym-{family}-{self._seed}-{candidate}")
+        raise UserError(f"{GYM}{family}: none of {_TRIES} candidates for problem {index} is in the split {self._split}")
+
+
+@lru_cache(maxsize=256)
+def why_refused(family: str) -> str:
+    """Why a family can't be used; empty if it can."""
+    from reasoning_gym.factory import DATASETS
+
+    if family not in DATASETS:
+        return f"reasoning-gym has no such family; it has {', '.join(sorted(DATASETS))}"
+    if family in _IRREPRODUCIBLE:
+        return _IRREPRODUCIBLE[family]
+    try:
+        dataset = _dataset(family, 0)
+        sample = [dataset[index] for index in range(_SAMPLE)]
+        again = _open(family, 0)
+        if any(again[index] != sample[index] for index in reversed(range(_SAMPLE))):
+            return "the same seed does not give the same problems"
+        return _why_distrusted(dataset.score_answer, sample)
+    except Exception as error:  # whatever a family raises on its own sample, it can't be used
+        return f"it fails on its own problems: {type(error).__name__}: {str(error)[:200]}"
+
+
+def _why_distrusted(score: Score, sample: Sequence[Entry]) -> str:
+    for entry in sample:
+        if not isinstance(entry["answer"], str):
+            return "its problems come without an answer of their own"
+        if not _accepts(score, entry["answer"], entry):
+            return "its scorer does not accept its own answer"
+        if any(_accepts(score, empty, entry) for empty in ("", " ")):
+            return "its scorer accepts an empty answer"
+    for more in _MORE:
+        if any(_accepts(score, entry["answer"] + more, entry) for entry in sample):
+            return f"its scorer accepts an answer followed by {more!r}"
+    others = [
+        _accepts(score, other["answer"], entry)
+        for entry, other in permutations(sample, 2)
+        if entry["answer"].strip() != other["answer"].strip()
+    ]
+    if sum(others) > _MAX_OTHERS * len(others):
+        return f"its scorer accepts {sum(others)} of {len(others)} answers of other problems"
+    return ""
+
+
+def _accepts(score: Score, answer: str, entry: Entry) -> bool:
+    """Exactly 1.0: many scorers pay for an answer that merely contains the right one."""
+    try:
+        return bool(score(answer.strip(), entry) == 1.0)
+    except Exception:  # a scorer that can't read an answer does not accept it
+        return False
+
+
+def _problem(family: str, category: str, entry: Entry, identity: str) -> Problem:
+    return Problem(
+        id=identity,
+        prompt=entry["question"],
+        reference=entry["answer"].strip(),
+        domain=category,
+        verifier="gym",
+        columns={"family": family, ENTRY: repr(dict(entry))},
+    )
+
+
+def _split_of(text: str) -> str:
+    held_out = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % _HELD_OUT == 0
+    return "test" if held_out else "train"
+
+
+def _seed_of(seed: int, family: str, chunk: int) -> int:
+    """Entries of reasoning-gym depend on seed + index, so neighbouring seeds would share almost all of them."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{family}/{chunk}".encode()).digest()[:4], "big") >> 1
+
+
+@lru_cache(maxsize=64)
+def _dataset(family: str, seed: int) -> Any:
+    return _open(family, seed)
+
+
+def _open(family: str, seed: int) -> Any:
+    from reasoning_gym.factory import create_dataset
+
+    return create_dataset(family, seed=seed, size=_CHUNK)

@@ -1,0 +1,78 @@
+r"""Is a completion's choice among options the reference? For science and logic questions; the verdict comes at once.
+
+The answer stands after the thinking: in the answer tag, else in the last box, else stated in plain text. The
+reference is a letter from A to J, several (``A, C``, which need exactly that set), or an option's whole text, where the
+problem has a column ``choices`` or ``options``. Left out: how options are read (``options``).
+"""
+
+from __future__ import annotations
+
+from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, Template
+from thinkery.rewards.extraction import after_thinking, last_boxed, tagged
+from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.options import Options, read_choice, read_reference, spell
+from thinkery.types import Outcome, Problem, Verdict
+from thinkery.verification import Verification
+
+MAX_ANSWER = 2000  # characters of a tag or a box
+MAX_TEXT = 4000  # characters of plain text that are searched, from the end
+
+
+class ChoiceVerifier:
+    """Judges choices (a ``Verifier``)."""
+
+    def __init__(self, template: Template, verification: Verification) -> None:
+        self._template = template
+
+    def begin(self, completion: str, problem: Problem) -> Verdict:
+        """The verdict; ``gold_unparseable`` if the reference is none of the options."""
+        try:
+            options = Options.of(problem.columns)
+        except ValueError as error:
+            return Verdict(Outcome.GOLD_UNPARSEABLE, f"the problem can't be read: {error}")
+        gold = read_reference(problem.reference, options)
+        if gold is None:
+            return Verdict(
+                Outcome.GOLD_UNPARSEABLE,
+                f"the reference {problem.reference[:80]!r} is neither a letter ({options.letters[0]} to "
+                f"{options.letters[-1]}) nor the text of an option; write an index as its letter",
+            )
+        return self._judge(completion, gold, options)
+
+    def gold(self, problem: Problem) -> str | None:
+        """A completion that chooses the reference's letters."""
+        try:
+            letters = read_reference(problem.reference, Options.of(problem.columns))
+        except ValueError:
+            letters = None
+        return gold_completion(self._template, spell(letters) if letters else problem.reference)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def _judge(self, completion: str, gold: frozenset[str], options: Options) -> Verdict:
+        after = after_thinking(completion, prefilled_think=self._template.prefilled_think)
+        if after is None:
+            return Verdict(Outcome.NO_ANSWER, "the thinking never ends")
+        answer = tagged(after)
+        boxed = last_boxed(after if answer is None else answer)
+        answer = answer if boxed is None else boxed
+        plain = answer is None
+        if answer is None:
+            if any(opened in after for opened in (ANSWER, END_ANSWER, r"\boxed", r"\fbox")):
+                return Verdict(Outcome.NO_ANSWER, "an answer tag or a box that is not closed")
+            if END_THINK not in completion:
+                return Verdict(Outcome.NO_ANSWER, "neither an answer tag nor a box, and no thinking that ends")
+            answer = after[-MAX_TEXT:]
+        if not answer.strip():
+            return Verdict(Outcome.NO_ANSWER, "the answer is empty")
+        if not plain and len(answer) > MAX_ANSWER:
+            return Verdict(Outcome.WRONG, f"the answer is longer than {MAX_ANSWER} characters", answer[:MAX_ANSWER])
+        chosen = read_choice(answer, options, statement_only=plain)
+        if chosen is None:
+            if plain:
+                return Verdict(Outcome.NO_ANSWER, "no plain statement of one choice")
+            return Verdict(Outcome.WRONG, "no option is clearly chosen", answer.strip())
+        if chosen == gold:
+            return Verdict(Outcome.CORRECT, "the same choice", spell(chosen))
+        return Verdict(Outcome.WRONG, "another choice", spell(chosen))

@@ -1,0 +1,155 @@
+"""Does a program pass its tests? The verifier for code: whole programs, functions and unit tests, Python and C++.
+
+Order of judgment: the reference (``code_tests``), the program in the answer (``code_answer``), then its tests in the
+sandbox, on threads (``code_judge``). Nothing of a data set or a completion runs outside the sandbox. Left out: style,
+speed, and tests that are written by a model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from thinkery.models.template import Template
+from thinkery.rewards.code_answer import fenced, find_program, join_prompt
+from thinkery.rewards.code_judge import Judge
+from thinkery.rewards.code_tests import TestsError, parse_tests
+from thinkery.rewards.interfaces import PendingVerdict, gold_completion
+from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
+from thinkery.types import Outcome, Problem, UserError, Verdict
+from thinkery.verification import CodePolicy, Verification
+
+# Where data sets keep a problem's own solution: OpenAI's, open-r1's, MBPP's and APPS's names, first come first served.
+GOLD_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution", "code", "solutions")
+DEFAULT_POLICY = CodePolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class PendingProgram:
+    """A verdict on a program that still runs, or waits to."""
+
+    future: Future[Verdict]
+
+    def result(self, timeout: float | None = None) -> Verdict:
+        """Waits for it, at most ``timeout`` seconds; what is missing then is the verdict ``timeout``."""
+        try:
+            return self.future.result(timeout)
+        except FutureTimeoutError:
+            self.future.cancel()
+            return Verdict(Outcome.TIMEOUT, f"no verdict after {timeout:g} s more")
+        except CancelledError:
+            return Verdict(Outcome.TIMEOUT, "the verifier was closed")
+
+
+class CodeVerifier:
+    """Judges programs of one template. As many verdicts are under way as ``verification.workers`` says.
+
+    Raises ``UserError`` where no isolation works and the policy does not say ``unsafe_local``.
+    """
+
+    def __init__(self, template: Template, verification: Verification) -> None:
+        self._template = template
+        self._workers = verification.workers
+        self._policy = verification.code
+        self._programs = self._sandbox()
+        self._tester_sandbox: Sandbox | None = None
+        self._lock = threading.Lock()
+        self._judge = Judge(self._policy, self._programs, self._testers)
+        self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="code-verifier")
+
+    def begin(self, completion: str, problem: Problem) -> PendingVerdict:
+        """Queues a completion; never waits."""
+        prefilled = self._template.prefilled_think
+        return PendingProgram(self._threads.submit(_grade, completion, problem.reference, self._judge, prefilled))
+
+    def gold(self, problem: Problem) -> str | None:
+        """The problem's own solution as a completion, from the first of ``GOLD_COLUMNS`` that it has.
+
+        A problem whose reference can't be read gives a completion all the same, so that the verdict says why.
+        """
+        try:
+            language = parse_tests(problem.reference).language
+        except TestsError:
+            return gold_completion(self._template, "", boxed=False)
+        solution = next((s for s in map(_solution, map(problem.columns.get, GOLD_COLUMNS)) if s), None)
+        if solution is None:
+            return None
+        answer = solution if "```" in solution else fenced(solution, language)
+        return gold_completion(self._template, answer, boxed=False)
+
+    def close(self) -> None:
+        """Drops what is queued, ends the sandboxes and whatever runs in them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._programs.close()
+        with self._lock:
+            if self._tester_sandbox is not None:
+                self._tester_sandbox.close()
+
+    def _testers(self) -> Sandbox:
+        with self._lock:
+            if self._tester_sandbox is None:
+                self._tester_sandbox = self._sandbox()
+            return self._tester_sandbox
+
+    def _sandbox(self) -> Sandbox:
+        try:
+            return Sandbox(workers=self._workers)
+        except UserError:
+            if not self._policy.unsafe_local:
+                raise
+            return Sandbox(workers=self._workers, isolation="none")
+
+
+def grade_code(
+    completion: str,
+    tests: str,
+    *,
+    policy: CodePolicy = DEFAULT_POLICY,
+    sandbox: Sandbox | None = None,
+    prefilled_think: bool = False,
+) -> Verdict:
+    """Grades one completion (thinking included) against a reference, JSON as ``code_tests`` describes it; waits.
+
+    The program runs in ``sandbox``, or in one that this process shares. ``prefilled_think``: the prompt already opened
+    ``<think>``, so a completion that never closes it has no answer.
+    """
+    judge = Judge(policy, sandbox or shared_sandbox(), _shared_testers)
+    return _grade(completion, tests, judge, prefilled_think)
+
+
+def _grade(completion: str, reference: str, judge: Judge, prefilled_think: bool) -> Verdict:
+    try:
+        tests = parse_tests(reference)
+    except TestsError as error:
+        return Verdict(Outcome.GOLD_UNPARSEABLE, str(error))
+    program, reason = find_program(
+        completion, tests.language, continues=bool(tests.prompt), prefilled_think=prefilled_think
+    )
+    if program is None:
+        return Verdict(Outcome.NO_ANSWER, reason)
+    return judge.judge(join_prompt(program, tests), tests)
+
+
+def _solution(value: Any) -> str | None:
+    """A column's solution: text, or the first of several."""
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        value = value[0]
+    return value if isinstance(value, str) and value.strip() else None
+
+
+_shared_lock = threading.Lock()
+
+
+def _shared_testers() -> Sandbox:
+    with _shared_lock:
+        return _make_shared_testers()
+
+
+@cache
+def _make_shared_testers() -> Sandbox:
+    return Sandbox()

@@ -1,0 +1,97 @@
+"""Does every problem's own answer pass its verifier? Asked before anything is learnt or measured.
+
+A reference that can't be read is masked: its problem is left out and named. A reference that can be read and is not
+accepted is a mistake in the data or in the verifier, and stops the stage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from thinkery.rewards.grader import Grader, settle
+from thinkery.rewards.interfaces import PendingVerdict
+from thinkery.types import Outcome, Problem, UserError, Verdict
+
+GOLD_DEADLINE_S = 600.0  # for one portion of the golds: programs with their tests take longer than numbers
+PORTION = 512  # begun together, so that workers and sandboxes are kept busy without holding everything in memory
+
+Judged = tuple[Problem, Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldReport:
+    """What became of the golds; the rest, ``checked`` less these, was accepted."""
+
+    checked: int
+    refused: Sequence[Judged]  # wrong, no answer or out of time
+    unparseable: Sequence[Judged]
+    without: Sequence[Problem]  # nothing to check with: code without a solution
+
+    @property
+    def masked(self) -> frozenset[str]:
+        """The ids of the problems that can't be graded."""
+        return frozenset(problem.id for problem, _ in self.unparseable)
+
+    def require(self) -> None:
+        """Raises ``UserError`` with the first golds that are refused, or if no problem is left."""
+        if self.refused:
+            head = (
+                f"{len(self.refused)} of {self.checked} problems have a reference that their verifier does not accept;"
+            )
+            raise UserError("\n".join([f"{head} correct or remove them:", *_lines(self.refused)]))
+        if self.unparseable and len(self.unparseable) == self.checked:
+            raise UserError("\n".join(["no problem has a reference that can be read:", *_lines(self.unparseable)]))
+
+    def notes(self) -> list[str]:
+        """What a reader of the run should know, one line each; empty if all is well."""
+        notes = []
+        if self.unparseable:
+            head = f"{len(self.unparseable)} of {self.checked} references can't be read; their problems are left out:"
+            notes += [head, *_lines(self.unparseable)]
+        if self.without:
+            notes.append(f"{len(self.without)} problems hold no solution, so their tests could not be checked")
+        return notes
+
+
+def check_gold(
+    grader: Grader, problems: Iterable[Problem], progress: Callable[[int], None] = lambda done: None
+) -> GoldReport:
+    """Puts every problem's own answer through its verifier. ``progress`` is told how many are done."""
+    checked, without = 0, []
+    refused: list[Judged] = []
+    unparseable: list[Judged] = []
+    remaining = iter(problems)
+    while portion := list(islice(remaining, PORTION)):
+        for problem, verdict in _judge(grader, portion):
+            checked += 1
+            if verdict is None:
+                without.append(problem)
+            elif verdict.outcome is Outcome.GOLD_UNPARSEABLE:
+                unparseable.append((problem, verdict))
+            elif not verdict.correct:
+                refused.append((problem, verdict))
+        progress(checked)
+    return GoldReport(checked, refused, unparseable, without)
+
+
+def _judge(grader: Grader, problems: Sequence[Problem]) -> Iterator[tuple[Problem, Verdict | None]]:
+    begun: list[tuple[Problem, Verdict | PendingVerdict | None]] = []
+    for problem in problems:
+        verifier = grader.verifier_of(problem)
+        gold = verifier.gold(problem)
+        begun.append((problem, None if gold is None else verifier.begin(gold, problem)))
+    deadline = time.monotonic() + GOLD_DEADLINE_S
+    for problem, verdict in begun:
+        yield problem, None if verdict is None else settle(verdict, deadline)
+
+
+def _lines(judged: Sequence[Judged], shown: int = 5) -> list[str]:
+    lines = [f"  {p.id}: {_short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]]
+    return lines + ([f"  and {len(judged) - shown} more"] if len(judged) > shown else [])
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

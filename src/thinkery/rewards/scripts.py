@@ -1,0 +1,216 @@
+"""Words by script: which script a language is written in, and what counts as one of its words.
+
+Code points decide, exactly. In Chinese, Japanese and other scripts without spaces each character is a word; in the
+others a run of letters is one, with its apostrophes (``don't``, ``l'homme``). Identifiers (``x1``, ``n_max``), names of
+functions and units (``sin``, ``km``) and Latin or Greek letters that stand alone are symbols, not words; a vowel before
+a word is one (``a number``, ``y entonces``). Chinese and Japanese share characters; their
+sentences tell them apart. Left out: languages of one script among each other (``identification``), and languages that
+are written in two scripts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from thinkery.types import UserError
+
+HAN, KANA, LATIN = "han", "kana", "latin"
+
+_LETTERS = {
+    LATIN: r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff",
+    "cyrillic": r"\u0400-\u0481\u048a-\u052f",
+    "greek": r"\u0370-\u0373\u0376\u0377\u037b-\u037d\u0386\u0388-\u03ff\u1f00-\u1fff",
+    "arabic": r"\u0620-\u065f\u066e-\u06d3\u06d5-\u06ed\u06fa-\u06ff\u0750-\u077f\u08a0-\u08ff",
+    "hebrew": r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u05d0-\u05f2",
+    "devanagari": r"\u0900-\u0963\u0971-\u097f",
+    "bengali": r"\u0980-\u09e3\u09f0\u09f1",
+    "gurmukhi": r"\u0a01-\u0a5e\u0a70-\u0a75",
+    "gujarati": r"\u0a81-\u0ae3",
+    "oriya": r"\u0b01-\u0b63\u0b71",
+    "tamil": r"\u0b82-\u0bd7",
+    "telugu": r"\u0c00-\u0c63",
+    "kannada": r"\u0c80-\u0ce3",
+    "malayalam": r"\u0d00-\u0d63\u0d7a-\u0d7f",
+    "sinhala": r"\u0d81-\u0df3",
+    "georgian": r"\u10a0-\u10ff\u1c90-\u1cbf",
+    "armenian": r"\u0531-\u0556\u0560-\u0588",
+    "ethiopic": r"\u1200-\u135f\u1380-\u138f\u2d80-\u2ddf",
+    "hangul": r"\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3",
+    HAN: r"\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f",
+    KANA: r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff",
+    "thai": r"\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46",  # letters alone: marks belong to the letter before them
+    "lao": r"\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd-\u0ec6\u0edc-\u0edf",
+    "khmer": r"\u1780-\u17b3",
+    "burmese": r"\u1000-\u102a\u103f\u1050-\u1055",
+    "tibetan": r"\u0f40-\u0f6c",
+}
+_BY_CHARACTER = (HAN, KANA, "thai", "lao", "khmer", "burmese", "tibetan")
+
+# ISO codes of the languages that py3langid knows, by script; without sr and gom (two scripts), yue and wuu (as zh).
+_LANGUAGES = {
+    LATIN: "ace af an az bcl br bs ca crh cs cy da de en eo es et eu ext fi fo fr fuv fy ga gcf gcr gd gl gug guw ha "
+    "hr ht hu id ig is it jv kab kik ku la lb lg lij ln lt ltg lv mg ms mt nl nn no nso oc om pcm pl pt qu ro rw se sk "
+    "sl sn so sq st sv sw tk tl tr uz vec vi vo wa xh yo zu",
+    "cyrillic": "ba be bg kk ky mk mn ru tg tt uk",
+    "greek": "el grc",
+    "arabic": "ar ary arz fa ps sdh ug ur uzs",
+    "hebrew": "he hbo",
+    "devanagari": "hi mr ne sa",
+    "bengali": "as bn",
+    "gurmukhi": "pa",
+    "gujarati": "gu",
+    "oriya": "or",
+    "tamil": "ta",
+    "telugu": "te",
+    "kannada": "kn",
+    "malayalam": "ml",
+    "sinhala": "si",
+    "georgian": "ka",
+    "armenian": "hy",
+    "ethiopic": "am",
+    "hangul": "ko",
+    HAN: "zh ja",
+    "thai": "th",
+    "lao": "lo",
+    "khmer": "km",
+    "burmese": "my",
+    "tibetan": "dz",
+}
+SCRIPT_OF = {language: script for script, languages in _LANGUAGES.items() for language in languages.split()}
+
+STOPS, COMMAS = ".!?:;\n。！？：；", ",、，()"
+_SENTENCES = re.compile(rf"[{STOPS}](?!\d)")
+_HAN = re.compile(f"[{_LETTERS[HAN]}]+")
+_KANA = re.compile(f"[{_LETTERS[KANA]}]+")
+_LONGEST_WORD, _LONGEST_IDENTIFIER = 24, 30  # characters: what is longer was written without its spaces
+_FUNCTIONS = "sin cos tan cot sec csc log ln lg exp lim max min mod gcd lcm det dim ker deg arcsin arccos arctan sqrt"
+_UNITS = "km cm mm nm kg mg ml kJ kW kWh Hz kHz MHz mol rad dB"
+_SYMBOLS = frozenset([*_FUNCTIONS.split(), *_UNITS.split()])
+_DIGIT = re.compile(r"[\d_]")
+
+
+def require_language(code: str) -> str:
+    """The ISO 639 code of a language that can be told apart: ``zh-CN`` is ``zh``. Raises ``UserError`` for others."""
+    known = str(code).strip().lower().replace("_", "-").partition("-")[0]
+    if known not in SCRIPT_OF:
+        raise UserError(
+            f"language {code!r}: the language reward reads ISO 639 codes such as en, zh, fr, de, es, ja or ru; "
+            f"it knows {', '.join(sorted(SCRIPT_OF))}"
+        )
+    return known
+
+
+def scripts_of(language: str) -> tuple[str, ...]:
+    """The scripts of a language that ``require_language`` knows: one, but two for Japanese."""
+    return (HAN, KANA) if language == "ja" else (SCRIPT_OF[language],)
+
+
+@cache
+def _word_pattern(script: str) -> str:
+    letters = _LETTERS[script]
+    if script in _BY_CHARACTER:
+        return f"[{letters}]"
+    if script not in (LATIN, "greek"):
+        return f"[{letters}]+(?:['’][{letters}]+)*+"
+    if script == LATIN:  # with the digits of identifiers, which ``_is_word`` knows by them
+        token, vowel = rf"{letters}\d_", f"|[aeiouyAEIOUY](?= [{letters}]{{2}})"
+    else:
+        token, vowel = letters, ""
+    return f"[{token}]{{2,}}(?:['’][{letters}]+)*+|[{letters}](?:['’][{letters}]+)++{vowel}"
+
+
+def _is_word(token: str) -> bool:
+    if token in _SYMBOLS:
+        return False
+    return token.isalpha() or len(token) > _LONGEST_IDENTIFIER or not _DIGIT.search(token)
+
+
+@cache
+def _words(scripts: tuple[str, ...], marks: str = "") -> re.Pattern[str]:
+    return re.compile("|".join([*map(_word_pattern, scripts), *filter(None, [marks])]))
+
+
+@cache
+def _any_words() -> re.Pattern[str]:
+    """Words of every script; what no table names (Cherokee, say) is a word by the run."""
+    known = "".join(_LETTERS.values())
+    return re.compile("|".join([*map(_word_pattern, _LETTERS), rf"(?:(?![{known}])[^\W\d_])+"]))
+
+
+def words_of(prose: str, scripts: tuple[str, ...]) -> list[str]:
+    """The words written in these scripts, in order."""
+    return list(filter(_is_word, _words(scripts).findall(prose)))
+
+
+def words_and_marks_of(prose: str, scripts: tuple[str, ...]) -> list[str]:
+    """The words written in these scripts, in order, with the ``STOPS`` and ``COMMAS`` between them."""
+    return list(filter(_is_word, _words(scripts, rf"[{STOPS}{COMMAS}](?!\d)").findall(prose)))
+
+
+@cache
+def _letters_of(scripts: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(f"[{''.join(_LETTERS[script] for script in scripts)}]+")
+
+
+def count_others(prose: str, scripts: tuple[str, ...]) -> int:
+    """How many words are written in any script but these."""
+    if prose.isascii() and LATIN in scripts:
+        return 0
+    rest = _letters_of(scripts).sub(" ", prose)
+    words = _words((LATIN,)) if rest.isascii() else _any_words()
+    return count_words(filter(_is_word, words.findall(rest)))
+
+
+def count_words(words: Iterable[str]) -> int:
+    """How many words these are; one that goes on and on was glued together, and counts for several."""
+    return sum((len(word) - 1) // _LONGEST_WORD + 1 for word in words)
+
+
+def split_chinese_japanese(prose: str) -> tuple[str, str]:
+    """The characters of the Chinese and of the Japanese sentences.
+
+    Kana and characters that only Japan writes speak for Japanese, characters that only China writes for Chinese; the
+    majority in a sentence decides. A sentence with neither goes with the one before it, or else with the one after;
+    a text with neither is Chinese.
+    """
+    if not _KANA.search(prose):
+        return "".join(_HAN.findall(prose)), ""
+    chinese_only, japanese_only = _exclusive_characters()
+    votes: list[tuple[str, int]] = []
+    for sentence in _SENTENCES.split(prose):
+        han, kana = "".join(_HAN.findall(sentence)), "".join(_KANA.findall(sentence))
+        if han or kana:
+            japanese = len(kana) + sum(character in japanese_only for character in han)
+            chinese = sum(character in chinese_only for character in han)
+            votes.append((han + kana, (japanese > chinese) - (japanese < chinese)))
+    texts: dict[int, list[str]] = {-1: [], 1: []}
+    current = next((vote for _, vote in votes if vote), -1)
+    for characters, vote in votes:
+        current = vote or current
+        texts[current].append(characters)
+    return "".join(texts[-1]), "".join(texts[1])
+
+
+@cache
+def _exclusive_characters() -> tuple[frozenset[str], frozenset[str]]:
+    """Han characters of China's (or Taiwan's) standard set but not Japan's, and the other way round."""
+    chinese, japanese = set(), set()
+    for point in range(0x4E00, 0xA000):
+        character = chr(point)
+        in_china = _encodes(character, "gb2312") or _encodes(character, "big5")
+        in_japan = _encodes(character, "shift_jis")
+        if in_china and not in_japan:
+            chinese.add(character)
+        elif in_japan and not in_china:
+            japanese.add(character)
+    return frozenset(chinese), frozenset(japanese)
+
+
+def _encodes(character: str, encoding: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

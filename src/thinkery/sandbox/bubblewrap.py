@@ -1,0 +1,119 @@
+"""Starts the sandbox's server with bubblewrap: what it sees of the machine, and as whom it runs.
+
+The server sees the system's programs and libraries, read-only, and nothing else: no home, no network, no ``/proc`` of
+the host, an empty environment. Root gives itself up for a user id that nobody has. Left out: what happens inside
+(``inside``), the choice of an isolation (``isolation``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from thinkery.types import UserError
+
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+INSIDE = Path(__file__).parent / "inside"
+ENTRY = (
+    "import sys; sys.path[0] = '/thinkery'\n"
+    "from inside.server import serve\n"
+    "from inside.supervisor import supervise\n"
+    "from inside.program import become\n"
+    "become(serve(supervise))\n"
+)
+ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE")  # the server's, never a run's
+MACHINE_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+DEVICES = ("null", "zero", "random", "urandom")
+
+_count = itertools.count()
+
+
+def launch(control: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a server that speaks to ``control``.
+
+    The process dies with the calling *thread*, so that must be one that lives as long as the server shall.
+    """
+    with contextlib.ExitStack() as stack:
+        arguments, descriptors = _arguments(stack)
+        return subprocess.Popen(
+            arguments,
+            stdin=control,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
+            env=ENVIRONMENT,
+            cwd="/",
+            **_unprivileged(),
+        )
+
+
+def _unprivileged() -> dict[str, object]:
+    """Popen's arguments that make root somebody else: an id of the server's own, so that its processes are counted."""
+    if os.geteuid() != 0:
+        return {}
+    user = 1_000_000_000 + os.getpid() * 64 + next(_count) % 64
+    return {"user": user, "group": user, "extra_groups": []}
+
+
+def _arguments(stack: contextlib.ExitStack) -> tuple[list[str], list[int]]:
+    program = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
+    if program is None:
+        raise UserError("bubblewrap is not installed: install the package 'bubblewrap' (it brings the program bwrap)")
+    python, folders = interpreter()
+    arguments = [program, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]
+    arguments += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
+    for capability in CAPABILITIES:
+        arguments += ["--cap-add", capability]
+    for folder in folders:
+        arguments += ["--ro-bind", folder, folder]
+    for folder in MACHINE_FOLDERS:
+        path = Path(folder)
+        if path.is_symlink():
+            arguments += ["--symlink", os.readlink(path), folder]
+        elif path.is_dir():
+            arguments += ["--ro-bind", folder, folder]
+    if os.path.exists("/etc/ld.so.cache"):
+        arguments += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    for device in DEVICES:
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    arguments += ["--dir", "/tmp", "--symlink", "/tmp", "/dev/shm", "--proc", "/proc"]
+    descriptors = []
+    for source in sorted(INSIDE.glob("*.py")):
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)  # as ourselves: the server may not reach our files
+        stack.callback(os.close, descriptor)
+        descriptors.append(descriptor)
+        arguments += ["--ro-bind-data", str(descriptor), f"/thinkery/inside/{source.name}"]
+    config = {"landlock": False, "unix_sockets": True, "new_groups": True}
+    arguments += ["--remount-ro", "/", "--", python, "-s", "-S", "-c", ENTRY, json.dumps(config)]
+    return arguments, descriptors
+
+
+def interpreter() -> tuple[str, list[str]]:
+    """(interpreter, folders to show) for the inside: the system's Python, else our own if another user can reach it.
+
+    Neither brings packages: ``site-packages`` is not on the path, and that of a virtual environment not in sight.
+    """
+    if SYSTEM_PYTHON.exists():
+        return str(SYSTEM_PYTHON), ["/usr"]
+    prefix = Path(sys.base_prefix)
+    python = prefix / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if python.exists() and all(part.stat().st_mode & 0o5 == 0o5 for part in _and_parents(prefix)):
+        return str(python), ["/usr", *([] if prefix.is_relative_to("/usr") else [str(prefix)])]
+    raise UserError(
+        f"The sandbox needs a Python that an unprivileged user can run: there is no {SYSTEM_PYTHON}, and "
+        f"{prefix} is not open to others. Install the system's python3, or move {prefix} out of a private folder."
+    )
+
+
+def _and_parents(path: Path) -> Iterator[Path]:
+    yield path
+    yield from path.parents

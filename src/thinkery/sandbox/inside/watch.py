@@ -1,0 +1,86 @@
+"""How much a run uses, over all its processes: CPU time, memory with files, processes.
+
+The supervisor looks every few milliseconds, beside the kernel's own limits, which hold for one process each.
+Memory is the resident set of all processes plus what lies in the run's folder; where pages are shared and the plain
+sum is over the limit, the proportional set size decides.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional
+
+from .program import FOLDER
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Watch:
+    """Looks at one run. ``first_look_s`` after its start and then ``every_s`` are the moments to look.
+
+    ``first`` is the first process of the run's namespace, ``ours`` are the processes outside that.
+    """
+
+    first_look_s = 0.01
+    every_s = 0.02
+
+    def __init__(self, first: int, ours: set[str], limits: dict[str, Any]) -> None:
+        self.first = first
+        self.limits = limits
+        self.ours = ours
+        self.cpu_s = 0.0  # so far, as of the last look
+
+    def look(self) -> Optional[tuple[str, str]]:
+        """Return (status, reason) if the run is over a limit, else None."""
+        # A process in state Z or gone meanwhile uses nothing; its CPU time is its parent's by then.
+        processes = [name for name in os.listdir("/proc") if name.isdigit() and name not in self.ours]
+        ticks = resident = threads = 0
+        for name in processes:
+            fields = _stat(name)
+            if fields is None:
+                continue
+            ticks += sum(map(int, fields[11:15]))  # utime, stime and those of reaped children
+            resident += int(fields[21]) * _PAGE
+            threads += int(fields[17])
+        limits = self.limits
+        self.cpu_s = ticks / _TICKS
+        if self.cpu_s > limits["cpu_s"]:
+            return "timeout", f"over {limits['cpu_s']:g} s of CPU time"
+        if threads > limits["processes"] + 1:  # the first process may be another one than the program's
+            return "error", f"over {limits['processes']} processes and threads"
+        files = self._file_bytes()
+        if resident + files > limits["memory_bytes"]:
+            resident = sum(map(_proportional, processes))
+            if resident + files > limits["memory_bytes"]:
+                return "memory", f"over {limits['memory_bytes']} bytes of memory and files"
+        return None
+
+    def _file_bytes(self) -> int:
+        try:
+            folder = os.statvfs(f"/proc/{self.first}/root{FOLDER}")
+        except OSError:  # the run is ending
+            return 0
+        return (folder.f_blocks - folder.f_bfree) * folder.f_frsize
+
+
+def _stat(name: str) -> Optional[list[bytes]]:
+    """The fields of /proc/<pid>/stat after the command's name, which may hold anything."""
+    try:
+        with open(f"/proc/{name}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+
+
+def _proportional(name: str) -> int:
+    """Proportional set size in bytes: a page that n processes share counts one n-th for each."""
+    try:
+        with open(f"/proc/{name}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) << 10
+    except OSError:
+        pass
+    fields = _stat(name)
+    return 0 if fields is None else int(fields[21]) * _PAGE

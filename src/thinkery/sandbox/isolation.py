@@ -1,0 +1,202 @@
+"""Which walls this machine can put around untrusted programs: found out by trying, with reasons where it can't.
+
+Two levels are safe. ``bubblewrap`` and ``landlock`` give every run user, mount, PID, network and IPC namespaces of
+its own, a read-only view of the system's programs and nothing else, and a seccomp filter. They differ in who builds
+that: the program bwrap, or system calls from ``inside.namespaces``, with Landlock as a second wall around files where
+the kernel has it. Necessary for ``landlock``: all the namespaces, a private root, ``/proc`` and the filter; Landlock
+alone would leave modes and owners of one's own files, signals and other users' sockets in reach. ``none`` is no wall
+at all, for whoever asks for it by name.
+
+Left out: starting the servers (``bubblewrap``, ``unshare``, ``unsafe``); other machines (``fusion``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from thinkery.sandbox import bubblewrap, unsafe, unshare
+from thinkery.sandbox.inside import landlock
+from thinkery.sandbox.types import Limits, Status
+from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
+from thinkery.types import UserError
+
+Level = Literal["bubblewrap", "landlock", "none"]
+LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock")  # the safe ones, best first
+
+_LAUNCH: dict[Level, Launch] = {"bubblewrap": bubblewrap.launch, "landlock": unshare.launch, "none": unsafe.launch}
+_WITHOUT = (
+    "  - run them on a SandboxFusion server: give its address as fusion_url\n"
+    "  - if you trust the programs with everything your account can do: unsafe_local: true in the recipe, or "
+    "--unsafe-local"
+)
+_CONTAINER_RULES = (
+    "this process is under rules that forbid it, as most containers are: start the container with --security-opt "
+    "seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined (Docker, Podman), or "
+    "with securityContext: {seccompProfile: {type: Unconfined}, procMount: Unmasked} (Kubernetes)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """A level that works here. ``launch`` starts a server in it, for ``Worker``."""
+
+    level: Level
+    launch: Launch
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What trying a level showed: whether it works, what was seen, and what to do if it doesn't."""
+
+    level: Level
+    works: bool
+    detail: str
+    advice: str = ""
+
+
+def choose_isolation(requested: Literal["auto", "bubblewrap", "landlock", "none"] = "auto") -> Isolation:
+    """Return the level asked for, or for ``auto`` the best safe one.
+
+    Raises UserError, with the reasons and what to do, if it does not work here. ``none`` is never tried nor chosen
+    by itself.
+    """
+    if requested == "none":
+        return Isolation("none", unsafe.launch)
+    tried: list[Probe] = []
+    for level in LEVELS if requested == "auto" else (requested,):
+        found = probe(level)
+        if found.works:
+            return Isolation(level, _LAUNCH[level])
+        tried.append(found)
+    what = "no isolation works here" if requested == "auto" else f"the isolation {requested!r} does not work here"
+    reasons = [f"  {found.level}: {found.detail}" for found in tried]
+    cures = [f"  - {advice}" for advice in dict.fromkeys(found.advice for found in tried)]
+    raise UserError(
+        "\n".join(
+            [
+                f"A model's programs are not run unprotected, and {what}:",
+                *reasons,
+                "What helps, any of:",
+                *cures,
+                _WITHOUT,
+            ]
+        )
+    )
+
+
+@functools.cache
+def probe(level: Level) -> Probe:
+    """Try a level: start a server with its real settings and run a program. Done once a process."""
+    if platform.system() != "Linux":
+        advice = "use a Linux machine, or the Linux side of one (WSL, a virtual machine)"
+        return Probe(level, False, f"needs Linux, and this is {platform.system()}", advice)
+    if level == "bubblewrap" and shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin") is None:
+        return Probe(level, False, "the program bwrap is not there", "install the package 'bubblewrap'")
+    try:
+        complaint = _try(_LAUNCH[level])
+    except UserError as error:  # no interpreter that the server could use
+        return Probe(level, False, str(error), "see there")
+    if complaint:
+        return Probe(level, False, *_explained(level, complaint))
+    return Probe(level, True, _strength(level))
+
+
+def forget() -> None:
+    """Forget what was tried, for a process whose circumstances changed."""
+    probe.cache_clear()
+
+
+def _try(launch: Launch) -> str:
+    """Run a program that prints a word; return what went wrong, empty if nothing did."""
+    complaints: list[int] = []
+
+    def launch_and_listen(control: socket.socket) -> subprocess.Popen[bytes]:
+        process = launch(control)
+        assert process.stderr is not None
+        complaints.append(os.dup(process.stderr.fileno()))
+        return process
+
+    try:
+        worker = Worker(launch_and_listen)
+        try:
+            worker.begin(Request("python", b"print('works')", Limits()))
+            result, _ = worker.end()
+        finally:
+            worker.close()
+        if result.status is Status.OK and result.stdout == "works\n":
+            return ""
+        return result.reason or f"a program that prints a word ended with {result.status}: {result.stderr[-500:]}"
+    except WorkerLost as lost:
+        return _all_of(complaints) or str(lost)
+    finally:
+        for descriptor in complaints:
+            os.close(descriptor)
+
+
+def _all_of(descriptors: list[int]) -> str:
+    """What the server wrote before it died; it is dead, so the pipes have an end."""
+    text = b""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.set_blocking(descriptor, False)
+            text += os.read(descriptor, 4000)
+    lines = text.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].partition(" See <")[0] if lines else ""  # bubblewrap's pointer to its own documentation
+
+
+def _explained(level: Level, complaint: str) -> tuple[str, str]:
+    """(what was seen, what to do) of a level that does not work."""
+    for path, blocking, name, cure in (
+        ("user/max_user_namespaces", "0", "user.max_user_namespaces", "15000"),
+        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone", "1"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns", "0"),
+    ):
+        if _setting(path) == blocking:
+            advice = f"as root of the machine: sysctl -w {name}={cure}, and {name} = {cure} in /etc/sysctl.d to keep it"
+            return f"user namespaces are switched off ({name} = {blocking}): {complaint}", advice
+    refused = any(word in complaint.lower() for word in ("not permitted", "permission"))
+    if refused and (_seccomp_mode() == 2 or _container()):
+        return complaint, _CONTAINER_RULES
+    if level == "landlock":
+        return complaint, "it needs Linux 5.12 or newer with user namespaces"
+    return complaint, "run `bwrap --unshare-all --ro-bind / / true` to see whether bubblewrap works by itself"
+
+
+def _setting(path: str) -> str:
+    try:
+        return Path("/proc/sys", path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _seccomp_mode() -> int:
+    """Of this process: 2 is under a filter, as in most containers."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Seccomp:"):
+                return int(line.split()[1])
+    return 0
+
+
+def _container() -> bool:
+    return any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv")) or (
+        "KUBERNETES_SERVICE_HOST" in os.environ
+    )
+
+
+def _strength(level: Level) -> str:
+    """What a working level consists of here."""
+    if level == "bubblewrap":
+        return "namespaces by bubblewrap, seccomp"
+    version = landlock.abi()
+    second_wall = f"Landlock (ABI {version})" if version else "no Landlock in this kernel"
+    return f"namespaces by system calls, seccomp, {second_wall}"

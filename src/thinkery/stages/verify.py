@@ -1,0 +1,268 @@
+"""Is a set of problems fit to learn from? Behind ``thinkery verify``.
+
+Every problem's own answer is put through the verifier that training uses, and what is not accepted is listed by line.
+Also told: rows that can't be read, the convention recognised, duplicates, prompts that give their answer away, and
+wrong answers that are accepted, tried on a sample of pairs. Left out: whether an accepted reference is true.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from random import Random
+from typing import NamedTuple
+
+from thinkery.models.template import TEMPLATES, Template
+from thinkery.problems.columns import Columns, Ids, Layout, item_of, recognise
+from thinkery.problems.conventions.plain import last_box
+from thinkery.problems.files import Row
+from thinkery.problems.overlap import Duplicate, Item, find_duplicates
+from thinkery.problems.source import open_rows
+from thinkery.recipe import RewardSpec
+from thinkery.rewards.gold import GoldReport, check_gold
+from thinkery.rewards.grader import Grader
+from thinkery.rewards.registry import require_verifier
+from thinkery.types import Problem, UserError, Verdict
+from thinkery.verification import Verification
+
+PAIRS = 500  # answers of other problems that are tried
+_PAIR_DEADLINE_S = 60.0
+_PAIRS_OF = {"code": 20}  # programs take longer than numbers
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+
+class Found(NamedTuple):
+    """A problem with what is to be said of it."""
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What ``thinkery verify`` found. ``ok``: every row is a problem, and every reference to check was accepted."""
+
+    source: str
+    layout: Layout
+    problems: Sequence[Problem]
+    unreadable: Sequence[Found]
+    refused: Sequence[Found]  # own answers that the verifier does not accept, or can't read
+    unchecked: int  # problems that hold nothing to check with, such as code without a solution
+    false_accepts: Sequence[Found]  # answers of other problems that are accepted
+    pairs: int  # how many of those were tried
+    revealing: Sequence[Found]  # prompts that hold their own answer
+    duplicates: Sequence[Duplicate]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing has to be put right. Warnings (duplicates, revealing prompts, false accepts) don't count."""
+        return not self.unreadable and not self.refused
+
+    def render(self, shown: int = 20) -> str:
+        """The report as text, at most ``shown`` lines of each kind."""
+        accepted = len(self.problems) - len(self.refused) - self.unchecked
+        lines = [
+            f"{self.source}: {len(self.problems):,} problems",
+            f"  {self.layout}",
+            *(f"  {line}" for line in _counts(self.problems)),
+            f"{accepted:,} of {len(self.problems):,} references are accepted by their verifier",
+        ]
+        if self.unchecked:
+            lines.append(f"{self.unchecked:,} problems hold no solution, so there is nothing to check their tests with")
+        exact = sum(duplicate.exact for duplicate in self.duplicates)
+        copies = [
+            Found(d.place, f"repeats {d.first}" + ("" if d.exact else f" ({d.similarity:.0%} of its 5-grams)"))
+            for d in self.duplicates
+        ]
+        alike = (
+            f"repeat an earlier one, {len(copies) - exact:,} of them nearly" if len(copies) > exact else "repeat one"
+        )
+        tried = f"of {self.pairs:,} answers of other problems are accepted"
+        for found, head in (
+            (self.unreadable, "rows can't be read:"),
+            (self.refused, "references are not accepted:"),
+            (self.false_accepts, f"{tried}: the reference, or the verifier, says too little"),
+            (self.revealing, "prompts hold their own answer:"),
+            (copies, f"problems {alike}:"),
+        ):
+            if found:
+                lines.append(f"{len(found):,} {head}")
+                lines += [f"  {place}: {text}" if text else f"  {place}" for place, text in found[:shown]]
+                lines += [f"  and {len(found) - shown:,} more"] if len(found) > shown else []
+        return "\n".join(lines)
+
+
+def verify_problems(
+    source: str,
+    *,
+    verifier: str | None = None,
+    verification: Verification | None = None,
+    template: str = "r1-zero",
+    split: str = "train",
+    columns: Columns | None = None,
+    pairs: int = PAIRS,
+    progress: Progress = lambda what, done, total: None,
+) -> VerifyReport:
+    """Checks a file, a folder or a data set of problems.
+
+    ``verifier`` judges all of them (None: as the columns say). ``template`` decides how answers are written. ``pairs``
+    is how many wrong answers are tried. Raises ``UserError`` if the source can't be read at all, or a name is wrong.
+    """
+    if verifier is not None:
+        require_verifier(verifier)
+    if template not in TEMPLATES:
+        raise UserError(f"--template {template}: allowed: {', '.join(TEMPLATES)}")
+    read = _read(source, split, columns, verifier)
+    problems = [problem for _, problem in read.problems.values()]
+    with _grader(TEMPLATES[template], verification) as grader:
+        golds = check_gold(grader, problems, lambda done: progress("checking references", done, len(problems)))
+        wrong = list(_wrong_pairs([p for p in problems if p.id not in _not_accepted(golds)], pairs))
+        false_accepts = _false_accepts(grader, wrong)
+    return VerifyReport(
+        source=source,
+        layout=read.layout,
+        problems=problems,
+        unreadable=read.unreadable,
+        refused=_refused(golds, read.problems),
+        unchecked=len(golds.without),
+        false_accepts=[
+            Found(read.problems[problem.id][0].place, f"{_short(problem.reference)}: accepts {_short(other.reference)}")
+            for problem, other in false_accepts
+        ],
+        pairs=len(wrong),
+        revealing=[Found(row.place, "") for row, problem in read.problems.values() if _reveals(problem)],
+        duplicates=find_duplicates(read.items),
+    )
+
+
+@dataclass(slots=True)
+class _Read:
+    layout: Layout
+    problems: dict[str, tuple[Row, Problem]] = field(default_factory=dict)  # by id
+    items: list[Item] = field(default_factory=list)
+    unreadable: list[Found] = field(default_factory=list)
+
+
+def _read(source: str, split: str, columns: Columns | None, verifier: str | None) -> _Read:
+    """All rows. The first that can be read decides the convention; a bad one is noted, and the next one read."""
+    name, rows = open_rows(source, split)
+    layout, passed, unreadable = _recognise(rows, name, columns, verifier)
+    read, ids = _Read(layout, unreadable=unreadable), Ids()
+    for row in chain([passed], rows):
+        try:
+            problem = ids.check(layout.problem(row), row.place)
+        except UserError as error:
+            read.unreadable.append(_found(row, error))
+            continue
+        # What was read is held by the problem: the line itself would be a second copy.
+        read.problems[problem.id] = Row(row.place, row.number), problem
+        read.items.append(item_of(row, layout.prompt))
+    return read
+
+
+def _recognise(
+    rows: Iterator[Row], name: str, columns: Columns | None, verifier: str | None
+) -> tuple[Layout, Row, list[Found]]:
+    """The layout, the row that shows it, and the rows before that can't be read."""
+    unreadable: list[Found] = []
+    first_error: UserError | None = None
+    for row in rows:
+        try:
+            return recognise(row, name, columns, verifier), row, unreadable
+        except UserError as error:
+            first_error = first_error or error
+            unreadable.append(_found(row, error))
+    raise first_error or UserError(f"{name}: no rows")
+
+
+def _found(row: Row, error: UserError) -> Found:
+    """The message after its place, with the column where it names one."""
+    return Found(row.place, str(error).removeprefix(row.place).lstrip(",: "))
+
+
+def _grader(template: Template, verification: Verification | None) -> Grader:
+    return Grader(template, {"accuracy": RewardSpec()}, max_completion_length=1, verification=verification)
+
+
+def _not_accepted(golds: GoldReport) -> set[str]:
+    judged = [problem.id for problem, _ in (*golds.refused, *golds.unparseable)]
+    return {*judged, *(problem.id for problem in golds.without)}
+
+
+def _refused(golds: GoldReport, problems: Mapping[str, tuple[Row, Problem]]) -> list[Found]:
+    found = [
+        (problems[problem.id][0], f"{_short(problem.reference)}: {_said(verdict)}")
+        for problem, verdict in (*golds.refused, *golds.unparseable)
+    ]
+    return [Found(row.place, text) for row, text in sorted(found, key=lambda pair: pair[0].number)]
+
+
+def _said(verdict: Verdict) -> str:
+    return f"{verdict.outcome}: {verdict.reason}" if verdict.reason else str(verdict.outcome)
+
+
+def _wrong_pairs(problems: Sequence[Problem], count: int) -> Iterator[tuple[Problem, Problem]]:
+    """Pairs of problems with different references, the same every time, of each verifier at most ``count``."""
+    for verifier in dict.fromkeys(problem.verifier for problem in problems):
+        own = [problem for problem in problems if problem.verifier == verifier]
+        rng = Random(f"pairs/{verifier}")
+        wanted = min(count, _PAIRS_OF.get(verifier, count)) if len(own) > 1 else 0
+        for _ in range(wanted):
+            problem, other = rng.sample(own, 2)
+            if problem.reference.casefold().split() != other.reference.casefold().split():
+                yield problem, other
+
+
+def _false_accepts(grader: Grader, pairs: Sequence[tuple[Problem, Problem]]) -> list[tuple[Problem, Problem]]:
+    """The pairs of which the first problem accepts the second's answer although the two answers differ in value.
+
+    Answers that differ as text may still be equal (1/2 and 0.5): then each problem accepts the other's answer. What
+    only one of the two accepts is accepted wrongly; so is what both accept of programs, which can't be equal.
+    """
+    one_way = _crosswise(grader, pairs)
+    other_way = _crosswise(grader, [(other, problem) for problem, other in one_way])
+    mutual = {(problem.id, other.id) for other, problem in other_way}
+    return [
+        (problem, other)
+        for problem, other in one_way
+        if problem.verifier == "code" or (problem.id, other.id) not in mutual
+    ]
+
+
+def _crosswise(grader: Grader, pairs: Sequence[tuple[Problem, Problem]]) -> list[tuple[Problem, Problem]]:
+    """The pairs of which the first problem accepts the second's answer."""
+    accepted = []
+    for problem, other in pairs:
+        verifier = grader.verifier_of(problem)
+        gold = verifier.gold(other)
+        verdict = None if gold is None else verifier.begin(gold, problem)
+        if verdict is not None:
+            settled = verdict if isinstance(verdict, Verdict) else verdict.result(timeout=_PAIR_DEADLINE_S)
+            if settled.correct:
+                accepted.append((problem, other))
+    return accepted
+
+
+def _reveals(problem: Problem) -> bool:
+    """Whether the prompt holds the reference in a box or an answer tag, where a completion would put it."""
+    prompt = problem.prompt if isinstance(problem.prompt, str) else "\n".join(m["content"] for m in problem.prompt)
+    reference = problem.reference.strip()
+    return bool(reference) and (last_box(prompt) == reference or f"<answer>{reference}</answer>" in prompt)
+
+
+def _counts(problems: Sequence[Problem]) -> list[str]:
+    """How many problems have which verifier, language and level; a level of 0 everywhere is no level."""
+    lines = []
+    for name in ("verifier", "language", "level"):
+        counts = Counter(getattr(problem, name) for problem in problems)
+        if name != "level" or set(counts) != {0}:
+            listed = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
+            lines.append(f"{name}: {listed}")
+    return lines
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

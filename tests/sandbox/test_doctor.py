@@ -1,0 +1,64 @@
+"""What ``thinkery doctor`` says of the sandbox: real programs in every isolation that works here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from thinkery.sandbox.doctor import Finding, diagnose, render
+from thinkery.sandbox.isolation import LEVELS, probe
+
+
+@pytest.fixture(scope="module")
+def findings() -> dict[str, Finding]:
+    return {finding.name: finding for finding in diagnose()}
+
+
+def test_the_first_finding_is_the_verdict(findings: dict[str, Finding]) -> None:
+    working = [level for level in LEVELS if probe(level).works]
+    name, verdict = next(iter(findings.items()))
+    assert name == "untrusted programs"
+    assert verdict.ok == bool(working)
+    if working:
+        assert f"run under {working[0]}" in verdict.detail
+        assert "no network" in verdict.detail
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_each_isolation_is_tried_with_real_programs(findings: dict[str, Finding], level: str) -> None:
+    isolation = findings[f"isolation: {level}"]
+    if not isolation.ok:
+        assert isolation.advice
+        assert f"{level}: Python" not in findings
+        return
+    python, memory, cpp = (findings[f"{level}: {name}"] for name in ("Python", "memory", "C++"))
+    assert python.ok
+    assert re.search(r"3\.\d+\.\d+ /\S+, [\d.]+ ms", python.detail)
+    assert memory.ok
+    assert "128 MiB" in memory.detail
+    assert cpp.ok == (shutil.which("g++") is not None or shutil.which("clang++") is not None)
+    assert re.search(r"ms to compile", cpp.detail) if cpp.ok else "install" in cpp.advice
+
+
+def test_where_nothing_works_it_says_so_and_what_helps() -> None:
+    code = (
+        "from thinkery.sandbox.inside import seccomp; seccomp.install()\n"
+        "from thinkery.sandbox.doctor import diagnose, render\nprint(render(diagnose()))"
+    )
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+    lines = text.splitlines()
+    assert lines[0].startswith("NO  untrusted programs")
+    assert "refused" in lines[0]
+    assert [line[:2] for line in lines if not line.startswith(" ")] == ["NO"] * 3
+    assert "--unsafe-local" in text
+    assert "seccomp=unconfined" in text
+
+
+def test_lines_are_aligned_and_advice_stands_below_what_fails() -> None:
+    text = render([Finding("a", True, "fine", "unused"), Finding("longer", False, "broken", "mend it")])
+    assert text.splitlines() == ["ok  a       fine", "NO  longer  broken", "            -> mend it"]
+    assert render([]) == ""
