@@ -2,8 +2,8 @@
 
     python benchmarks/rewards_code.py
 
-Needs ``../shared/data/HumanEval.jsonl.gz`` and a working isolation. The cheats are in ``benchmarks/cheats``; their tasks
-and tests are here. Left out: what the sandbox itself withstands.
+Needs ``../shared/data/HumanEval.jsonl.gz`` and a working isolation. The cheats are in ``benchmarks/cheats``; their
+tasks and tests are here. Left out: what the sandbox itself withstands.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ STDIN_TESTS = {
 }
 CPP_TESTS = STDIN_TESTS | {"language": "cpp"}
 SOLUTIONS = {
-    "function": "import itertools\ndef runs(text):\n    return [[c, len(list(g))] for c, g in itertools.groupby(text)]\n",
+    "function": "from itertools import groupby\ndef runs(text):\n    return [[c, len(list(g))] for c, g in groupby(text)]\n",
     "stdin": "input()\nfor x in input().split():\n    print(int(x) ** 2)\n",
     "cpp": "#include <iostream>\nint main() { long n, x; std::cin >> n; while (n--) { std::cin >> x; "
     'std::cout << x * x << "\\n"; } }\n',
@@ -102,7 +102,15 @@ def broken_body(number: int, row: dict[str, Any]) -> str:
     """A HumanEval row's function with its body replaced by one of several wrong ones; it only continues the prompt."""
     parameters = re.findall(rf"def {row['entry_point']}\((.*?)\)", row["prompt"], re.DOTALL)[-1]
     first = re.split(r"[,:=]", parameters)[0].strip() or "None"
-    bodies = ["return None", "pass", f"return {first}", "return []", "return 0", "return ''", "raise NotImplementedError"]
+    bodies = [
+        "return None",
+        "pass",
+        f"return {first}",
+        "return []",
+        "return 0",
+        "return ''",
+        "raise NotImplementedError",
+    ]
     return f"    {bodies[number % len(bodies)]}\n"
 
 

@@ -30,7 +30,7 @@ def thinkery(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["report"]])
+@pytest.mark.parametrize("arguments", [[], ["run"], ["report"], ["verify"], ["decontaminate"], ["doctor"]])
 def test_every_help_has_an_example_and_loads_nothing_heavy(arguments: list[str]) -> None:
     script = (
         "import sys\n"
@@ -56,19 +56,61 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path
     [
         (["run", "gone.yaml"], "error: gone.yaml: no such recipe"),
         (["run", "tiny.yaml", "--set", "zero.stesp=1"], "zero.stesp: no such field; did you mean steps?"),
-        (["run", "tiny.yaml", "--set", "zero.rewards={sped: 1}"], "zero.rewards: there is no reward 'sped'; known"),
+        (["run", "tiny.yaml", "--set", "zero.rewards={sped: 1}"], "zero.rewards: there is no reward 'sped'; your own is written"),
         (["run", "tiny.yaml", "--until", "next"], "error: --until next: no such stage; stages: zero"),
         (["run", "tiny.yaml"], "no model at "),
+        (["verify", "gone.jsonl"], "error: gone.jsonl: no such file"),
+        (["verify", "some.jsonl", "--reward", "maths"], "error: there is no verifier 'maths'; known are"),
+        (["verify", "some.jsonl", "--set", "verification.maths.units=required"], "verification.maths: no such field; did you mean math?"),
+        (["verify", "some.jsonl", "--set", "seed=3"], "here only verification can be set"),
+        (["verify", "some.jsonl", "--column", "question"], "--column question: write it as ours=theirs"),
+        (["decontaminate", "some.jsonl"], "error: nothing to do: name benchmarks with --against"),
         (["report", "gone"], "error: gone is no run folder: it has no manifest.json"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_status_2(
     recipe: Path, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
+    (tmp_path / "some.jsonl").write_text('{"prompt": "1 + 1?", "answer": "2"}\n')
     done = thinkery(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+PROBLEMS = [
+    {"prompt": "What is 2 + 2?", "answer": "4"},
+    {"prompt": "Half of three?", "answer": "\\frac{3}{"},
+    {"prompt": "What is the capital of France?", "choices": ["Rome", "Paris"], "answer": "B", "verifier": "choice"},
+]
+
+
+def test_verify_lists_what_is_not_accepted_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
+    done = thinkery("verify", path, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "2 of 3 references are accepted" in done.stdout
+    assert f"{path}, line 2: " in done.stdout
+    path.write_text(json.dumps(PROBLEMS[0]) + "\n")
+    assert thinkery("verify", path, "--reward", "math", cwd=tmp_path).returncode == 0
+
+
+def test_decontaminate_writes_what_the_benchmark_does_not_hold(tmp_path: Path) -> None:
+    lines = [json.dumps(row) + "\n" for row in PROBLEMS]
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    (tmp_path / "test.jsonl").write_text(json.dumps({"prompt": "what is 2+2", "answer": "4"}))
+    done = thinkery("decontaminate", "train.jsonl", "--against", "test.jsonl", "--output", "clean.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 3 problems kept" in done.stdout
+    assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[1:])
+
+
+def test_doctor_says_what_isolates_here_and_exits_accordingly(tmp_path: Path) -> None:
+    done = thinkery("doctor", cwd=tmp_path)
+    assert "isolation: bubblewrap" in done.stdout
+    assert "isolation: landlock" in done.stdout
+    assert done.returncode == (0 if "ok  untrusted programs" in done.stdout else 1)
 
 
 def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ class _Ladder:
     def __init__(self, recipe: Recipe, run: Run, view: View, runners: Callable[[str], Runner]) -> None:
         self._recipe, self._run, self._view, self._runners = recipe, run, view, runners
         self._current: StageRun | None = None
+        # Looked at once: what changes while the run goes on is the next run's business.
         self._hash_of_model = cache(_hash_of_model)
+        self._files = dict(_files_of(recipe))
 
     @property
     def position(self) -> str:
@@ -194,6 +196,8 @@ class _Ladder:
         if run.is_done(inputs):
             self._view.note(f"{name}: done before")
             return
+        if run.record.get("inputs", inputs) != inputs:
+            self._view.note(f"{name}: its settings, files or starting model have changed since; it is done again")
         run.start(inputs)
         if run.last_step is not None:
             self._view.note(f"{name}: going on after step {run.last_step}")
@@ -214,19 +218,20 @@ class _Ladder:
         settings: list[Any] = [stage.model_dump(mode="json")]
         model = None
         if isinstance(stage, RLStage):
-            from thinkery.rewards.custom import reward_files
-
             model = self._model(stage.from_)
-            sources = {str(path): sha256_of(path) for path in reward_files(stage.rewards)}
-            settings += [self._recipe.verification.model_dump(mode="json"), sources]
-        specs = [spec for field, spec in _problem_specs(self._recipe) if field.startswith(stage.name + ".")]
-        return _hash(self._recipe, model, settings, specs)
+            settings.append(self._recipe.verification.model_dump(mode="json"))
+        return self._hash(model, settings, f"{stage.name}.")
 
     def _inputs_of_evaluation(self, model: str) -> str:
-        specs = self._recipe.evaluate
-        measured = {name: spec.model_dump(mode="json") for name, spec in specs.items()}
+        measured = {name: spec.model_dump(mode="json") for name, spec in self._recipe.evaluate.items()}
         settings = [measured, self._recipe.verification.model_dump(mode="json")]
-        return _hash(self._recipe, self._model(model), settings, [spec.problems for spec in specs.values()])
+        return self._hash(self._model(model), settings, "evaluate.")
+
+    def _hash(self, model: str | None, settings: Any, prefix: str) -> str:
+        """The hash of all that a stage's result depends on; its files are those of fields that begin so."""
+        files = [files for field, files in self._files.items() if field.startswith(prefix)]
+        parts = [self._recipe.seed, self._recipe.template, model, settings, files]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _model(self, reference: str) -> str | None:
         """The hash of a model; None for a stage that has no result yet."""
@@ -285,13 +290,16 @@ def _problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:
         yield f"evaluate.{name}.problems", spec.problems
 
 
-def _hash(recipe: Recipe, model: str | None, settings: Any, problems: list[ProblemSpec]) -> str:
-    """The hash of all that a stage's result depends on."""
+def _files_of(recipe: Recipe) -> Iterator[tuple[str, dict[str, str]]]:
+    """What every field that names files stands for: the files' hashes, problems and rewards of the user's alike."""
     from thinkery.problems.source import source_fingerprint
+    from thinkery.rewards.custom import reward_files
 
-    sources = [source_fingerprint(spec) for spec in problems]
-    parts = [recipe.seed, recipe.template, model, settings, sources]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    for field, spec in _problem_specs(recipe):
+        yield field, source_fingerprint(spec)
+    for stage in recipe.stages:
+        if isinstance(stage, RLStage):
+            yield f"{stage.name}.rewards", {path.name: sha256_of(path) for path in reward_files(stage.rewards)}
 
 
 def _hash_of_model(place: str) -> str:

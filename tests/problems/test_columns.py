@@ -251,8 +251,11 @@ def test_a_programming_language_is_no_language_of_people() -> None:
     [
         ([{"answer": 1}], "line 1: the field prompt is missing; the row has answer; say which to take with columns: "),
         ([{"prompt": "p"}], "line 1: the field answer is missing; the row has prompt"),
-        ([{"text": "t"}], "line 1: the field prompt and answer is missing"),
-        ([{"prompt": "p", "answer": 1}, {"prompt": "p"}], "line 2: the field answer must be text or a number, not null"),
+        ([{"text": "t"}], "line 1: the fields prompt and answer are missing"),
+        (
+            [{"prompt": "p", "answer": 1}, {"prompt": "p"}],
+            "line 2: the field answer must be text or a number, not null",
+        ),
         ([{"prompt": "", "answer": 1}], "line 1: the field prompt must be text that is not empty, not ''"),
         ([{"prompt": 7, "answer": 1}], "line 1: the field prompt must be text or a list of messages, not 7"),
         ([{"prompt": [{"role": "user"}], "answer": 1}], "message 1 has null as its content, not text"),
@@ -263,18 +266,27 @@ def test_a_programming_language_is_no_language_of_people() -> None:
         ([{"prompt": "p", "answer": float("nan")}], "line 1: the field answer must be text or a number, not nan"),
         ([{"prompt": "p\ud800", "answer": 1}], "line 1: the field prompt holds half of a character"),
         ([{"prompt": "p\0", "answer": 1}], "line 1: the field prompt holds a NUL character, at character 2"),
-        ([{"prompt": "p", "answer": 1, "level": "hard"}], "the field level must be a whole number, not 'hard'; if it is"),
-        ([{"prompt": "p", "answer": 1, "id": "x"}] * 2, "line 2: the id 'x' is that of a.jsonl, line 1; ids must differ"),
+        (
+            [{"prompt": "p", "answer": 1, "level": "hard"}],
+            "the field level must be a whole number, not 'hard'; if it is",
+        ),
+        (
+            [{"prompt": "p", "answer": 1, "id": "x"}] * 2,
+            "line 2: the id 'x' is that of a.jsonl, line 1; ids must differ",
+        ),
         ([EXAMPLES["gsm8k"], EXAMPLES["gsm8k"] | {"answer": "5"}], "line 2: the field answer must end in ####"),
         ([EXAMPLES["verl"] | {"reward_model": {"style": "model"}}], "has the style 'model'; only rule can be checked"),
         ([EXAMPLES["mmlu"] | {"answer": 4}], "must be a label (A to D), an index (0 to 3) or an option's text, not 4"),
         ([EXAMPLES["mmlu"] | {"choices": ["one"]}], "the field choices must be a list of 2 to 26 options"),
         ([EXAMPLES["apps"] | {"input_output": "{"}], "the field input_output must be JSON, not '{'"),
-        ([{"prompt": "p", "problem": "q", "answer": 1}], "line 1: the prompt could be prompt or problem; say which with "),
+        (
+            [{"prompt": "p", "problem": "q", "answer": 1}],
+            "line 1: the prompt could be prompt or problem; say which with ",
+        ),
         ([{"prompt": "p", "answer": 1, "reference": 2}], "line 1: the answer could be answer or reference"),
         (
             [EXAMPLES["mbpp"] | {"prompt": "p", "verification_info": STDIN}],
-            "could be open-r1 code or mbpp; say which with columns: {answer: verification_info} or columns: {answer: tes",
+            "could be open-r1 code or mbpp; say which with columns: {answer: verification_info} or columns: {answer: ",
         ),
     ],
 )
@@ -325,12 +337,14 @@ def test_any_value_in_any_field_gives_a_problem_or_a_message(example: str, data:
     changed = dict(EXAMPLES[example])
     for column in data.draw(st.lists(st.sampled_from(sorted(changed)), min_size=1, max_size=2)):
         changed[column] = data.draw(JSONISH)
+    message = None
     rows = rows_of(EXAMPLES[example], changed) if data.draw(st.booleans()) else rows_of(changed)
     try:
         for _, problem in problems_of(iter(rows), "a", {"id": None})[1]:
             json.dumps([problem.prompt, problem.reference], ensure_ascii=False).encode()
     except UserError as error:
-        assert "a.jsonl, line " in str(error)
+        message = str(error)
+    assert message is None or message.startswith("a.jsonl, line ")
 
 
 @pytest.mark.shared

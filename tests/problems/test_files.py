@@ -22,8 +22,7 @@ ROWS = [{"prompt": "1+1? 一加一", "answer": "2"}, {"prompt": "2+2?", "answer"
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        for row in read_rows(path):
-            row.values()
+        [row.values() for row in read_rows(path)]
     message = str(caught.value)
     assert message.startswith(str(path))
     return message.removeprefix(str(path))
@@ -75,7 +74,10 @@ def test_a_line_keeps_its_bytes_and_only_line_feeds_end_it(tmp_path: Path) -> No
     ("content", "expected"),
     [
         (b'{"a": 1}\n{"a": }\n', ", line 2, column 7: not JSON: Expecting value"),
-        (b'{"a": 1}\n{"a": "tru', ", line 2, column 7: not JSON: Unterminated string starting at; the file ends within"),
+        (
+            b'{"a": 1}\n{"a": "tru',
+            ", line 2, column 7: not JSON: Unterminated string starting at; the file ends within",
+        ),
         (b'{"a": 1}\n[1]\n', ', line 2: write an object like {"prompt": "What is 2+2?", "answer": "4"}, not a list'),
         (b'{"a": "\xe4"}\n', ", line 1: not UTF-8: byte 0xe4 at offset 7 of the file"),
         (b'{"a": 1}\n{"a": "\xff"}\n', ", line 2: not UTF-8: byte 0xff at offset 16 of the file"),
@@ -136,11 +138,12 @@ JSONISH = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = st.sampled_from(
+NAMES = (
     "prompt question problem text answer solution reference id task_id level language domain verifier reward_model "
     "verification_info test entry_point test_list input_output starter_code solutions choices options answerKey "
-    "ability data_source".split()
+    "ability data_source"
 )
+FIELDS = st.sampled_from(NAMES.split())
 RECORDS = st.lists(st.dictionaries(FIELDS, JSONISH | st.text(min_size=1), max_size=6), min_size=1, max_size=4)
 
 
@@ -151,8 +154,8 @@ def read_all(path: Path) -> None:
         for _, problem in problems:
             assert isinstance(problem.reference, str)
             json.dumps([problem.id, problem.reference]).encode()
-    except UserError as error:
-        assert str(error)
+    except UserError:
+        return
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -1,4 +1,4 @@
-"""Problem sources: positions, epochs, and files that say where they are wrong."""
+"""Problem sources: positions, epochs, exclusions, and what a recipe can name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from thinkery.problems.source import FileSource, MiniSource, open_source, read_jsonl
+from thinkery.problems.source import (
+    FileSource,
+    MiniSource,
+    ProblemSource,
+    open_source,
+    require_source,
+    source_fingerprint,
+)
 from thinkery.recipe import ProblemSpec
 from thinkery.types import UserError
 
@@ -22,18 +29,24 @@ def ten(tmp_path: Path) -> Path:
     return write(tmp_path / "ten.jsonl", *({"prompt": f"p{i}", "answer": i, "level": 1 + i % 2} for i in range(10)))
 
 
+def file_source(path: Path, seed: int = 0) -> FileSource:
+    source = open_source(ProblemSpec(source=str(path), seed=seed))
+    assert isinstance(source, FileSource)
+    return source
+
+
 def test_a_resumed_run_draws_what_the_interrupted_one_would_have(ten: Path) -> None:
-    for source in (MiniSource("train", seed=1), FileSource(ten, seed=1)):
-        at_once = source.draw(0, 30)
-        assert at_once == source.draw(0, 13) + source.draw(13, 17)
+    sources: list[ProblemSource] = [MiniSource("train", seed=1), file_source(ten, seed=1)]
+    for source in sources:
+        assert source.draw(0, 30) == source.draw(0, 13) + source.draw(13, 17)
 
 
 def test_a_file_is_drawn_in_epochs_of_different_order(ten: Path) -> None:
-    source = FileSource(ten, seed=2)
+    source = file_source(ten, seed=2)
     epochs = [[problem.id for problem in source.draw(start, 10)] for start in (0, 10, 20)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 3
-    assert [problem.id for problem in FileSource(ten, seed=3).draw(0, 10)] != epochs[0]
+    assert [problem.id for problem in file_source(ten, seed=3).draw(0, 10)] != epochs[0]
 
 
 def test_fixed_problems_are_the_same_in_every_call_and_differ_in_their_text() -> None:
@@ -42,13 +55,21 @@ def test_fixed_problems_are_the_same_in_every_call_and_differ_in_their_text() ->
     assert len({problem.prompt for problem in problems}) == 300
 
 
-def test_columns_travel_and_solution_stands_in_for_answer(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "a.jsonl", {"prompt": [{"role": "user", "content": "q"}], "solution": "7", "source": "book"}
-    )
-    (problem,) = read_jsonl(path)
-    assert (problem.id, problem.reference, problem.columns) == ("a-1", "7", {"source": "book"})
-    assert problem.prompt == ({"role": "user", "content": "q"},)
+def test_excluded_problems_are_never_drawn_again(ten: Path) -> None:
+    source = file_source(ten)
+    source.exclude({"ten-1", "ten-4"})
+    assert {problem.id for problem in source.draw(0, 8)} == {f"ten-{n}" for n in (2, 3, 5, 6, 7, 8, 9, 10)}
+    assert len(source.fixed(None)) == 8
+    with pytest.raises(UserError, match="every problem was left out"):
+        source.exclude({f"ten-{n}" for n in range(11)})
+
+
+def test_an_excluded_problem_of_an_endless_world_has_another_in_its_place() -> None:
+    whole, source = MiniSource("train", seed=5).draw(0, 20), MiniSource("train", seed=5)
+    source.exclude({whole[3].id, whole[7].id})
+    drawn = source.draw(0, 20)
+    assert [index for index in range(20) if drawn[index] != whole[index]] == [3, 7]
+    assert drawn == source.draw(0, 5) + source.draw(5, 15)
 
 
 def test_levels_select(ten: Path) -> None:
@@ -57,24 +78,94 @@ def test_levels_select(ten: Path) -> None:
         open_source(ProblemSpec(source=str(ten), levels=[3]))
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (['{"prompt": "p", "answer": 1}', '{"prompt": "p"'], "a.jsonl, line 2, column 15: not JSON"),
-        (["[1]"], "a.jsonl, line 1: write an object"),
-        ([{"answer": 1}], "a.jsonl, line 1: the field prompt must be"),
-        ([{"prompt": "p"}], "a.jsonl, line 1: the field answer"),
-        ([{"prompt": "p", "answer": 1, "level": "hard"}], "a.jsonl, line 1: the field level must be a whole number"),
-        ([""], "a.jsonl: empty"),
-    ],
-)
-def test_a_bad_file_says_where_and_what(rows: list[object], message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="(?s)" + message.replace("[", r"\[")):
-        read_jsonl(write(tmp_path / "a.jsonl", *rows))
+def test_the_convention_is_told(ten: Path) -> None:
+    assert file_source(ten).notes == [f"{ten}: 10 problems; plain: prompt = prompt, reference = answer"]
+
+
+def test_columns_and_verifier_of_the_recipe_are_followed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"question": "q", "final": "B", "answer": "because"})
+    spec = ProblemSpec(source=str(path), columns={"prompt": "question", "answer": "final"}, verifier="choice")
+    (problem,) = open_source(spec).fixed(None)
+    assert (problem.reference, problem.verifier, problem.columns) == ("B", "choice", {"answer": "because"})
+
+
+def test_what_a_benchmark_holds_is_left_out_and_told(tmp_path: Path) -> None:
+    story = "A farmer has seventeen sheep and all but nine of them run away in the night, how many are left?"
+    train = write(
+        tmp_path / "train.jsonl",
+        {"prompt": "What is 6*7?", "answer": 42},
+        {"prompt": f"Riddle: {story.upper()} Think!", "answer": 9},
+        {"prompt": "What is 6*8?", "answer": 48},
+    )
+    bench = write(tmp_path / "bench.jsonl", {"question": story}, {"question": "what is 6 * 8 ?"})
+    source = open_source(ProblemSpec(source=str(train), decontaminate=[str(bench)]))
+    assert [problem.reference for problem in source.fixed(None)] == ["42"]
+    rule = "(10 words or 16 characters in a row)"
+    told = f"{train}: left out: 2 of 3 problems overlap with a benchmark {rule}: 2 with {bench}"
+    assert source.notes[1] == told
+    with pytest.raises(UserError, match="every problem overlaps with one of"):
+        open_source(ProblemSpec(source=str(train), decontaminate=[str(train)]))
 
 
 def test_too_many_problems_are_refused(ten: Path) -> None:
     with pytest.raises(UserError, match="has 10 problems"):
-        FileSource(ten).fixed(11)
+        file_source(ten).fixed(11)
     with pytest.raises(UserError, match="say how many problems"):
         MiniSource("test").fixed(None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"source": "gone.jsonl"}, "zero.problems.source = 'gone.jsonl': no such file in "),
+        ({"source": "./gone/"}, "zero.problems.source = './gone/': no such file in "),
+        (
+            {"source": "HERE", "decontaminate": ["gone.json"]},
+            "zero.problems.decontaminate = 'gone.json': no such file in ",
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_read(
+    fields: dict[str, object], expected: str, ten: Path
+) -> None:
+    spec = ProblemSpec.model_validate(fields | ({"source": str(ten)} if fields["source"] == "HERE" else {}))
+    with pytest.raises(UserError) as caught:
+        require_source("zero.problems", spec)
+    assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "source", ["mini", "gym://chain_sum", "owner/name", "hub://owner/name:main", "a.jsonl.gz", "x/"]
+)
+def test_a_recipe_may_name(source: str) -> None:
+    assert ProblemSpec(source=source).source == source
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"source": "foo"}, "should match pattern"),
+        ({"source": "mini", "split": "dev"}, "split = 'dev': mini has train and test"),
+        ({"source": "mini", "columns": {"prompt": "q"}}, "columns: mini makes its problems itself"),
+        ({"source": "gym://ab", "decontaminate": ["a.json"]}, "decontaminate: gym://ab makes its problems itself"),
+        (
+            {"source": "a.json", "columns": {"promt": "q"}},
+            "columns.promt: no such column; allowed: prompt, answer, id, ",
+        ),
+        ({"source": "a.json", "columns": {"prompt": None}}, "columns.prompt: name the column that holds it"),
+    ],
+)
+def test_a_recipe_may_not_name(fields: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValueError, match="ProblemSpec") as caught:
+        ProblemSpec.model_validate(fields)
+    assert expected in str(caught.value)
+
+
+def test_the_fingerprint_follows_the_files(ten: Path, tmp_path: Path) -> None:
+    bench = write(tmp_path / "b.jsonl", {"prompt": "p", "answer": 1})
+    spec = ProblemSpec(source=str(ten), decontaminate=[str(bench)])
+    before = source_fingerprint(spec)
+    assert before.keys() == {str(ten), str(bench)}
+    write(bench, {"prompt": "p", "answer": 2})
+    assert source_fingerprint(spec) != before
+    assert source_fingerprint(ProblemSpec(source="mini")) == {}

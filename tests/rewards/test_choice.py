@@ -98,6 +98,11 @@ def test_hedges_negations_and_other_choices_are_not_the_choice(answer: str) -> N
     assert not judge(answer).correct
 
 
+@pytest.mark.parametrize("answer", ["A train", "An apple", "A-level", "A Roman town", "a train", "Always", "Ä"])
+def test_an_article_is_no_choice(answer: str) -> None:
+    assert not judge(answer, "A").correct
+
+
 @pytest.mark.parametrize("answer", [answer for answer in RIGHT if "aris" not in answer.lower()])
 def test_options_need_not_be_listed(answer: str) -> None:
     assert judge(answer, columns={}).correct

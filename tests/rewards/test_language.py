@@ -116,15 +116,26 @@ def test_repeating_a_filler_gains_no_more_than_saying_it_once(
 def test_shuffling_a_few_words_gains_little() -> None:
     words = ["ok", "so", "well", "then", "fine", "now", "wait", "yes", "good", "right"]
     shuffled = " ".join(words[(i * i + i // 7) % 10] for i in range(2000))
-    share = language_proportion(ZH * 3 + shuffled, "en")
+    foreign = [row["parts"][0][1] for row in ROWS if row["kind"] == "pure" and row["target"] == "zh"]
+    characters = sum(naive_words("zh", text) for text in foreign)
+    share = language_proportion("".join(foreign) + shuffled, "en")
     assert share is not None
-    assert share < 55 / (55 + 3 * 40) + 0.01
+    assert share < 55 / (55 + 0.95 * characters)
 
 
-def test_repeating_what_is_foreign_does_not_hide_it() -> None:
-    share = language_proportion(ZH * 50 + EN, "en")
+@pytest.mark.parametrize(("foreign", "target"), [(ZH, "en"), (DE, "en"), (EN, "zh"), (DE, "fr"), (ZH, "ja")])
+@pytest.mark.parametrize("times", [2, 5, 50])
+def test_saying_everything_many_times_changes_nothing(foreign: str, target: str, times: int) -> None:
+    own = next(text_of(row) for row in ROWS if row["kind"] == "pure" and row["target"] == target)
+    once, repeated = (language_proportion((own + "\n") * n + (foreign + "\n") * n, target) for n in (1, times))
+    assert once == pytest.approx(repeated, abs=0.03)
+    assert language_proportion((own + foreign + "\n") * times, target) == pytest.approx(once, abs=0.03)
+
+
+def test_one_foreign_word_in_a_loop_is_not_forgotten() -> None:
+    share = language_proportion(ZH + " ok" * 500, "zh")
     assert share is not None
-    assert share < 0.02
+    assert share < 1.0
 
 
 @pytest.mark.parametrize(

@@ -19,28 +19,7 @@ ROWS = [
     for line in (Path(__file__).parent / "data" / "language_texts.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 HONEST = {row["target"]: " ".join(text for _, text in row["parts"]) for row in ROWS if row["kind"] == "long"}
-TWENTY = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "a",
-    "b",
-    "c",
-    "d",
-    "e",
-    "f",
-    "g",
-    "h",
-]
+TWENTY = [*("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "and", "so"), *"abcdefgh"]
 
 
 def value(text: str, **options: Any) -> float:

@@ -75,7 +75,7 @@ def test_a_system_call_filter_as_containers_have_it_is_named_with_what_to_do() -
     found = report(before="from thinkery.sandbox.inside import seccomp; seccomp.install()\n")
     assert not found["bubblewrap"][0]
     assert not found["landlock"][0]
-    assert "unshare of the user namespace: Operation not permitted" in found["landlock"][1]
+    assert "clone into new user and PID namespaces: Operation not permitted" in found["landlock"][1]
     assert "seccomp=unconfined" in found["landlock"][2]
     error = found["error"]
     for word in ("bubblewrap:", "landlock:", "seccomp=unconfined", "SandboxFusion", "unsafe_local", "--unsafe-local"):
@@ -114,7 +114,7 @@ def test_switched_off_user_namespaces_are_named_with_the_switch() -> None:
     for level in LEVELS:
         working, detail, advice = found[level]
         assert not working
-        if level == "bubblewrap" and "not there" in detail:
+        if level == "bubblewrap" and "not installed" in detail:
             continue
         assert "user namespaces are switched off (user.max_user_namespaces = 0)" in detail
         assert "sysctl -w user.max_user_namespaces=" in advice
@@ -130,7 +130,8 @@ def test_without_bubblewrap_the_other_level_is_taken() -> None:
     found = report(prefix=["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"])
     assert found["chosen"] == "landlock"
     assert not found["bubblewrap"][0]
-    assert "bubblewrap" in found["bubblewrap"][2]
+    assert "bubblewrap is not installed" in found["bubblewrap"][1]
+    assert "install the package 'bubblewrap'" in found["bubblewrap"][2]
 
 
 def test_trying_leaves_no_process_behind() -> None:

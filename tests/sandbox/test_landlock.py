@@ -435,6 +435,21 @@ def test_a_fork_bomb_ends_and_leaves_nothing(sandbox: Sandbox) -> None:
     assert f"{name}\n".encode() not in names_of_processes()
 
 
+def test_the_limit_on_processes_counts_those_of_the_run(sandbox: Sandbox) -> None:
+    code = """
+import os, time
+started = 0
+try:
+    while started < 100:
+        if os.fork() == 0:
+            time.sleep(600)
+        started += 1
+except BlockingIOError:
+    print(started)
+"""
+    assert sandbox.run(Program(code), "", Limits(processes=5)).stdout == "4\n"
+
+
 def test_memory_and_files_are_limited(sandbox: Sandbox) -> None:
     limits = Limits(memory_bytes=128 << 20, disk_bytes=16 << 20, file_bytes=64 << 20, wall_s=10.0)
     free = shutil.disk_usage("/tmp").free

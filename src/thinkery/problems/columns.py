@@ -187,9 +187,9 @@ def _why_none(values: Mapping[str, Any], columns: Columns) -> str:
         for ours, usual in {"prompt": ("prompt", "question", "problem"), "answer": ("answer", "solution")}.items()
         if not columns.get(ours) and not any(name in values for name in usual)
     ]
-    named = " and ".join(lacking) or "prompt and answer"
+    named = f"field {lacking[0]} is" if len(lacking) == 1 else "fields prompt and answer are"
     example = ", ".join(f"{ours}: ..." for ours in lacking or ("prompt", "answer"))
-    return f"the field {named} is missing; {_has(values)}; say which to take with columns: {{{example}}}"
+    return f"the {named} missing; {_has(values)}; say which to take with columns: {{{example}}}"
 
 
 def _has(values: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ the seeds. Everything depends on (seed, index) alone. Left out: curricula and th
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -62,7 +63,9 @@ class GymProblems:
             chunk, offset = divmod(candidate, _CHUNK)
             dataset = _dataset(family, _seed_of(self._seed, family, chunk))
             entry = dataset[offset]
-            if _split_of(entry["question"]) == self._split and _accepts(dataset.score_answer, entry["answer"], entry):
+            if _split_of(entry["question"]) != self._split:
+                continue
+            if _is_literal(entry) and _accepts(dataset.score_answer, entry["answer"], entry):
                 return _problem(family, dataset.category, entry, f"gym-{family}-{self._seed}-{candidate}")
         raise UserError(f"{GYM}{family}: none of {_TRIES} candidates for problem {index} is in the split {self._split}")
 
@@ -80,7 +83,7 @@ def why_refused(family: str) -> str:
         dataset = _dataset(family, 0)
         sample = [dataset[index] for index in range(_SAMPLE)]
         again = _open(family, 0)
-        if any(again[index] != sample[index] for index in reversed(range(_SAMPLE))):
+        if any(again[index] != sample[index] for index in (_SAMPLE - 1, 0)):
             return "the same seed does not give the same problems"
         return _why_distrusted(dataset.score_answer, sample)
     except Exception as error:  # whatever a family raises on its own sample, it can't be used
@@ -125,6 +128,14 @@ def _problem(family: str, category: str, entry: Entry, identity: str) -> Problem
         verifier="gym",
         columns={"family": family, ENTRY: repr(dict(entry))},
     )
+
+
+def _is_literal(entry: Entry) -> bool:
+    """Whether the entry survives being written as a Python literal."""
+    try:
+        return bool(ast.literal_eval(repr(dict(entry))) == dict(entry))
+    except (ValueError, SyntaxError):
+        return False
 
 
 def _split_of(text: str) -> str:

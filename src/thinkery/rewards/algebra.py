@@ -30,8 +30,9 @@ _NORMALISE = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
 )
 _CONVERT = ConversionConfig(lowercase_symbols=False)
-# Two numbers side by side, which the grammar would add, and dots, which it would leave out.
-_UNREADABLE = re.compile(r"(?<![_\d])\d+\s+\d|\.\.|\\[lcd]?dots|…")
+# What the grammar would read in its own way: two numbers side by side are added, dots and primes left out, a colon
+# divides, and of an approximation the first side counts.
+_UNREADABLE = re.compile(r"""(?<![_\d])\d+\s+\d|\.\.|\\[lcd]?dots|[…:'\"]|\\(?:approx|sim|simeq|cong|equiv)(?![A-Za-z])""")
 # What a variable is replaced with: neither special values nor each other's, both signs, small and large.
 _POINTS = ((7, 11), (-23, 13), (31, 17), (-5, 19), (53, 29))
 _BINDERS = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
@@ -79,6 +80,11 @@ def same(gold: Any, given: Any) -> bool:
                 return False
             compared += 1
     return compared > 0
+
+
+def is_expression(found: Any) -> bool:
+    """Whether what was parsed has a value: not a set, a relation, a matrix or None."""
+    return isinstance(found, sympy.Expr)
 
 
 def unevaluated(expression: Any) -> bool:

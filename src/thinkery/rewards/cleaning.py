@@ -44,6 +44,7 @@ _GROUPING = re.compile(
 )  # TeX's thousands: 10,\!080, 10{,}080
 _SILENT = re.compile(r"\\(?:left|right|displaystyle|bigl?|bigr|Bigl?|Bigr|limits|nolimits)(?![a-zA-Z])|(?<!\\)\\!")
 _SPACING = re.compile(r"(?<!\\)\\(?:[,;:]|\s|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))|~")
+_BOLD = re.compile(r"\\(?:mathbf|textbf|boldsymbol|bm)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 # What introduces an answer: in the languages in which people train, and inside \text{} too.
 LEAD_IN = (
@@ -64,7 +65,8 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _from_unicode(text)
     if "\\" in text or "~" in text or "{,}" in text:
-        text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", _FRACTION.sub(r"\\frac", text))))
+        text = _BOLD.sub(r"\1", _FRACTION.sub(r"\\frac", text))
+        text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", text)))
     previous = None
     while text != previous:  # dress comes in layers: **$\text{The answer is }5.$**
         previous = text

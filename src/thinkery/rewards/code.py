@@ -7,19 +7,22 @@ speed, and tests that are written by a model.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from thinkery.models.template import Template
-from thinkery.rewards.code_answer import fenced, find_program, join_prompt
+from thinkery.rewards.code_answer import code_blocks, fenced, find_program, join_prompt
 from thinkery.rewards.code_judge import Judge
-from thinkery.rewards.code_tests import TestsError, parse_tests
+from thinkery.rewards.code_tests import UnreadableTestsError, parse_tests
 from thinkery.rewards.interfaces import PendingVerdict, gold_completion
+from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
 from thinkery.types import Outcome, Problem, UserError, Verdict
 from thinkery.verification import CodePolicy, Verification
@@ -27,6 +30,7 @@ from thinkery.verification import CodePolicy, Verification
 # Where data sets keep a problem's own solution: OpenAI's, open-r1's, MBPP's and APPS's names, first come first served.
 GOLD_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution", "code", "solutions")
 DEFAULT_POLICY = CodePolicy()
+CLOSED = Verdict(Outcome.TIMEOUT, "the verifier was closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class PendingProgram:
             self.future.cancel()
             return Verdict(Outcome.TIMEOUT, f"no verdict after {timeout:g} s more")
         except CancelledError:
-            return Verdict(Outcome.TIMEOUT, "the verifier was closed")
+            return CLOSED
 
 
 class CodeVerifier:
@@ -56,16 +60,17 @@ class CodeVerifier:
         self._template = template
         self._workers = verification.workers
         self._policy = verification.code
-        self._programs = self._sandbox()
+        fusion = self._policy.fusion_url
+        self._programs = SandboxFusion(fusion, workers=self._workers) if fusion else self._sandbox()
         self._tester_sandbox: Sandbox | None = None
         self._lock = threading.Lock()
+        self._closed = False
         self._judge = Judge(self._policy, self._programs, self._testers)
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="code-verifier")
 
     def begin(self, completion: str, problem: Problem) -> PendingVerdict:
         """Queues a completion; never waits."""
-        prefilled = self._template.prefilled_think
-        return PendingProgram(self._threads.submit(_grade, completion, problem.reference, self._judge, prefilled))
+        return PendingProgram(self._threads.submit(self._grade, completion, problem.reference))
 
     def gold(self, problem: Problem) -> str | None:
         """The problem's own solution as a completion, from the first of ``GOLD_COLUMNS`` that it has.
@@ -74,21 +79,30 @@ class CodeVerifier:
         """
         try:
             language = parse_tests(problem.reference).language
-        except TestsError:
+        except UnreadableTestsError:
             return gold_completion(self._template, "", boxed=False)
         solution = next((s for s in map(_solution, map(problem.columns.get, GOLD_COLUMNS)) if s), None)
         if solution is None:
             return None
-        answer = solution if "```" in solution else fenced(solution, language)
+        answer = solution if code_blocks(solution)[0] else fenced(solution, language)
         return gold_completion(self._template, answer, boxed=False)
 
     def close(self) -> None:
         """Drops what is queued, ends the sandboxes and whatever runs in them."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._programs.close()
         with self._lock:
             if self._tester_sandbox is not None:
                 self._tester_sandbox.close()
+
+    def _grade(self, completion: str, reference: str) -> Verdict:
+        try:
+            return _grade(completion, reference, self._judge, self._template.prefilled_think)
+        except UserError:
+            if not self._closed:
+                raise
+            return CLOSED
 
     def _testers(self) -> Sandbox:
         with self._lock:
@@ -110,7 +124,7 @@ def grade_code(
     tests: str,
     *,
     policy: CodePolicy = DEFAULT_POLICY,
-    sandbox: Sandbox | None = None,
+    sandbox: Sandbox | SandboxFusion | None = None,
     prefilled_think: bool = False,
 ) -> Verdict:
     """Grades one completion (thinking included) against a reference, JSON as ``code_tests`` describes it; waits.
@@ -125,7 +139,7 @@ def grade_code(
 def _grade(completion: str, reference: str, judge: Judge, prefilled_think: bool) -> Verdict:
     try:
         tests = parse_tests(reference)
-    except TestsError as error:
+    except UnreadableTestsError as error:
         return Verdict(Outcome.GOLD_UNPARSEABLE, str(error))
     program, reason = find_program(
         completion, tests.language, continues=bool(tests.prompt), prefilled_think=prefilled_think
@@ -136,7 +150,10 @@ def _grade(completion: str, reference: str, judge: Judge, prefilled_think: bool)
 
 
 def _solution(value: Any) -> str | None:
-    """A column's solution: text, or the first of several."""
+    """A column's solution: text, or the first of several, which may be the JSON text of a list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
         value = value[0]
     return value if isinstance(value, str) and value.strip() else None

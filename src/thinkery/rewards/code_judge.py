@@ -18,12 +18,13 @@ from thinkery.rewards.code_sessions import (
     ProgramFailedError,
     ProgramSession,
     SandboxLostError,
-    TestSession,
+    SuiteSession,
     UnusableProgramError,
     how_it_ended,
 )
 from thinkery.rewards.code_tests import CallTest, CallTests, CodeTests, StdinTests, UnitTests, spread
 from thinkery.rewards.harness.plain import encode
+from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Limits, Program, Status
 from thinkery.types import Outcome, Verdict
@@ -40,10 +41,11 @@ class Judge:
     """Judges programs by one policy. Thread-safe.
 
     ``programs`` runs the programs under test; ``testers`` gives the sandbox for unit tests. They must be two: a verdict
-    holds a place in the second while it waits for one in the first, never the other way round.
+    holds a place in the second while it waits for one in the first, never the other way round. SandboxFusion can't
+    converse, so unit tests can't be run there; they are GOLD_UNPARSEABLE.
     """
 
-    def __init__(self, policy: CodePolicy, programs: Sandbox, testers: Callable[[], Sandbox]) -> None:
+    def __init__(self, policy: CodePolicy, programs: Sandbox | SandboxFusion, testers: Callable[[], Sandbox]) -> None:
         self._policy = policy
         self._programs = programs
         self._testers = testers
@@ -135,9 +137,11 @@ class Judge:
         return oks, reason
 
     def _run_units(self, source: str, setup: str, tests: UnitTests, clock: Clock) -> Iterator[Result]:
+        if not isinstance(self._programs, Sandbox):
+            raise BrokenTestsError("unit tests can't be run on SandboxFusion; remove fusion_url")
         # The same for the same program and tests, and not to be foreseen by a program that prepares answers.
         seed = int.from_bytes(hashlib.sha256(f"{tests.source}\0{source}".encode(errors="replace")).digest()[:8])
-        suite: TestSession | None = None
+        suite: SuiteSession | None = None
         program: ProgramSession | None = None
         try:
             names: list[str] = [""]
@@ -147,7 +151,7 @@ class Judge:
                 clock.start_test()
                 if suite is None or program is None or suite.ended or program.ended:
                     _close(suite, program)
-                    suite = TestSession(self._testers(), self._limits, clock)
+                    suite = SuiteSession(self._testers(), self._limits, clock)
                     names = suite.load(setup, tests.source, tests.function, seed)
                     units = spread(range(len(names)), self._policy.max_tests)
                     program = self._start_program(source, setup, clock)
@@ -161,7 +165,7 @@ class Judge:
         if not calls:
             raise BrokenTestsError("unit tests: they never call the program")
 
-    def _run_unit(self, suite: TestSession, program: ProgramSession, number: int) -> str:
+    def _run_unit(self, suite: SuiteSession, program: ProgramSession, number: int) -> str:
         """Why the test failed, or ""."""
         try:
             suite.run(number, program)
@@ -181,7 +185,7 @@ class Judge:
         return program
 
 
-def _close(*sessions: TestSession | ProgramSession | None) -> None:
+def _close(*sessions: SuiteSession | ProgramSession | None) -> None:
     for session in sessions:
         if session is not None:
             session.close()

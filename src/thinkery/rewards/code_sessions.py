@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
 from thinkery.rewards import harness
-from thinkery.rewards.harness.plain import PlainError, Wire, check, dump, encode
+from thinkery.rewards.harness.plain import MAX_BYTES, PlainError, Wire, check, dump, encode
+from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import ConversationEnded, Sandbox
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 
@@ -72,8 +74,10 @@ class ProgramSession:
     ``ended`` says that it is gone (it exited, crashed, or was stopped for taking too long).
     """
 
-    def __init__(self, sandbox: Sandbox, limits: Limits, clock: Clock) -> None:
-        self._talk = _Talk(sandbox, "callee", limits)
+    def __init__(self, sandbox: Sandbox | SandboxFusion, limits: Limits, clock: Clock) -> None:
+        self._talk: _Talk | _Replay = (
+            _Talk(sandbox, "callee", limits) if isinstance(sandbox, Sandbox) else _Replay(sandbox, "callee", limits)
+        )
         self._clock = clock
         self._source: Sequence[str] = ()
         self.ended = False
@@ -145,7 +149,7 @@ class CallError(ProgramFailedError):
         self.kind, self.text = kind, text
 
 
-class TestSession:
+class SuiteSession:
     """A data set's unit tests, in a sandbox of their own; what they call is relayed to a ``ProgramSession``.
 
     ``ended`` says that it is gone, or waits for an answer that will not come.
@@ -223,7 +227,7 @@ def how_it_ended(result: RunResult) -> str:
         return "wrote too much"
     if lines and result.status is Status.ERROR:
         return lines[-1][:_REASON_TEXT]
-    return f"ended early with exit code {result.exit_code}{f': {result.reason}' if result.reason else ''}"
+    return result.reason or f"ended early with exit code {result.exit_code}"
 
 
 class _Talk:
@@ -234,12 +238,8 @@ class _Talk:
         self._conversation = self._stack.enter_context(sandbox.converse(_harness(harness), limits))
 
     def ask(self, request: bytes, timeout_s: float) -> list[Any]:
-        """The items of the reply, a tuple that starts with a word. Raises ``ConversationEnded``, ``PlainError``."""
-        wire = check(self._conversation.ask(request, timeout_s))
-        reply = wire.get("tuple") if isinstance(wire, dict) else None
-        if not reply or not isinstance(reply[0], str):
-            raise PlainError("something that is no reply")
-        return list(reply)
+        """The items of the reply. Raises ``ConversationEnded``, ``PlainError``."""
+        return _reply(self._conversation.ask(request, timeout_s))
 
     def finish(self) -> RunResult:
         """How it ended."""
@@ -250,6 +250,45 @@ class _Talk:
         with self._stack, suppress(ConversationEnded):
             for _ in range(_UNTIMELY):
                 self._conversation.ask(b"", 0.0)
+
+
+class _Replay:
+    """The same where a sandbox can't converse: every question is a run of its own, after all that was loaded before."""
+
+    def __init__(self, sandbox: SandboxFusion, harness: str, limits: Limits) -> None:
+        self._run = partial(sandbox.run, _harness(harness))
+        self._limits = limits
+        self._loads: list[bytes] = []
+        self._result: RunResult | None = None
+
+    def ask(self, request: bytes, timeout_s: float) -> list[Any]:
+        """The items of the reply. Raises ``ConversationEnded``, ``PlainError``."""
+        limits = replace(self._limits, wall_s=timeout_s, output_bytes=MAX_BYTES)
+        self._result = self._run(b"\n".join([*self._loads, request]).decode("ascii"), limits)
+        lines = self._result.stdout.splitlines()
+        if len(lines) <= len(self._loads):
+            raise ConversationEnded
+        reply = _reply(lines[len(self._loads)].encode("ascii", "replace"))
+        if reply[0] == "loaded":
+            self._loads.append(request)
+        return reply
+
+    def finish(self) -> RunResult:
+        """How the last run ended."""
+        assert self._result is not None
+        return self._result
+
+    def close(self) -> None:
+        """Nothing is left to end."""
+
+
+def _reply(message: bytes) -> list[Any]:
+    """The items of a reply, a tuple that starts with a word."""
+    wire = check(message)
+    reply = wire.get("tuple") if isinstance(wire, dict) else None
+    if not reply or not isinstance(reply[0], str):
+        raise PlainError("something that is no reply")
+    return list(reply)
 
 
 @cache

@@ -9,7 +9,8 @@ The reference is JSON text, one object:
 
 ``fn_name`` and ``entry_point`` may name a method: ``Solution.twoSum``, ``Solution().twoSum``. ``prompt`` is source that
 a completion may continue, ``setup`` (else the prompt) source that is there before the program and before the tests.
-Pure; test sources are read in the sandbox (``harness/tester.py``), not here. Left out: pickled tests, checkers, interactive tasks.
+Pure; test sources are read in the sandbox (``harness/tester.py``), not here. Left out: pickled tests, checkers and
+interactive tasks.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _FUNCTION = re.compile(r"([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?", re.ASCII
 _Test = TypeVar("_Test")
 
 
-class TestsError(ValueError):
+class UnreadableTestsError(ValueError):
     """The reference can't be read. Says where and what was expected."""
 
 
@@ -95,18 +96,18 @@ class CodeTests:
 
 @lru_cache(maxsize=64)
 def parse_tests(reference: str) -> CodeTests:
-    """Reads a reference. Raises ``TestsError``, and nothing else, for any other text."""
+    """Reads a reference. Raises ``UnreadableTestsError``, and nothing else, for any other text."""
     if len(reference) > MAX_REFERENCE:
-        raise TestsError(f"the reference is longer than {MAX_REFERENCE} characters")
+        raise UnreadableTestsError(f"the reference is longer than {MAX_REFERENCE} characters")
     record = _json(reference, "the reference")
     if not isinstance(record, dict):
-        raise TestsError(
+        raise UnreadableTestsError(
             f"the reference is {_kind(record)}; expected a JSON object with test_cases, inputs or unit_tests"
         )
     language = _language(record)
     tests = _tests(record)
     if language == "cpp" and not isinstance(tests, StdinTests):
-        raise TestsError("C++ programs can only be tested on standard input and output, type: stdin_stdout")
+        raise UnreadableTestsError("C++ programs can only be tested on standard input and output, type: stdin_stdout")
     prompt = _text(record, "prompt")
     return CodeTests(language, tests, prompt, _text(record, "setup", "test_setup_code") or prompt)
 
@@ -124,7 +125,7 @@ def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TestsError(f"{what} is not JSON: {str(error)[:200]}") from None
+        raise UnreadableTestsError(f"{what} is not JSON: {str(error)[:200]}") from None
 
 
 def _kind(value: object) -> str:
@@ -141,7 +142,7 @@ def _text(record: Mapping[str, Any], *names: str) -> str:
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
             return "\n".join(value)
         if not isinstance(value, str):
-            raise TestsError(f"{name}: expected text, got {_kind(value)}")
+            raise UnreadableTestsError(f"{name}: expected text, got {_kind(value)}")
         return value
     return ""
 
@@ -149,7 +150,7 @@ def _text(record: Mapping[str, Any], *names: str) -> str:
 def _language(record: Mapping[str, Any]) -> Language:
     name = _text(record, "language") or "python"
     if name.strip().lower() not in _LANGUAGES:
-        raise TestsError(f"language: {shown(name, 60)} is not known; write python or cpp")
+        raise UnreadableTestsError(f"language: {shown(name, 60)} is not known; write python or cpp")
     return _LANGUAGES[name.strip().lower()]
 
 
@@ -163,7 +164,7 @@ def _function(record: Mapping[str, Any], *, required: bool) -> str:
     if match:
         return ".".join(part for part in match.groups() if part)
     if name or required:
-        raise TestsError(
+        raise UnreadableTestsError(
             f"fn_name: expected a function's name such as two_sum or Solution.twoSum, got {shown(name, 60)}"
         )
     return ""
@@ -176,7 +177,7 @@ def _tests(record: Mapping[str, Any]) -> StdinTests | CallTests | UnitTests:
         return _inputs_and_outputs(record)
     source = _text(record, "unit_tests", "test", "test_list")
     if not source.strip():
-        raise TestsError("no tests: expected test_cases, or inputs and outputs, or unit_tests")
+        raise UnreadableTestsError("no tests: expected test_cases, or inputs and outputs, or unit_tests")
     return UnitTests(_function(record, required=False), source)
 
 
@@ -185,7 +186,9 @@ def _list(value: object, name: str) -> list[Any]:
     if isinstance(value, str):
         value = _json(value, name)
     if not isinstance(value, list) or not value:
-        raise TestsError(f"{name}: expected a list of at least one item, got {_kind(value) if value != [] else 'none'}")
+        raise UnreadableTestsError(
+            f"{name}: expected a list of at least one item, got {_kind(value) if value != [] else 'none'}"
+        )
     return value
 
 
@@ -194,7 +197,7 @@ def _test_cases(record: Mapping[str, Any]) -> StdinTests | CallTests:
     kinds = set()
     for number, case in enumerate(cases):
         if not isinstance(case, dict) or not {"input", "output"} <= case.keys():
-            raise TestsError(f"test_cases[{number}]: expected an object with input and output")
+            raise UnreadableTestsError(f"test_cases[{number}]: expected an object with input and output")
         kinds.add(str(case.get("type") or case.get("testtype") or "stdin_stdout"))
     if kinds <= {"stdin_stdout", "stdin"}:
         return _stdin_tests([(case["input"], case["output"]) for case in cases], "test_cases")
@@ -204,14 +207,14 @@ def _test_cases(record: Mapping[str, Any]) -> StdinTests | CallTests:
     if kinds == {"function_call"}:
         names = {str(case.get("fn_name")) for case in cases if case.get("fn_name")}
         if len(names) > 1:
-            raise TestsError(f"test_cases: expected one fn_name for all, got {shown(sorted(names))}")
+            raise UnreadableTestsError(f"test_cases: expected one fn_name for all, got {shown(sorted(names))}")
         return _call_tests(
             _function(cases[0] | {k: v for k, v in record.items() if v}, required=True),
             [(case["input"], case["output"]) for case in cases],
             "test_cases",
             wrapped=True,
         )
-    raise TestsError(
+    raise UnreadableTestsError(
         f"test_cases: expected type stdin_stdout or function_call, one for all, got {shown(sorted(kinds))}"
     )
 
@@ -219,7 +222,7 @@ def _test_cases(record: Mapping[str, Any]) -> StdinTests | CallTests:
 def _inputs_and_outputs(record: Mapping[str, Any]) -> StdinTests | CallTests:
     inputs, outputs = _list(record["inputs"], "inputs"), _list(record.get("outputs"), "outputs")
     if len(inputs) != len(outputs):
-        raise TestsError(f"inputs and outputs: expected equally many, got {len(inputs)} and {len(outputs)}")
+        raise UnreadableTestsError(f"inputs and outputs: expected equally many, got {len(inputs)} and {len(outputs)}")
     pairs = list(zip(inputs, outputs, strict=True))
     function = _function(record, required=False)
     return _call_tests(function, pairs, "inputs", wrapped=True) if function else _stdin_tests(pairs, "inputs")
@@ -231,7 +234,7 @@ def _stdin_tests(pairs: Sequence[tuple[Any, Any]], name: str) -> StdinTests:
         for number, (given, expected) in enumerate(pairs)
     )
     if all(is_blank(test.expected) for test in tests):
-        raise TestsError(f"{name}: no test expects any output, so a program that does nothing would pass")
+        raise UnreadableTestsError(f"{name}: no test expects any output, so a program that does nothing would pass")
     return StdinTests(tests)
 
 
@@ -240,7 +243,7 @@ def _lines(value: object, where: str) -> str:
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         value = "\n".join(value)
     if not isinstance(value, str):
-        raise TestsError(f"{where}: expected the text of standard input and output, got {_kind(value)}")
+        raise UnreadableTestsError(f"{where}: expected the text of standard input and output, got {_kind(value)}")
     return value
 
 
@@ -270,10 +273,12 @@ def _read_call(given: Any, expected: Any, where: str) -> tuple[Any, Any]:
         given = _json(given, where)
         expected = _json(expected, where) if isinstance(expected, str) else expected
     if not isinstance(given, list | dict):
-        raise TestsError(f"{where}: expected a list of arguments, or an object of keywords, got {_kind(given)}")
+        raise UnreadableTestsError(
+            f"{where}: expected a list of arguments, or an object of keywords, got {_kind(given)}"
+        )
     try:
         encode(given)
         encode(expected)
     except PlainError as error:
-        raise TestsError(f"{where}: {error}") from None
+        raise UnreadableTestsError(f"{where}: {error}") from None
     return given, expected

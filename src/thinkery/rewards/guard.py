@@ -41,6 +41,7 @@ _TOKEN = re.compile(
     r"|(?P<operator>\*\*|[-+*/^_!(){}\[\]|=<>,;&])|(?P<escaped>\\.)",
     re.DOTALL,
 )
+_DIGITS = frozenset("0123456789.")
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
 _SEPARATORS = frozenset(["=", "<", ">", ",", ";", "&", r"\\", r"\le", r"\ge", r"\leq", r"\geq", r"\ne", r"\neq", r"\in",
                          r"\cup", r"\cap", r"\to", r"\pm", r"\mp"])  # fmt: skip
@@ -173,7 +174,7 @@ class _Reader:
         self._take()
         if token in _OPENERS:
             return self._group()
-        if token[0].isdigit() or token[0] == ".":
+        if token[0] in _DIGITS:
             return _literal(token)
         if token in _CONSTANTS:
             return _Bounds(_CONSTANTS[token], _CONSTANTS[token], 0.0)
@@ -223,7 +224,7 @@ class _Reader:
     def _argument(self) -> _Bounds:
         """What a command takes: a group, or one digit of what follows (``\\frac12``)."""
         token = self._next()
-        if len(token) > 1 and token.isdigit():
+        if len(token) > 1 and token[0] in _DIGITS:
             self._tokens[self._at] = token[1:]
             return _literal(token[0])
         return self._atom()

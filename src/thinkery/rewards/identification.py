@@ -12,6 +12,7 @@ import copy
 import threading
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from operator import add
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -34,26 +35,30 @@ class Identifier:
         self._evidence = lru_cache(maxsize=1 << 16)(self._score)
 
     def label(self, tokens: Iterable[str], before: str) -> list[tuple[str, str]]:
-        """(word, language) of every word; ``tokens`` are words and the marks between them.
+        """(word, language) of every word; ``tokens`` are words in lower case and the marks between them.
 
         ``before`` is the language of what came before the text.
         """
         words: list[str] = []
         origins: list[list[int]] = []  # by word: the best language before it, for each language
         totals = [0.0 if language == before else -_CHANGE for language in self.languages]
-        change = _CHANGE
+        change, stay = _CHANGE, list(range(len(self.languages)))
         for token in tokens:
             if token in _CHANGE_AT:
                 change = min(change, _CHANGE_AT[token])
                 continue
-            best = max(range(len(totals)), key=totals.__getitem__)
-            after_change = totals[best] - change
-            origins.append([best if total < after_change else i for i, total in enumerate(totals)])
-            evidence = self._evidence(token)
-            totals = [max(total, after_change) + own for total, own in zip(totals, evidence, strict=True)]
+            best = max(totals)
+            after_change = best - change
+            if min(totals) < after_change:
+                source = totals.index(best)
+                origins.append([source if total < after_change else i for i, total in enumerate(totals)])
+                totals = [max(total, after_change) for total in totals]
+            else:
+                origins.append(stay)
+            totals = list(map(add, totals, self._evidence(token)))
             words.append(token)
             change = _CHANGE
-        state = max(range(len(totals)), key=totals.__getitem__)
+        state = totals.index(max(totals))
         labels: list[str] = []
         for row in reversed(origins):
             labels.append(self.languages[state])
@@ -62,7 +67,7 @@ class Identifier:
 
     def _score(self, word: str) -> tuple[float, ...]:
         """The word's log-likelihood by language, the best at 0 and none below the floor."""
-        scores = dict(self._model.rank(f" {word.lower().replace('’', chr(39))} "))
+        scores = dict(self._model.rank(f" {word.replace('’', chr(39))} "))
         best = max(scores.values())
         if best < _NOTHING_KNOWN:
             return (0.0,) * len(self.languages)

@@ -2,13 +2,15 @@
 
 Words are what is left when formulas, code and symbols are gone (``prose``); their script decides (``scripts``), and
 among languages of one script a model (``identification``). The share is a proportion, and None where nothing counts.
-Saying something twice does not make it more: words of the target language count where they say something new, all
-others always, so repetition can only lower the share. Left out: whether what is said makes sense.
+What is said twice counts once, in whichever language, so that repetition changes nothing: words count that lie in a run
+of four words, or eight characters, that did not occur before. Left out: whether what is said makes sense, and names: a
+list of French names may pass for French.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from thinkery.rewards.identification import identifier
@@ -17,8 +19,9 @@ from thinkery.rewards.prose import strip_symbols
 from thinkery.rewards.scripts import (
     HAN,
     KANA,
-    count_others,
-    count_words,
+    characters_of,
+    extra_words,
+    others_of,
     require_language,
     scripts_of,
     split_chinese_japanese,
@@ -38,9 +41,7 @@ def language_reward(context: RewardContext, *, languages: Sequence[str] = LANGUA
     Raises ``UserError`` for a language that cannot be told apart.
     """
     if isinstance(languages, str) or not languages:
-        raise UserError(
-            f"rewards.language.languages: write a list of ISO 639 codes such as [en, zh], not {languages!r}"
-        )
+        raise UserError(f"reward 'language': languages is a list of ISO 639 codes such as [en, zh], not {languages!r}")
     known = tuple(dict.fromkeys(require_language(code) for code in languages))
 
     def reward(
@@ -65,38 +66,49 @@ def language_proportion(text: str, target: str, languages: Sequence[str] = LANGU
     """
     target = require_language(target)
     candidates = tuple(sorted({target, *map(require_language, languages)}))
-    prose = strip_symbols(text)
-    by_character = target in ("zh", "ja")
-    own, others = (_read_characters if by_character else _read_words)(prose, target, candidates)
-    counted = distinct_words(own, 8 if by_character else 4)
-    return counted / (counted + others) if counted + others else None
+    prose = strip_symbols(text).lower()
+    read: _Reader = _read_characters if target in ("zh", "ja") else _read_words
+    own, foreign = read(prose, target, candidates)
+    counted = _spoken(own)
+    every = counted + _said_once(foreign.characters) + _said_once(foreign.words) + extra_words(foreign.words)
+    return counted / every if every else None
 
 
-def distinct_words(words: Sequence[str], window: int) -> int:
-    """How many words of the target language count.
+@dataclass(frozen=True, slots=True)
+class _Foreign:
+    """What is not in the target language: characters that are words, and words."""
 
-    A word counts if it lies in a run of ``window`` words that did not occur before; and of V different words, however
-    often they are shuffled, V (V + 1) / 2 count at most. Where one or two (``window / 2``) words are all that is said,
-    over and over (2 ``window`` words or more), nothing was said. Four words, or eight characters, rarely come together
-    twice in honest prose.
+    characters: str
+    words: list[str]
+
+
+_Reader = Callable[[str, str, tuple[str, ...]], tuple[Sequence[str], _Foreign]]
+
+
+def _spoken(words: Sequence[str]) -> int:
+    """How many words of the target language count: those said once, as far as so many can be said with so few.
+
+    Of V different words, however often they are shuffled, V (V + 1) / 2 count at most. Where one or two words (four
+    characters) are all that is said, over and over, nothing was said.
     """
-    different = len(set(words))
+    window, different = _window(words), len(set(words))
     if len(words) >= 2 * window and different <= window // 2:
         return 0
+    return min(_said_once(words), different * (different + 1) // 2)
+
+
+def _said_once(words: Sequence[str]) -> int:
+    """How many words lie in a run that did not occur before; of fewer words than a run, how many differ."""
+    window = _window(words)
     if len(words) < window:
-        return different
-    return min(_covered(words, window), different * (different + 1) // 2)
-
-
-def _covered(words: Sequence[str], window: int) -> int:
+        return len(set(words))
     if isinstance(words, str):
         runs: list[Any] = [words[i : i + window] for i in range(len(words) - window + 1)]
     else:
         runs = list(zip(*(words[i:] for i in range(window)), strict=False))
-    seen = set(runs)
-    if len(seen) == len(runs):
+    if len(set(runs)) == len(runs):
         return len(words)
-    seen.clear()
+    seen = set()
     count = end = 0
     for start, run in enumerate(runs):
         if run not in seen:
@@ -106,26 +118,33 @@ def _covered(words: Sequence[str], window: int) -> int:
     return count
 
 
-def _read_characters(prose: str, target: str, candidates: tuple[str, ...]) -> tuple[str, int]:
-    """The target's characters, and how many words are in other languages; for Chinese and Japanese."""
+def _window(words: Sequence[str]) -> int:
+    """The length of a run: four words, or eight characters, rarely come together twice in honest prose."""
+    return 8 if isinstance(words, str) else 4
+
+
+def _read_characters(prose: str, target: str, candidates: tuple[str, ...]) -> tuple[str, _Foreign]:
+    """What is in the target language and what isn't, for Chinese and Japanese."""
     if not {"ja", "zh"} <= set(candidates):
         own = scripts_of(target)
-        return "".join(words_of(prose, own)), count_others(prose, own)
+        return characters_of(prose, own), _Foreign(*others_of(prose, own))
     chinese, japanese = split_chinese_japanese(prose)
     mine, rival = (chinese, japanese) if target == "zh" else (japanese, chinese)
-    return mine, count_others(prose, (HAN, KANA)) + len(rival)
+    characters, words = others_of(prose, (HAN, KANA))
+    return mine, _Foreign(rival + characters, words)
 
 
-def _read_words(prose: str, target: str, candidates: tuple[str, ...]) -> tuple[list[str], int]:
-    """The target's words, and how many words are in other languages; for languages that don't need characters."""
+def _read_words(prose: str, target: str, candidates: tuple[str, ...]) -> tuple[list[str], _Foreign]:
+    """What is in the target language and what isn't, for all other languages."""
     script = scripts_of(target)
-    others = count_others(prose, script)
+    characters, words = others_of(prose, script)
     rivals = tuple(language for language in candidates if scripts_of(language) == script)
     if len(rivals) == 1:
-        return words_of(prose.casefold(), script), others
+        return words_of(prose, script), _Foreign(characters, words)
     labels = identifier(rivals).label(words_and_marks_of(prose, script), before=target)
-    own = [word.casefold() for word, language in labels if language == target]
-    return own, others + count_words(word for word, language in labels if language != target)
+    own = [word for word, language in labels if language == target]
+    rival = [word for word, language in labels if language != target]
+    return own, _Foreign(characters, rival + words)
 
 
 def _thinking(context: RewardContext, completion: str) -> str:

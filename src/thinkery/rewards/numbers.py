@@ -50,7 +50,8 @@ class Number:
         """Whether two numbers are the same answer; ``policy`` decides about units and percents. Symmetric."""
         ours, theirs = self._literal(policy), other._literal(policy)
         if ours.value == theirs.value:
-            return units_agree(ours.unit, theirs.unit, policy)
+            quotient = {ours.unit, theirs.unit} == {"ratio", ""} and self.value.denominator > 1  # 3:4 is 3/4
+            return quotient or units_agree(ours.unit, theirs.unit, policy)
         if policy.percent == "literal" or policy.units == "required":
             return False
         hundredfold = {"percent"} & {self.unit, other.unit} and not (self.unit and other.unit)
@@ -80,7 +81,7 @@ _NUMBER = re.compile(
     (?P<sign>[+-]?)\s*(?:\\?(?P<currency>[$€£¥])\s*(?P<inner_sign>-?))?
     (?: (?:(?P<whole>[0-9]+)\s*)?\\frac\s*
         (?:\{\s*(?P<frac_n>[+-]?[0-9]+)\s*\}|(?P<digit_n>[0-9]))\s*
-        (?:\{\s*(?P<frac_d>[0-9]+)\s*\}|(?P<digit_d>[0-9]))
+        (?:\{\s*(?P<frac_d>-?[0-9]+)\s*\}|(?P<digit_d>[0-9]))
       | (?:(?P<slash_whole>[0-9]+)\s+)?(?P<slash_n>[0-9]+)\s*/\s*(?P<slash_d>[0-9]+)
       | (?P<ratio_n>[0-9]+)\s*:\s*(?P<ratio_d>[0-9]+)
       | (?P<head>[0-9]*)\.(?P<stem>[0-9]*)\\(?:overline|bar|dot)\s*\{?(?P<period>[0-9]{1,40})\}?
@@ -202,8 +203,9 @@ def parse_number(text: str) -> Number | None:
 
 
 _WORDS = re.compile(r"[^\W\d_]{3,}(?:[ '-]+[^\W\d_]{2,})*|no|[\u4e00-\u9fff]+")
+_TIME = re.compile(r"[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?:\s*[AaPp]\.?[Mm])?")
 _OPTION = re.compile(
-    r"(?:(?:option|choice|answer|选项)\s*)?(?:([A-J])|\(([A-Ja-j])\)|([A-Ja-j])\))(?:[:.]?\s+(?P<label>[^\n]*))?",
+    r"(?:(?i:option|choice|选项)\s*)?(?:([A-J])|\(([A-Ja-j])\)|([A-Ja-j])\))(?:[:.]?\s+(?P<label>[^\n]*))?",
     re.DOTALL,
 )
 _ANOTHER_OPTION = re.compile(r"\([A-Ja-j]\)|\b[A-J]\b|\b(?:or|and|not)\b|或|和|不")
@@ -221,5 +223,7 @@ def parse_words(text: str) -> str | None:
     option = _OPTION.fullmatch(_TEXT.sub(r"\1", text))
     if option and not _ANOTHER_OPTION.search(option["label"] or ""):
         return str(option[1] or option[2] or option[3]).upper()
+    if _TIME.fullmatch(text):
+        return text.replace(" ", "").replace(".", "").casefold()
     folded = _ARTICLE.sub("", " ".join(text.casefold().split()), count=1)
     return folded if _WORDS.fullmatch(folded) else None

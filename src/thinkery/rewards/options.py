@@ -27,6 +27,8 @@ _BARE = re.compile(r"[(\[]?\s?([A-Ja-j])(?![A-Za-z'’\d])\s?[)\]]?")
 _AND = re.compile(
     r"\s*(?:,\s*and\b|,|、|;|&|\+|/|\band\b|\bet\b|\bund\b|\by\b|和|及|与|と)\s*|\s+(?=[(\[]?[A-J](?![A-Za-z]))"
 )
+_LABEL_END = re.compile(r"\s*(?:$|[).:,;\]]|[–—-]\s|(?:because|since)\b|因为|由于)")
+_LOWER_LABEL_END = re.compile(r"\s?[.):\]]")
 _NOUN = re.compile(r"\s*(?:is\s+)?(?:(?:options?|choices?|answers?|letters?)\b|选项|选择|选)?\s*:?\s*", re.IGNORECASE)
 _RUN = re.compile(r"[A-J]{2,10}(?![A-Za-z])")
 _PREFIX = re.compile(r"\s*[(\[]?([A-Ja-j])\s?[)\].:、]\s*(?=\S)")
@@ -159,14 +161,14 @@ def _labelled(text: str, options: Options) -> frozenset[str] | None:
     if not item or item[1].upper() not in options.letters:
         return None
     letter, rest = item[1].upper(), text[item.end() :]
-    if item[1].islower() and not re.match(r"\s?[.):\]]", text[item.end(1) :]):
-        return None  # the article of "a train"
+    if not _LABEL_END.match(text, item.end(1)) or (item[1].islower() and not _LOWER_LABEL_END.match(text, item.end(1))):
+        return None  # the article of "A train"
     if _plain(rest.lstrip(" .:)-–—,=(")) == _plain(options.texts.get(letter, "")) != "":
         return frozenset(letter)
     explanation = _BECAUSE.split(rest, maxsplit=1)[0]
     others = [text for other, text in options.texts.items() if other != letter and _plain(text)]
     named = {mention[1] for mention in _MENTION.finditer(explanation)} - {letter}
-    if _DOUBT.search(explanation) or named & set(options.letters) or any(_contains(explanation, o) for o in others):
+    if _DOUBT.search(explanation) or named or any(_contains(explanation, o) for o in others):
         return None
     return frozenset(letter)
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# What ends a span that code or formulas open. Fences and displays may span lines; the others may not.
-_CLOSERS = {"```": "```", "~~~": "~~~", "``": "``", "`": "`", "$$": "$$", "$": "$", r"\[": r"\]", r"\(": r"\)"}
-_CLOSERS["[asy]"] = "[/asy]"
+# What ends the spans that code (with the drawings of MATH, [asy]) and formulas open.
+_CODE = {"```": "```", "~~~": "~~~", "``": "``", "`": "`", "[asy]": "[/asy]"}
+_CLOSERS = _CODE | {"$$": "$$", "$": "$", r"\[": r"\]", r"\(": r"\)"}
 _ONE_LINE = ("``", "`", "$")
-_CODE = ("```", "~~~", "``", "`", "[asy]")
 _ENVIRONMENTS = "equation|align|aligned|gather|multline|cases|array|tabular|[pbvV]?matrix"
 _OPENERS = re.compile(rf"\\[$`]|```|~~~|``?|\$\$?|\\[\[(]|\[asy\]|\\begin\{{(?:{_ENVIRONMENTS})\*?\}}")
 

@@ -82,12 +82,10 @@ SCRIPT_OF = {language: script for script, languages in _LANGUAGES.items() for la
 
 STOPS, COMMAS = ".!?:;\n。！？：；", ",、，()"
 _SENTENCES = re.compile(rf"[{STOPS}](?!\d)")
-_HAN = re.compile(f"[{_LETTERS[HAN]}]+")
-_KANA = re.compile(f"[{_LETTERS[KANA]}]+")
 _LONGEST_WORD, _LONGEST_IDENTIFIER = 24, 30  # characters: what is longer was written without its spaces
 _FUNCTIONS = "sin cos tan cot sec csc log ln lg exp lim max min mod gcd lcm det dim ker deg arcsin arccos arctan sqrt"
 _UNITS = "km cm mm nm kg mg ml kJ kW kWh Hz kHz MHz mol rad dB"
-_SYMBOLS = frozenset([*_FUNCTIONS.split(), *_UNITS.split()])
+_SYMBOLS = frozenset([*_FUNCTIONS.split(), *_UNITS.lower().split()])
 _DIGIT = re.compile(r"[\d_]")
 
 
@@ -115,16 +113,19 @@ def _word_pattern(script: str) -> str:
     if script not in (LATIN, "greek"):
         return f"[{letters}]+(?:['’][{letters}]+)*+"
     if script == LATIN:  # with the digits of identifiers, which ``_is_word`` knows by them
-        token, vowel = rf"{letters}\d_", f"|[aeiouyAEIOUY](?= [{letters}]{{2}})"
+        token, vowel = rf"{letters}\d_", f"|[aeiouy](?= [{letters}]{{2}})"
     else:
         token, vowel = letters, ""
     return f"[{token}]{{2,}}(?:['’][{letters}]+)*+|[{letters}](?:['’][{letters}]+)++{vowel}"
 
 
+def _only_words(tokens: list[str]) -> list[str]:
+    """The tokens without names of functions and units, numbers and identifiers."""
+    return [token for token in tokens if (token not in _SYMBOLS if token.isalpha() else _is_word(token))]
+
+
 def _is_word(token: str) -> bool:
-    if token in _SYMBOLS:
-        return False
-    return token.isalpha() or len(token) > _LONGEST_IDENTIFIER or not _DIGIT.search(token)
+    return len(token) > _LONGEST_IDENTIFIER or not _DIGIT.search(token)
 
 
 @cache
@@ -134,19 +135,24 @@ def _words(scripts: tuple[str, ...], marks: str = "") -> re.Pattern[str]:
 
 @cache
 def _any_words() -> re.Pattern[str]:
-    """Words of every script; what no table names (Cherokee, say) is a word by the run."""
-    known = "".join(_LETTERS.values())
-    return re.compile("|".join([*map(_word_pattern, _LETTERS), rf"(?:(?![{known}])[^\W\d_])+"]))
+    """Words of every script with spaces; what no table names (Cherokee, say) is a word by the run."""
+    spaced = [_word_pattern(script) for script in _LETTERS if script not in _BY_CHARACTER]
+    return re.compile("|".join([*spaced, rf"(?:(?![{''.join(_LETTERS.values())}])[^\W\d_])+"]))
 
 
 def words_of(prose: str, scripts: tuple[str, ...]) -> list[str]:
-    """The words written in these scripts, in order."""
-    return list(filter(_is_word, _words(scripts).findall(prose)))
+    """The words written in these scripts, in order; ``prose`` in lower case, here and below."""
+    return _only_words(_words(scripts).findall(prose))
+
+
+def characters_of(prose: str, scripts: tuple[str, ...]) -> str:
+    """The characters written in these scripts, in order, for scripts in which each is a word."""
+    return "".join(_letters_of(scripts).findall(prose))
 
 
 def words_and_marks_of(prose: str, scripts: tuple[str, ...]) -> list[str]:
     """The words written in these scripts, in order, with the ``STOPS`` and ``COMMAS`` between them."""
-    return list(filter(_is_word, _words(scripts, rf"[{STOPS}{COMMAS}](?!\d)").findall(prose)))
+    return _only_words(_words(scripts, rf"[{STOPS}{COMMAS}](?!\d)").findall(prose))
 
 
 @cache
@@ -154,18 +160,20 @@ def _letters_of(scripts: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(f"[{''.join(_LETTERS[script] for script in scripts)}]+")
 
 
-def count_others(prose: str, scripts: tuple[str, ...]) -> int:
-    """How many words are written in any script but these."""
+def others_of(prose: str, scripts: tuple[str, ...]) -> tuple[str, list[str]]:
+    """What is written in any script but these: the characters that are words, and the words."""
     if prose.isascii() and LATIN in scripts:
-        return 0
+        return "", []
     rest = _letters_of(scripts).sub(" ", prose)
-    words = _words((LATIN,)) if rest.isascii() else _any_words()
-    return count_words(filter(_is_word, words.findall(rest)))
+    if rest.isascii():
+        return "", words_of(rest, (LATIN,))
+    characters = characters_of(rest, _BY_CHARACTER)
+    return characters, _only_words(_any_words().findall(rest))
 
 
-def count_words(words: Iterable[str]) -> int:
-    """How many words these are; one that goes on and on was glued together, and counts for several."""
-    return sum((len(word) - 1) // _LONGEST_WORD + 1 for word in words)
+def extra_words(words: Iterable[str]) -> int:
+    """How many more words these are, because some go on and on: they were glued together, and count for several."""
+    return sum((len(word) - 1) // _LONGEST_WORD for word in words)
 
 
 def split_chinese_japanese(prose: str) -> tuple[str, str]:
@@ -175,12 +183,12 @@ def split_chinese_japanese(prose: str) -> tuple[str, str]:
     majority in a sentence decides. A sentence with neither goes with the one before it, or else with the one after;
     a text with neither is Chinese.
     """
-    if not _KANA.search(prose):
-        return "".join(_HAN.findall(prose)), ""
+    if not _letters_of((KANA,)).search(prose):
+        return characters_of(prose, (HAN,)), ""
     chinese_only, japanese_only = _exclusive_characters()
     votes: list[tuple[str, int]] = []
     for sentence in _SENTENCES.split(prose):
-        han, kana = "".join(_HAN.findall(sentence)), "".join(_KANA.findall(sentence))
+        han, kana = characters_of(sentence, (HAN,)), characters_of(sentence, (KANA,))
         if han or kana:
             japanese = len(kana) + sum(character in japanese_only for character in han)
             chinese = sum(character in chinese_only for character in han)

@@ -42,7 +42,7 @@ _NUMBER = re.compile(
 _COPULA = re.compile(r"(?:です|である|だ)\s*[.。]?$")
 _SHORT_WORDS = frozenset("is it or no so we he an".split())
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
+_COMMAND = re.compile(r"\\(?:begin|end)\{[A-Za-z]+\*?\}|\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -61,8 +61,8 @@ def stated(text: str) -> str | None:
     if marker is None:
         return read_statement(text)
     rest = text[marker.end() :]
-    end = _SENTENCE_END.search(rest.lstrip(" *:：\n") if rest.strip() else rest)
-    rest = rest.lstrip(" *:：\n")
+    end = _SENTENCE_END.search(rest.lstrip(" *:：\n}") if rest.strip() else rest)
+    rest = rest.lstrip(" *:：\n}")
     statement, after = (rest[: end.start()], rest[end.end() :]) if end else (rest, "")
     if _doubtful(after) or _MARKER.search(statement):
         return None

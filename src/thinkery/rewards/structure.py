@@ -61,7 +61,7 @@ _PLAIN = (
     (re.compile(r"\\infin(?![A-Za-z])"), r"\\infty"),
 )  # fmt: skip
 _POWER = re.compile(r"\^\s*\(((?:[^()]|\([^()]*\))*)\)")
-_VARIABLE = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:theta|alpha|beta|lambda|mu|phi|gamma)")
+_VARIABLE = re.compile(r"(?![ei]$)[A-Za-z](?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:theta|alpha|beta|lambda|mu|phi|gamma)")
 
 
 def read(text: str) -> Node:
@@ -111,7 +111,7 @@ def _split(tokens: list[str], separators: frozenset[str]) -> tuple[list[str], li
 
 
 def _relation(items: list[Node], signs: list[str]) -> Node:
-    if signs == ["in"]:
+    if signs == ["in"] and _is_variable(items[0]):
         return items[1]  # x \in [1, 2]
     return Form("relation", tuple(items), tuple(signs))
 
@@ -170,15 +170,15 @@ def value_of(node: Node) -> Node:
     """``x = 5`` -> ``5`` and ``x = y = 5`` as it is: what an assignment to a variable assigns."""
     if isinstance(node, Form) and node.kind == "relation" and node.marks == ("=",):
         left, right = node.items
-        if isinstance(left, Leaf) and _VARIABLE.fullmatch(left.text):
+        if _is_variable(left):
             return right
-        if (
-            isinstance(left, Form)
-            and left.kind == "tuple"
-            and all(isinstance(item, Leaf) and _VARIABLE.fullmatch(item.text) for item in left.items)
-        ):
+        if isinstance(left, Form) and left.kind == "tuple" and all(map(_is_variable, left.items)):
             return right
     return node
+
+
+def _is_variable(node: Node) -> bool:
+    return isinstance(node, Leaf) and _VARIABLE.fullmatch(node.text) is not None
 
 
 def interval_of(node: Node) -> Node:
@@ -193,7 +193,7 @@ def interval_of(node: Node) -> Node:
         signs = [sign.replace(">", "<") for sign in reversed(signs)]
     if any(sign[0] != "<" for sign in signs) or len(items) not in (2, 3):
         return node
-    variables = [isinstance(item, Leaf) and bool(_VARIABLE.fullmatch(item.text)) and item.text != "e" for item in items]
+    variables = [_is_variable(item) for item in items]
     open_, close = "[" if signs[0] == "<=" else "(", "]" if signs[-1] == "<=" else ")"
     if len(items) == 3 and variables == [False, True, False]:
         return Form("tuple", (items[0], items[2]), (open_, close))

@@ -129,6 +129,8 @@ def _same_leaf(gold: str, given: str, policy: MathPolicy) -> bool:
     (gold, gold_unit), (given, given_unit) = _with_unit(gold), _with_unit(given)
     if not units_agree(given_unit, gold_unit, policy):
         return False
+    if policy.percent == "literal" and "percent" in (given_unit, gold_unit) and given_unit != gold_unit:
+        return False
     one, other = algebra.parse(gold), algebra.parse(given)
     if one is None or other is None or (algebra.unevaluated(other) and not algebra.unevaluated(one)):
         return False  # like 6*7 for 42: a question repeated is no answer
@@ -157,7 +159,7 @@ def _same_relation(gold: Form, given: Form, policy: MathPolicy) -> bool:
     if gold.marks == given.marks == ("=",) and _is_value(value_of(gold)):
         return _is_value(value_of(given)) and _same_items(gold.items, given.items, policy, ordered=True)
     sides = [algebra.parse(item.text) for item in (*gold.items, *given.items) if isinstance(item, Leaf)]
-    if any(not isinstance(side, algebra.sympy.Expr) for side in sides):
+    if any(not algebra.is_expression(side) for side in sides):
         return gold.marks == given.marks and _same_items(gold.items, given.items, policy, ordered=True)
     sign = algebra.proportional(sides[0] - sides[1], sides[2] - sides[3])
     if sign == 0:

@@ -39,7 +39,7 @@ def main(control_fd: int, target: str, deadline_s: float) -> None:
     gc.freeze()  # a collection in a worker would write to, and so copy, every page that it shares with the zygote
     living: set[int] = set()
     dying: set[int] = set()
-    with socket.socket(fileno=control_fd) as control, contextlib.suppress(BrokenPipeError):
+    with socket.socket(fileno=control_fd) as control, contextlib.suppress(ConnectionError):
         control.sendall(READY)
         while True:
             control.settimeout(REAP_EVERY_S if dying else None)

@@ -29,10 +29,16 @@ ENTRY = (
     "from inside.program import become\n"
     "become(serve(supervise))\n"
 )
-ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {  # of the server; runs get another one
+    "LANG": "C.UTF-8",
+    "LD_BIND_NOW": "1",  # or every fork would look symbols up, and copy the pages where they go, anew
+    "PATH": "/usr/bin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+}
 CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE")  # the server's, never a run's
 MACHINE_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-DEVICES = ("null", "zero", "random", "urandom")
+DEVICES = ("null", "random", "urandom")  # not zero: shared mappings of it are memory that no limit counts
 
 _count = itertools.count()
 
@@ -44,24 +50,24 @@ def launch(control: socket.socket) -> subprocess.Popen[bytes]:
     """
     with contextlib.ExitStack() as stack:
         arguments, descriptors = _arguments(stack)
+        user = _user()
         return subprocess.Popen(
             arguments,
-            stdin=control,
+            stdin=control.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
             env=ENVIRONMENT,
             cwd="/",
-            **_unprivileged(),
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
 
 
-def _unprivileged() -> dict[str, object]:
-    """Popen's arguments that make root somebody else: an id of the server's own, so that its processes are counted."""
-    if os.geteuid() != 0:
-        return {}
-    user = 1_000_000_000 + os.getpid() * 64 + next(_count) % 64
-    return {"user": user, "group": user, "extra_groups": []}
+def _user() -> int | None:
+    """The user root becomes: one of the server's own, so that nobody else's processes are counted with it."""
+    return 1_000_000_000 + os.getpid() * 64 + next(_count) % 64 if os.geteuid() == 0 else None
 
 
 def _arguments(stack: contextlib.ExitStack) -> tuple[list[str], list[int]]:

@@ -16,7 +16,6 @@ import contextlib
 import functools
 import os
 import platform
-import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -99,20 +98,14 @@ def probe(level: Level) -> Probe:
     if platform.system() != "Linux":
         advice = "use a Linux machine, or the Linux side of one (WSL, a virtual machine)"
         return Probe(level, False, f"needs Linux, and this is {platform.system()}", advice)
-    if level == "bubblewrap" and shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin") is None:
-        return Probe(level, False, "the program bwrap is not there", "install the package 'bubblewrap'")
     try:
         complaint = _try(_LAUNCH[level])
-    except UserError as error:  # no interpreter that the server could use
-        return Probe(level, False, str(error), "see there")
+    except UserError as error:  # something is not installed
+        detail, _, advice = str(error).partition(": ")
+        return Probe(level, False, detail, advice)
     if complaint:
         return Probe(level, False, *_explained(level, complaint))
     return Probe(level, True, _strength(level))
-
-
-def forget() -> None:
-    """Forget what was tried, for a process whose circumstances changed."""
-    probe.cache_clear()
 
 
 def _try(launch: Launch) -> str:

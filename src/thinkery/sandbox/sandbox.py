@@ -28,8 +28,12 @@ IsolationName = Literal["auto", "bubblewrap", "landlock", "none"]
 DEFAULT_LIMITS = Limits()
 
 
-class ConversationEnded(Exception):
+class ConversationEnded(Exception):  # noqa: N818 - an event
     """The program ended, or was ended, before it answered; ``Conversation.finish`` says how."""
+
+
+class _CannotStartError(Exception):
+    """A server that worked before does not start now; the machine may be short of memory or processes."""
 
 
 class Sandbox:
@@ -54,12 +58,10 @@ class Sandbox:
 
     def run(self, program: Program, stdin: str | bytes = "", limits: Limits = DEFAULT_LIMITS) -> RunResult:
         """Run a program to its end. Raises UserError if the sandbox is closed or the compiler is missing."""
-        request, failure = self._request(program, _encode(stdin), limits)
-        return failure if request is None else self._do(request)[0]
+        request = self._request(program, _encode(stdin), limits)
+        return request if isinstance(request, RunResult) else self._do(request)[0]
 
-    def submit(
-        self, program: Program, stdin: str | bytes = "", limits: Limits = DEFAULT_LIMITS
-    ) -> Future[RunResult]:
+    def submit(self, program: Program, stdin: str | bytes = "", limits: Limits = DEFAULT_LIMITS) -> Future[RunResult]:
         """``run`` in a thread of the sandbox's own."""
         with self._lock:
             if self._pool is None:
@@ -72,24 +74,23 @@ class Sandbox:
 
         The program reads and writes frames at descriptor 3 (the environment variable ``THINKERY_CHANNEL`` says so): a
         length of four bytes, big-endian, then that many bytes, at most 16 MiB. The end of that stream means that no
-        more messages come. ``limits.wall_s`` is for the conversation as a whole. It is never tried again.
+        more messages come. ``limits.wall_s`` is for the conversation as a whole. It is never tried again. A program
+        that still runs when the block is left is ended.
         """
-        request, failure = self._request(program, b"", limits, converse=True)
-        if request is None:
-            yield Conversation(None, failure)
+        request = self._request(program, b"", limits, converse=True)
+        if isinstance(request, RunResult):
+            yield Conversation(None, request)
             return
-        with self._worker() as worker:
-            conversation = Conversation(worker, None)
-            try:
-                worker.begin(request)
-            except WorkerLost as lost:
-                conversation._lose(lost)
-            try:
-                yield conversation
-            finally:
-                conversation.finish()
-                if conversation.broken:
-                    self._discard(worker)
+        try:
+            with self._worker() as worker:
+                conversation = Conversation(worker)
+                conversation._begin(request)
+                try:
+                    yield conversation
+                finally:
+                    conversation._abandon()
+        except _CannotStartError as error:
+            yield Conversation(None, _lost(str(error)))
 
     def close(self) -> None:
         """End all servers and what they run. Does nothing the second time."""
@@ -99,7 +100,7 @@ class Sandbox:
             pool, self._pool = self._pool, None
         if os.getpid() == self._process:
             for worker in workers:
-                worker.close()
+                worker.close()  # under its user's hands, if it has one: that one's run is lost
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
         self._starter.stop()
@@ -110,77 +111,75 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _request(
-        self, program: Program, stdin: bytes, limits: Limits, converse: bool = False
-    ) -> tuple[Request, None] | tuple[None, RunResult]:
-        """What to send to a worker, or, if the program does not compile, the result."""
+    def _request(self, program: Program, stdin: bytes, limits: Limits, converse: bool = False) -> Request | RunResult:
+        """What to send to a worker; or at once the result, if the program does not compile."""
         source = program.source.encode("utf-8", "surrogatepass")
         if program.language == "python":
-            return Request("python", source, limits, stdin, converse), None
+            return Request("python", source, limits, stdin, converse)
         if program.language != "cpp":
             raise UserError(f"The sandbox runs 'python' and 'cpp', not {program.language!r}.")
         binary = self._binaries.get(source)
         if binary is None:
             result, binary = self._do(cpp.request(source))
             if not result.ok:
-                return None, cpp.failure(result)
+                return cpp.failure(result)
             self._binaries.put(source, binary)
-        return Request("native", binary, limits, stdin, converse), None
+        return Request("native", binary, limits, stdin, converse)
 
     def _do(self, request: Request) -> tuple[RunResult, bytes]:
         """Do a request, twice if the first worker is lost."""
         if max(len(request.program), len(request.stdin)) > MAX_INPUT_BYTES:
             raise UserError(f"A program and its standard input may have at most {MAX_INPUT_BYTES >> 20} MiB.")
         for _ in range(2):
-            with self._worker() as worker:
-                try:
+            try:
+                with self._worker() as worker:
                     worker.begin(request)
                     result, artifact = worker.end()
-                    if result.status is not Status.LOST:
-                        return result, artifact
-                    reason = result.reason
-                except WorkerLost as lost:
-                    reason = str(lost)
-                    self._discard(worker)
-        return _lost(reason), b""
+            except (WorkerLost, _CannotStartError) as lost:
+                result, artifact = _lost(str(lost)), b""
+            if result.status is not Status.LOST:
+                break
+        return result, artifact
 
     @contextlib.contextmanager
     def _worker(self) -> Iterator[Worker]:
-        """An idle worker, for this thread alone; a place whose worker was discarded gets a new one."""
+        """An idle worker, for this thread alone, as soon as there is one; one that breaks is not used again.
+
+        Raises _CannotStartError if a new one is needed and does not start. There is no deadline: all runs have one.
+        """
         if os.getpid() != self._process:
             raise UserError("This sandbox belongs to the process that made it; make another one after a fork.")
         worker = self._idle.get()
         try:
-            if self._closed:
-                raise UserError("The sandbox is closed.")
             if worker is None:
                 worker = self._start()
             yield worker
         finally:
-            self._idle.put(worker if worker in self._all else None)
+            if worker is not None and (worker.broken or self._closed):
+                with self._lock:
+                    self._all.discard(worker)
+                worker.close()
+                worker = None
+            self._idle.put(worker)
 
     def _start(self) -> Worker:
-        worker = self._starter.call(lambda: Worker(self._launch))
+        if self._closed:
+            raise UserError("The sandbox is closed.")
+        try:
+            worker = self._starter.call(lambda: Worker(self._launch))
+        except WorkerLost as lost:
+            raise _CannotStartError(str(lost)) from lost
         with self._lock:
-            if not self._closed:
-                self._all.add(worker)
-                return worker
-        worker.close()
-        raise UserError("The sandbox is closed.")
-
-    def _discard(self, worker: Worker) -> None:
-        with self._lock:
-            self._all.discard(worker)
-        worker.close()
+            self._all.add(worker)
+        return worker
 
 
 class Conversation:
     """Questions and answers with one running program."""
 
-    def __init__(self, worker: Worker | None, result: RunResult | None) -> None:
+    def __init__(self, worker: Worker | None, result: RunResult | None = None) -> None:
         self._worker = worker
         self._result = result
-        self.broken = False
 
     def ask(self, message: bytes, timeout_s: float) -> bytes:
         """Send a message and return the program's answer. Raises ConversationEnded; later questions do, too.
@@ -196,7 +195,7 @@ class Conversation:
             if answer is None:
                 self._result = self._worker.end()[0]
         except WorkerLost as lost:
-            self._lose(lost)
+            self._result = _lost(str(lost))
             answer = None
         if answer is None:
             raise ConversationEnded
@@ -204,18 +203,28 @@ class Conversation:
 
     def finish(self) -> RunResult:
         """Tell the program that no more messages come, wait for its end and return how it ended."""
-        if self._result is None and self._worker is not None:
+        return self._end(Worker.no_more_messages)
+
+    def _begin(self, request: Request) -> None:
+        assert self._worker is not None
+        try:
+            self._worker.begin(request)
+        except WorkerLost as lost:
+            self._result = _lost(str(lost))
+
+    def _abandon(self) -> None:
+        """End the program if it still runs."""
+        self._end(Worker.stop)
+
+    def _end(self, how: Callable[[Worker], None]) -> RunResult:
+        if self._result is None:
+            assert self._worker is not None
             try:
-                self._worker.no_more_messages()
+                how(self._worker)
                 self._result = self._worker.end()[0]
             except WorkerLost as lost:
-                self._lose(lost)
-        assert self._result is not None
+                self._result = _lost(str(lost))
         return self._result
-
-    def _lose(self, lost: WorkerLost) -> None:
-        self.broken = True
-        self._result = _lost(str(lost))
 
 
 class _Starter:

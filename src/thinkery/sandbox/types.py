@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal
+
+from thinkery.types import UserError
 
 Language = Literal["python", "cpp"]
 
@@ -21,6 +23,11 @@ class Limits:
     file_bytes: int = 16 << 20  # of one file
     disk_bytes: int = 64 << 20  # of all files; they live in memory
     output_bytes: int = 1 << 20  # of standard output and standard error each; more is cut off and ends the run
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise UserError(f"A sandbox's limit must be above 0; {field.name} is {getattr(self, field.name)}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def start(command: list[str], folders: list[str], stdin: int) -> subprocess.Pope
         stderr=subprocess.PIPE,
         env=bubblewrap.ENVIRONMENT,
         cwd="/",
+        start_new_session=True,  # an interrupt from the terminal is for the host to handle
     )
 
 

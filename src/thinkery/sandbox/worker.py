@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import socket
 import subprocess
 import time
@@ -24,9 +23,10 @@ Launch = Callable[[socket.socket], "subprocess.Popen[bytes]"]
 
 START_S = 30.0  # until a server must be ready
 GRACE_S = 10.0  # beyond a run's wall time, for setting up, killing and reporting
+CLOSE_S = 2.0  # until a server that lost its host is killed
 
 
-class WorkerLost(Exception):
+class WorkerLost(Exception):  # noqa: N818 - an event
     """The server died, broke the protocol or missed its deadline."""
 
 
@@ -48,9 +48,14 @@ class Worker:
     """A running server."""
 
     def __init__(self, launch: Launch) -> None:
+        self.broken = False  # lost: to be closed, of no more use
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = launch(theirs)
+            try:
+                self._process = launch(theirs)
+            except OSError as error:
+                self._socket.close()
+                raise WorkerLost(f"the server could not be started: {error}") from error
         self._deadline = time.monotonic() + START_S
         try:
             self._receive({frames.READY: 0})
@@ -110,24 +115,28 @@ class Worker:
 
     def no_more_messages(self) -> None:
         """Let the program see the end of its channel. Raises WorkerLost."""
+        self._tell(frames.NO_MORE)
+
+    def stop(self) -> None:
+        """End the program. Raises WorkerLost."""
+        self._tell(frames.STOP)
+
+    def _tell(self, kind: bytes) -> None:
         if self._early_stdout is None:
             with self._lost_if_broken():
                 self._socket.settimeout(START_S)
-                frames.send(self._socket, frames.NO_MORE)
+                frames.send(self._socket, kind)
 
     def close(self) -> None:
-        """Kill the server and all that it runs."""
-        self._socket.close()
-        self._process.kill()
-        self._process.wait()
+        """End the server and all that it runs."""
+        self._socket.close()  # it ends by itself when the host is gone
+        try:
+            self._process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         assert self._process.stderr is not None
         self._process.stderr.close()
-
-    def complaint(self) -> str:
-        """What the launcher or server wrote before it died."""
-        assert self._process.stderr is not None
-        os.set_blocking(self._process.stderr.fileno(), False)
-        return (self._process.stderr.read(4000) or b"").decode("utf-8", "replace").strip()
 
     def _receive(self, limits: dict[bytes, int]) -> tuple[bytes, bytes]:
         with self._lost_if_broken():
@@ -138,6 +147,7 @@ class Worker:
         try:
             yield
         except (frames.ProtocolError, OSError, ValueError) as error:
+            self.broken = True
             raise WorkerLost(f"{type(error).__name__}: {error}") from error
 
 
@@ -145,7 +155,7 @@ def _result(done: dict[str, Any], stdout: bytes, stderr: bytes) -> RunResult:
     code = done.get("exit_code")
     wall_s, cpu_s = (float(done.get(name, math.nan)) for name in ("wall_s", "cpu_s"))
     return RunResult(
-        status=Status(done.get("status")),
+        status=Status(str(done.get("status"))),
         exit_code=code if isinstance(code, int) else None,
         stdout=stdout.decode("utf-8", "replace"),
         stderr=stderr.decode("utf-8", "replace"),

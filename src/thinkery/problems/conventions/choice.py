@@ -22,7 +22,9 @@ _LISTS = ("choices", "options")
 
 def _read_choice(fields: Fields) -> Task:
     question = fields.text(fields.prompt)
-    column = next(name for name in _LISTS if fields.values.get(name) is not None)
+    column = next((name for name in _LISTS if fields.values.get(name) is not None), None)
+    if column is None:
+        raise fields.error(" or ".join(_LISTS), "is missing, which the first row has")
     labels, options = _options(fields, column)
     right = _index(fields, labels, options)
     return _task(question, options, right)

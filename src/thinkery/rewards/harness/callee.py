@@ -32,18 +32,33 @@ def main() -> None:
     """Answers until the host closes the channel."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
-    while True:
-        header = _read(_HEADER.size)
-        if header is None:
-            break
-        request = decode(_read(_HEADER.unpack(header)[0]) or b"")
-        if request[0] == "load":
-            answer = _load(module, request[1])
-        else:
-            answer = _call(module, request[1], request[2], request[3])
-        _write(_encoded(answer))
+    if "THINKERY_CHANNEL" in os.environ:
+        while (header := _read(_HEADER.size)) is not None:
+            answer = _answer(module, _read(_HEADER.unpack(header)[0]) or b"")
+            _write(_HEADER.pack(len(answer)) + answer, CHANNEL)
+    else:
+        _answer_lines(module)
     sys.stdout.flush()
     os._exit(0)
+
+
+def _answer_lines(module: types.ModuleType) -> None:
+    """Where the sandbox has no channel: requests are lines of standard input, answers lines of standard output.
+
+    What the program itself prints goes to standard error instead.
+    """
+    requests = sys.stdin.buffer.read().splitlines()
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    for request in requests:
+        _write(_answer(module, request) + b"\n", answers)
+
+
+def _answer(module: types.ModuleType, message: bytes) -> bytes:
+    request = decode(message)
+    if request[0] == "load":
+        return _encoded(_load(module, request[1]))
+    return _encoded(_call(module, request[1], request[2], request[3]))
 
 
 def _load(module: types.ModuleType, source: str) -> tuple[Any, ...]:
@@ -77,7 +92,8 @@ def _error(error: BaseException) -> tuple[Any, ...]:
     """What went wrong: the nearest built-in exception's name, the message, and the program's line (0: unknown)."""
     kind = next((c.__name__ for c in type(error).__mro__ if getattr(builtins, c.__name__, None) is c), "Exception")
     try:
-        text = str(error)[:_MAX_TEXT]
+        # A KeyError's own text is the repr of its key, and would be so once more when it is raised again.
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)[:_MAX_TEXT]
     except BaseException:
         text = ""
     line = getattr(error, "lineno", None) or 0 if isinstance(error, SyntaxError) else 0
@@ -108,10 +124,9 @@ def _read(count: int) -> bytes | None:
     return data
 
 
-def _write(data: bytes) -> None:
-    data = _HEADER.pack(len(data)) + data
+def _write(data: bytes, descriptor: int) -> None:
     while data:
-        data = data[os.write(CHANNEL, data) :]
+        data = data[os.write(descriptor, data) :]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import socket
 import struct
 import time
-from typing import Any, Optional, Union
+from typing import Any
 
 # Host to sandbox.
 REQUEST = b"R"  # JSON: what to run, its limits
@@ -42,11 +42,11 @@ class ProtocolError(Exception):
     """The other side broke the protocol, or is gone."""
 
 
-class NothingCame(ProtocolError):
+class NothingCame(ProtocolError):  # noqa: N818 - an event
     """The deadline passed."""
 
 
-def send(stream: socket.socket, kind: bytes, payload: Union[bytes, bytearray] = b"") -> None:
+def send(stream: socket.socket, kind: bytes, payload: bytes | bytearray = b"") -> None:
     """Send one frame; the socket's timeout is the deadline of each of the two writes."""
     stream.sendall(_HEADER.pack(kind, len(payload)))
     if payload:
@@ -61,8 +61,8 @@ def send_json(stream: socket.socket, kind: bytes, value: dict[str, Any]) -> None
 def receive(
     stream: socket.socket,
     limits: dict[bytes, int],
-    deadline: Optional[float] = None,
-    whole_until: Optional[float] = None,
+    deadline: float | None = None,
+    whole_until: float | None = None,
 ) -> tuple[bytes, bytes]:
     """Return (kind, payload) of the next frame.
 
@@ -94,7 +94,7 @@ def decode_json(payload: bytes) -> dict[str, Any]:
     return value
 
 
-def _receive_exactly(stream: socket.socket, count: int, deadline: Optional[float]) -> bytes:
+def _receive_exactly(stream: socket.socket, count: int, deadline: float | None) -> bytes:
     parts = []
     while count:
         if deadline is not None:

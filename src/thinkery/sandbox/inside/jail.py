@@ -14,7 +14,7 @@ import resource
 import signal
 import struct
 import traceback
-from typing import Any, Optional
+from typing import Any
 
 from . import program, syscalls
 from .program import Job
@@ -28,7 +28,7 @@ FAILED = b"F"
 FOLDER_INODES = 4096
 
 
-def start(request: dict[str, Any], config: dict[str, Any], descriptors: list[int]) -> Optional[Job]:
+def start(request: dict[str, Any], config: dict[str, Any], descriptors: list[int]) -> Job | None:
     """Be the first process of a run. Returns only in the program's process; elsewhere this ends the process.
 
     ``descriptors``: the report pipe, the program's text or code, then the program's own from 0 on.

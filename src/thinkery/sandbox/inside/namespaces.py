@@ -1,9 +1,9 @@
 """A private corner of the machine by system calls alone, for machines without bubblewrap; the server starts in it.
 
-``main`` stops being root, enters new user, mount, PID, network, IPC, UTS and cgroup namespaces, and builds a root of
-read-only system folders, a few device files, a fresh ``/proc``, this package's sources and an empty ``/tmp``. Then it
-executes a command there as PID 1: when that ends, the kernel ends all others. It keeps the capabilities it is told
-to, which mean nothing outside. The outer process only waits, and passes the exit code on.
+``main`` stops being root and forks into new user, PID, mount, network, IPC, UTS and cgroup namespaces. The child
+builds a root of read-only system folders, a few device files, a fresh ``/proc``, this package's sources and an empty
+``/tmp``, and executes a command there as PID 1: when that ends, the kernel ends all others. It keeps the capabilities
+it is told to, which mean nothing outside. The outer process only waits, and passes the exit code on.
 
 Standard library, Python 3.9. Left out: limits, Landlock, system calls: the server sets those for each run.
 
@@ -22,10 +22,8 @@ from typing import Any, NoReturn
 
 from . import syscalls
 
-NAMESPACES = {  # bits of unshare(2); the first gives the right to the others
-    "user": 0x10000000,
+NAMESPACES = {  # bits of unshare(2), beside those that are entered by clone
     "mount": syscalls.CLONE_NEWNS,
-    "PID": syscalls.CLONE_NEWPID,
     "network": 0x40000000,
     "IPC": syscalls.CLONE_NEWIPC,
     "UTS": 0x04000000,
@@ -37,6 +35,8 @@ _MS_RDONLY, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 8, 32, 
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _READ_ONLY_NOSUID_NODEV = 7  # MOUNT_ATTR_*
 _MOUNT_SETATTR = 442  # the same number everywhere
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE_NEWUSER = 0x10000000
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _PR_SET_DUMPABLE = 4
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
@@ -53,10 +53,10 @@ def main() -> NoReturn:
         sources = _read_sources(settings["sources"])  # while we are who may read them
         if settings["become"] is not None:
             become(settings["become"])
-        enter(settings["user"])
-        child = os.fork()
+        child = clone_into(settings["user"])
         if child == 0:
             syscalls.die_with_parent(signal.SIGKILL)
+            enter()
             build_root(settings["readable"], settings["devices"], sources)
             keep_capabilities(settings["capabilities"])
             os.execve(settings["command"][0], settings["command"], settings["environment"])
@@ -78,15 +78,29 @@ def become(user: int) -> None:
     _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
 
 
-def enter(user: int) -> None:
-    """Enter new namespaces of every kind, as ``user`` inside. Raises OSError naming the kind that was refused."""
+def clone_into(user: int) -> int:
+    """Fork into a new user and a new PID namespace, as ``user`` there; return the child's id, 0 in the child.
+
+    The caller stays outside, so that a limit on the user's processes inside counts those inside only. Python is not
+    told of the fork; the child, which has one thread, is only to prepare and execute another program.
+    """
     outer_user, outer_group = os.geteuid(), os.getegid()
+    flags = _CLONE_NEWUSER | syscalls.CLONE_NEWPID | signal.SIGCHLD
+    number = ctypes.c_long(_CLONE[os.uname().machine])
+    zero = ctypes.c_long(0)
+    child = int(_holding_gil.syscall(number, ctypes.c_long(flags), zero, zero, zero, zero))
+    _check(child, "clone into new user and PID namespaces")
+    if child == 0:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{user} {outer_user} 1")
+        _write("/proc/self/gid_map", f"{user} {outer_group} 1")
+    return child
+
+
+def enter() -> None:
+    """Enter new namespaces of the other kinds. Raises OSError naming the kind that was refused."""
     for kind, bit in NAMESPACES.items():
         _check(_libc.unshare(bit), f"unshare of the {kind} namespace")
-        if kind == "user":
-            _write("/proc/self/setgroups", "deny")
-            _write("/proc/self/uid_map", f"{user} {outer_user} 1")
-            _write("/proc/self/gid_map", f"{user} {outer_group} 1")
 
 
 def build_root(readable: list[str], devices: list[str], sources: dict[str, bytes]) -> None:
@@ -200,3 +214,4 @@ def _load_libc() -> ctypes.CDLL:
 
 
 _libc = _load_libc()
+_holding_gil = ctypes.PyDLL(None, use_errno=True)  # the interpreter's lock stays held over a fork

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import types
-from typing import Any, NamedTuple, NoReturn, Optional
+from typing import Any, NamedTuple, NoReturn
 
 from . import frames, landlock, seccomp, syscalls
 
@@ -27,13 +27,13 @@ BINARY = f"{FOLDER}/program"
 ENVIRONMENT = {"HOME": FOLDER, "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "TMPDIR": FOLDER, "PYTHONHASHSEED": "0"}
 NATIVE_STACK_BYTES = 64 << 20
 READABLE = ("/usr", "/bin", "/lib", "/lib64", "/etc")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 
 
 class Job(NamedTuple):
     """What an untrusted process shall become: Python source, or a command to execute."""
 
-    source: Optional[bytes] = None
+    source: bytes | None = None
     command: tuple[str, ...] = ()
 
 
@@ -81,7 +81,7 @@ def become(job: Job) -> NoReturn:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.execv(job.command[0], job.command)
     main = _fresh_main()
-    error: Optional[BaseException] = None
+    error: BaseException | None = None
     try:
         exec(compile(job.source, SOURCE, "exec", dont_inherit=True), main.__dict__)
     except BaseException as raised:
@@ -108,7 +108,7 @@ def _write(path: str, content: bytes, mode: int = 0o600) -> None:
         file.write(content)
 
 
-def _set_limits(request: dict[str, Any], stack_bytes: Optional[int]) -> None:
+def _set_limits(request: dict[str, Any], stack_bytes: int | None) -> None:
     limits = request["limits"]
     cpu = int(limits["cpu_s"]) + 2  # a backstop; the supervisor watches the sum over processes more closely
     pairs = {
@@ -149,7 +149,7 @@ def _fresh_main() -> types.ModuleType:
     return main
 
 
-def _end(error: Optional[BaseException]) -> NoReturn:
+def _end(error: BaseException | None) -> NoReturn:
     """End as the interpreter would, without the time it takes to tear every module down."""
     code = _exit_code(error)
     try:
@@ -159,13 +159,14 @@ def _end(error: Optional[BaseException]) -> NoReturn:
         code = _exit_code(raised)
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
+            if not stream.closed:
+                stream.flush()
+        except Exception:
             code = code or 120  # CPython's code for output that could not be written
     os._exit(code)
 
 
-def _exit_code(error: Optional[BaseException]) -> int:
+def _exit_code(error: BaseException | None) -> int:
     if error is None:
         return 0
     if not isinstance(error, SystemExit):

@@ -17,15 +17,16 @@ import signal
 import socket
 import struct
 import sys
-from typing import Any, Callable, NoReturn, Optional
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from . import jail, program, seccomp, syscalls
 from .program import Job
 
-WARM_MODULES = (
-    "array bisect cmath collections collections.abc copy datetime decimal enum fractions functools heapq io itertools "
-    "json math numbers operator os random re string struct sys time types typing"
-).split()
+WARM_MODULES = """
+    array bisect cmath collections collections.abc copy datetime decimal enum fractions functools heapq io itertools
+    json math numbers operator os random re string struct sys time types typing
+"""
 
 FIRST = struct.Struct(">i")  # the zygote's word to the supervisor: the pid of a run's first process
 ENDED = struct.Struct(">id")  # and, when the namespace is empty: its wait status, the CPU seconds of all waited for
@@ -62,7 +63,7 @@ def serve(supervise: Supervise) -> Job:
             return job
 
 
-def _serve_one(zygote: socket.socket, own_pid_namespace: int, config: dict[str, Any]) -> Optional[Job]:
+def _serve_one(zygote: socket.socket, own_pid_namespace: int, config: dict[str, Any]) -> Job | None:
     """Fork one run and wait for its end. Returns a job only in the untrusted process."""
     request, descriptors, _, _ = socket.recv_fds(zygote, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
     if not request:
@@ -73,16 +74,19 @@ def _serve_one(zygote: socket.socket, own_pid_namespace: int, config: dict[str, 
         return jail.start(json.loads(request), config, descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
-    zygote.send(FIRST.pack(first))
-    _, status, usage = os.wait4(first, 0)
-    zygote.send(ENDED.pack(status, usage.ru_utime + usage.ru_stime))
+    try:
+        zygote.send(FIRST.pack(first))
+        _, status, usage = os.wait4(first, 0)
+        zygote.send(ENDED.pack(status, usage.ru_utime + usage.ru_stime))
+    except BrokenPipeError:  # the supervisor is gone
+        os._exit(0)
     return None
 
 
 def _import_common_modules() -> None:
     # ``random`` asks for a new seed in every child; ``program`` seeds it, and asks in its stead for the grandchildren.
     register, os.register_at_fork = os.register_at_fork, lambda **_: None
-    for name in WARM_MODULES:
+    for name in WARM_MODULES.split():
         importlib.import_module(name)
     os.register_at_fork = register
 

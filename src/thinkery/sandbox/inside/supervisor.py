@@ -8,6 +8,7 @@ over a pipe the program never holds. Left out: what the run may do (``jail``, ``
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,38 +17,46 @@ import signal
 import socket
 import struct
 import time
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 from . import frames, jail
 from .server import ENDED, FIRST
 from .watch import Watch
 
 READ_BYTES = 1 << 16
+TO_A_PROGRAM = {frames.MESSAGE: frames.MAX_MESSAGE_BYTES, frames.NO_MORE: 0, frames.STOP: 1000}
 _ADD_SEALS, _ALL_SEALS = 1033, 0xF  # fcntl's, which Python has no names for before 3.13 (seal, shrink, grow, write)
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - an event
     """The run went over a limit: (status, reason)."""
 
 
 def supervise(host: socket.socket, zygote: socket.socket, config: dict[str, Any]) -> NoReturn:
     """Do the host's requests until it or the zygote is gone."""
     ours = {name for name in os.listdir("/proc") if name.isdigit()}
+    run: Run | None = None
     try:
         frames.send(host, frames.READY)
         while True:
-            request = frames.decode_json(frames.receive(host, {frames.REQUEST: frames.MAX_JSON_BYTES})[1])
+            kind, payload = frames.receive(host, {frames.REQUEST: frames.MAX_JSON_BYTES, **TO_A_PROGRAM})
+            if kind != frames.REQUEST:
+                continue  # it crossed the end of the program that it was for
+            request = frames.decode_json(payload)
+            program = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
+            stdin = frames.receive(host, {frames.STDIN: frames.MAX_INPUT_BYTES})[1]
             if config["process_limit_is_ours"]:
                 # Beside the program's processes there are ours, and the first of its namespace if it is another one.
                 others = len(ours) + (request["kind"] != "python")
                 request["process_limit"] = others + request["limits"]["processes"]
-            program = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
-            stdin = frames.receive(host, {frames.STDIN: frames.MAX_INPUT_BYTES})[1]
             run = Run(host, zygote, ours, request)
             run.start(program, stdin)
             run.drive()
             run.report()
+            run = None
     except (frames.ProtocolError, OSError, struct.error):
+        if run is not None:
+            run.kill()
         os._exit(1)  # the zygote ends for want of a supervisor, and the kernel ends the rest
 
 
@@ -61,14 +70,15 @@ class Run:
         self.limits: dict[str, Any] = request["limits"]
         self.ours = ours
         self.output = {1: bytearray(), 2: bytearray()}
-        self.channel: Optional[socket.socket] = None
+        self.channel: socket.socket | None = None
         self.outgoing = bytearray()  # to the program's channel
         self.incoming = bytearray()  # from it
         self.asked = False  # the host waits for a message
         self.status = "lost"
         self.reason = ""
-        self.exit_code: Optional[int] = None
+        self.exit_code: int | None = None
         self.reported = bytearray()
+        self.first = 0  # the pid of the first process, once it is there
         self.artifact = b""
 
     def start(self, program: bytes, stdin: bytes) -> None:
@@ -96,7 +106,7 @@ class Run:
             self._pump()
         except Stopped as stopped:
             self.status, self.reason = stopped.args
-            os.kill(self.first, signal.SIGKILL)
+            self.kill()
         # After this word the pipes have no writer left.
         self.first_status, waited_for_s = ENDED.unpack(self.zygote.recv(ENDED.size))
         self.cpu_s = max(waited_for_s, self.watch.cpu_s)
@@ -108,6 +118,12 @@ class Run:
                 self.status, self.reason = stopped.args
         if self.status == "lost":
             self._judge()
+
+    def kill(self) -> None:
+        """End all that runs, if anything does."""
+        if self.first:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first, signal.SIGKILL)
 
     def report(self) -> None:
         """Tell the host how the run ended."""
@@ -184,7 +200,7 @@ class Run:
     def _read_rest(self) -> None:
         while self._read_report():
             pass
-        stopped: Optional[Stopped] = None
+        stopped: Stopped | None = None
         for number, descriptor in ((1, self.stdout_fd), (2, self.stderr_fd)):
             try:
                 while self._read_output(number, descriptor):
@@ -237,14 +253,11 @@ class Run:
         if wanted:
             poll.register(self.channel, wanted)
         else:
-            try:
+            with contextlib.suppress(KeyError):
                 poll.unregister(self.channel)
-            except KeyError:
-                pass
 
     def _hear_host(self) -> None:
-        limits = {frames.MESSAGE: frames.MAX_MESSAGE_BYTES, frames.NO_MORE: 0, frames.STOP: 1000}
-        kind, payload = frames.receive(self.host, limits)
+        kind, payload = frames.receive(self.host, TO_A_PROGRAM)
         if kind == frames.STOP:
             raise Stopped("timeout", payload.decode("utf-8", "replace"))
         if self.channel is None:
@@ -259,9 +272,8 @@ class Run:
         assert self.channel is not None
         try:
             if self.outgoing:
-                del self.outgoing[: self.channel.send(self.outgoing[:READ_BYTES])]
-        except BlockingIOError:
-            pass
+                with contextlib.suppress(BlockingIOError):
+                    del self.outgoing[: self.channel.send(self.outgoing[:READ_BYTES])]
         except OSError:  # the program closed its end
             self.outgoing.clear()
         if not self.asked:

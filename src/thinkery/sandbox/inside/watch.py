@@ -8,7 +8,7 @@ sum is over the limit, the proportional set size decides.
 from __future__ import annotations
 
 import os
-from typing import Any, Optional
+from typing import Any
 
 from .program import FOLDER
 
@@ -31,7 +31,7 @@ class Watch:
         self.ours = ours
         self.cpu_s = 0.0  # so far, as of the last look
 
-    def look(self) -> Optional[tuple[str, str]]:
+    def look(self) -> tuple[str, str] | None:
         """Return (status, reason) if the run is over a limit, else None."""
         # A process in state Z or gone meanwhile uses nothing; its CPU time is its parent's by then.
         processes = [name for name in os.listdir("/proc") if name.isdigit() and name not in self.ours]
@@ -64,7 +64,7 @@ class Watch:
         return (folder.f_blocks - folder.f_bfree) * folder.f_frsize
 
 
-def _stat(name: str) -> Optional[list[bytes]]:
+def _stat(name: str) -> list[bytes] | None:
     """The fields of /proc/<pid>/stat after the command's name, which may hold anything."""
     try:
         with open(f"/proc/{name}/stat", "rb") as file:
