@@ -13,7 +13,6 @@ import resource
 import secrets
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-# Places to which an attack tries to write a file with the secret's name; folders are listed, not searched.
+# Places to which an attack tries to write a file with the token in its name; folders are listed, not searched.
 PLACES = (
     "/",
     "/tmp",
@@ -52,7 +51,7 @@ class Look:
     processes: frozenset[tuple[int, str]]  # of ours and of the sandbox's users: (pid, when it started)
     files: frozenset[tuple[str, int, int]]  # in the folder of traps: name, size, time of change
     shared: tuple[tuple[str, int, int, int], ...]  # name, mode, owner, time of change
-    named: frozenset[str]  # files with the secret's name, wherever
+    named: frozenset[str]  # files with the token in their names, wherever
     process_state: tuple[object, ...]  # of this process: limits, niceness, cores, folder, descriptors, threads
     machine: tuple[object, ...]  # name, kernel settings
     clock_s: float  # the wall clock against the monotonic one
@@ -62,7 +61,8 @@ class Look:
 class Host:
     """The traps. A context manager, to be entered before the sandbox starts: its servers could inherit the secret."""
 
-    token: str = field(default_factory=lambda: "token" + secrets.token_hex(12))
+    secret: str = field(default_factory=lambda: "secret" + secrets.token_hex(12))  # no attack is told
+    token: str = field(default_factory=lambda: "token" + secrets.token_hex(12))  # names what attacks write
     earlier: str = field(default_factory=lambda: "earlier" + secrets.token_hex(12))  # an earlier run's input
 
     def __enter__(self) -> Self:
@@ -71,9 +71,9 @@ class Host:
         self.open_secret = self.folder / "open"
         self.closed_secret = self.folder / "closed"
         for path, mode in ((self.open_secret, 0o666), (self.closed_secret, 0o600)):
-            path.write_text(f"secret {self.token}\n")
+            path.write_text(f"{self.secret}\n")
             path.chmod(mode)
-        os.environ["PLANTED_SECRET"] = f"secret {self.token}"
+        os.environ["PLANTED_SECRET"] = self.secret
         self.listeners = self._listen()
         self.port = self.listeners[0].getsockname()[1]
         self.victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -104,7 +104,6 @@ class Host:
         """An attack's source with what it needs to know of the traps."""
         for name, value in {
             "@TOKEN@": self.token,
-            "@EARLIER@": self.earlier[::-1],
             "@SECRET_OPEN@": str(self.open_secret),
             "@SECRET_CLOSED@": str(self.closed_secret),
             "@FOLDER@": str(self.folder),
@@ -143,7 +142,8 @@ class Host:
         after = self.look()
         told = []
         if after.processes != before.processes:
-            told.append(f"processes: {sorted(after.processes ^ before.processes)}")
+            new, gone = after.processes - before.processes, before.processes - after.processes
+            told.append(f"processes: new {[_described(*one) for one in new]}, gone {sorted(gone)}")
         if after.files != before.files:
             told.append(f"files of the traps: {sorted(after.files ^ before.files)}")
         if after.named != before.named:
@@ -179,6 +179,7 @@ def server_users() -> list[range]:
 def processes() -> list[tuple[int, str]]:
     """(pid, when it started) of all that descend from this process or run as one of the sandbox's users."""
     parents: dict[int, int] = {}
+    dead = set()  # zombies: init's business where it is the parent
     started: dict[int, str] = {}
     found = set()
     users = server_users() if os.geteuid() == 0 else []
@@ -191,7 +192,9 @@ def processes() -> list[tuple[int, str]]:
         except OSError:
             continue
         parents[int(name)], started[int(name)] = int(fields[1]), fields[19]
-        if any(user in ours for ours in users):
+        if fields[0] == "Z":
+            dead.add(int(name))
+        elif any(user in ours for ours in users):
             found.add(int(name))
     ours = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in ours and pid not in ours}:
@@ -199,10 +202,31 @@ def processes() -> list[tuple[int, str]]:
     return [(pid, started[pid]) for pid in (found | ours) if pid in started]
 
 
+def _described(pid: int, started: str) -> str:
+    return f"{pid} from {started}: {_text(Path(f'/proc/{pid}/cmdline'))[:100]!r}"
+
+
 def available_mb() -> float:
-    """Memory of the machine that is free or can be freed at once, in MiB."""
+    """Memory of the machine that is free or can be freed at once, in MiB.
+
+    Free pages that lie ready for one processor count here, which MemAvailable leaves out: up to an eighth of all memory
+    since Linux 6.7.
+    """
     with open("/proc/meminfo") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / 1024
+        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / 1024
+    with open("/proc/zoneinfo") as file:
+        ready = sum(int(line.split()[1]) for line in file if line.lstrip().startswith("count:"))
+    return available + ready * resource.getpagesize() / (1 << 20)
+
+
+def _settled_mb() -> float:
+    """Available memory, when the kernel has stopped freeing what ended before."""
+    best = available_mb()
+    while True:
+        time.sleep(0.05)
+        if (now := available_mb()) < best + 4:
+            return max(best, now)
+        best = now
 
 
 class Peak:
@@ -211,7 +235,7 @@ class Peak:
     EVERY_S = 0.02
 
     def __enter__(self) -> Self:
-        self._start_mb = self._least_mb = available_mb()
+        self._start_mb = self._least_mb = _settled_mb()
         self._start_processes = self._most_processes = len(processes())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -252,7 +276,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def kill_if_alive(pid: int) -> None:
-    """For the tests' own clean-up."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def is_alive(pid: int, started: str) -> bool:
+    """Whether this process, and not a later one of the same number, still runs; a zombie does not."""
+    fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return bool(fields) and fields[19] == started and fields[0] != "Z"

@@ -30,7 +30,7 @@ from thinkery.sandbox import Limits, Program, RunResult, Sandbox, Status, cpp
 from thinkery.sandbox.isolation import LEVELS, probe
 
 ATTACKS = Path(__file__).parent / "attacks"
-COMPILER_LIMITS = Limits(wall_s=4, cpu_s=3, memory_bytes=320 << 20, processes=32, file_bytes=64 << 20)
+COMPILER_LIMITS = Limits(wall_s=3, cpu_s=2, memory_bytes=320 << 20, processes=32, file_bytes=64 << 20)
 MEMORY_MARGIN_MB = 200  # of the peak, beyond the run's limit: compilers, interpreters, the rest of the machine
 PROCESS_MARGIN = 8  # of the peak: the sandbox's own, and those that are dead but not yet buried
 LATE_S = 5.0  # that a run may take beyond its wall time on a busy machine
@@ -38,7 +38,7 @@ TRIES = 3  # at a peak: other programs on the machine take memory, too
 
 # What a run finds that comes into a clean world, as text; nothing in it may depend on what ran before.
 CANARY = """
-import builtins, json, os, random, resource, signal, socket, sys, threading
+import builtins, errno, json, os, random, resource, signal, socket, sys, threading
 def names(folder):
     try: return sorted(os.listdir(folder))
     except OSError: return None
@@ -47,10 +47,10 @@ def opened(number):
     except OSError: return False
     return True
 def free(name):
-    with socket.socket(socket.AF_UNIX) as one:
-        try: one.bind(name)
-        except OSError as error: return error.errno == 97  # refused to all
-        return True
+    try:
+        with socket.socket(socket.AF_UNIX) as one: one.bind(name)
+    except OSError as error: return error.errno == errno.EAFNOSUPPORT  # refused to all
+    return True
 def children():
     try: return os.waitpid(-1, os.WNOHANG)
     except ChildProcessError: return None
@@ -126,6 +126,7 @@ class Target:
         self.sandbox = sandbox
         self.run("x = input()", stdin=host.earlier)  # something for later runs to look for
         self.clean = self.world()
+        assert "told" not in self.clean, f"a harmless program {self.clean['told']}"
 
     def run(self, source: str, stdin: str | bytes = "") -> RunResult:
         """Run a harmless Python program."""
@@ -159,8 +160,9 @@ class Target:
         if result.status not in ends:
             told = f"{result.reason} {result.stdout[-500:]} {result.stderr[-500:]}"
             achieved.append(f"it ended with {result.status} {result.exit_code}: {told}")
-        if self.host.token in f"{result.stdout}{result.stderr}{result.reason}" or "FOUND" in result.stdout:
-            achieved.append(f"a secret came out: {result.stdout[-500:]} {result.stderr[-500:]}")
+        told = f"{result.stdout}{result.stderr}{result.reason}"
+        if any(word in told for word in (self.host.secret, self.host.token, self.host.earlier)):
+            achieved.append(f"what must not came out: {result.stdout[-500:]} {result.stderr[-500:]}")
         return achieved
 
     def aftermath(self, before: host_watch.Look) -> list[str]:
@@ -239,7 +241,7 @@ def crowd(host: Host, runs: int, workers: int = 8, threads: int = 64) -> dict[st
     return {
         "runs": len(results),
         "lost": sum(result.status is Status.LOST for result in results),
-        "secrets": sum(host.token in result.stdout + result.stderr for result in results),
+        "secrets": sum(host.secret in result.stdout + result.stderr for result in results),
         "processes": len(after.processes - before.processes),
         "files": len(left) + len(after.files ^ before.files) + len(after.named - before.named),
         "other": len(told),

@@ -59,7 +59,8 @@ STDIN_TESTS = {
 }
 CPP_TESTS = STDIN_TESTS | {"language": "cpp"}
 SOLUTIONS = {
-    "function": "from itertools import groupby\ndef runs(text):\n    return [[c, len(list(g))] for c, g in groupby(text)]\n",
+    "function": "from itertools import groupby\n"
+    "def runs(text):\n    return [[c, len(list(g))] for c, g in groupby(text)]\n",
     "stdin": "input()\nfor x in input().split():\n    print(int(x) ** 2)\n",
     "cpp": "#include <iostream>\nint main() { long n, x; std::cin >> n; while (n--) { std::cin >> x; "
     'std::cout << x * x << "\\n"; } }\n',

@@ -69,7 +69,13 @@ def number_renderings(gold: str) -> Iterable[str]:
 
 def expression_renderings(gold: str) -> Iterable[str]:
     """The ways of giving an expression, after the thinking."""
-    yield from (IN_TAG % gold, IN_BOX % gold, IN_TAG % f"${gold}$", IN_TAG_SENTENCE % gold, f"So it is $\\boxed{{{gold}}}$.")
+    yield from (
+        IN_TAG % gold,
+        IN_BOX % gold,
+        IN_TAG % f"${gold}$",
+        IN_TAG_SENTENCE % gold,
+        f"So it is $\\boxed{{{gold}}}$.",
+    )
     sized = re.sub(r"(?<!\\left)(\(|\[)", r"\\left\1", gold)
     sized = re.sub(r"(?<!\\right)(\)|\])", r"\\right\1", sized)
     yield IN_TAG % sized.replace("\\frac", "\\dfrac")
@@ -124,10 +130,9 @@ def false_accepts(gsm8k: Sequence[str], math500: Sequence[str]) -> float:
     return wrong
 
 
-WORDS = (
-    "so we first count the eggs that are left after breakfast and then the price for each of them which gives us what "
-    "she earns in one day let me check that again because it matters"
-).split()
+TEXT = """so we first count the eggs that are left after breakfast and then the price for each of them which gives us
+what she earns in one day let me check that again because it matters"""
+WORDS = TEXT.split()
 
 
 def thinking(rng: random.Random) -> str:
@@ -197,7 +202,8 @@ def settle(verifier: MathVerifier, cases: Iterable[tuple[str, str]], deadline_s:
     begin = time.monotonic()
     begun = [verifier.begin(completion, Problem("p", "", reference)) for completion, reference in cases]
     return [
-        one if isinstance(one, Verdict) else one.result(max(0.0, begin + deadline_s - time.monotonic())) for one in begun
+        one if isinstance(one, Verdict) else one.result(max(0.0, begin + deadline_s - time.monotonic()))
+        for one in begun
     ]
 
 
@@ -216,9 +222,9 @@ HANGING = (
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{\infty} \frac{\sin(%dk+1)}{k}"),
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{\infty} \frac{1}{k^2+\cos(k+%d)}"),
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\prod_{k=1}^{\infty} (1+\frac{\sin(k+%d)}{k^3})"),
-    (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\int_0^{\infty} \sin(x^3+%d) dx"),
+    (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{\infty} \frac{\ln(k+%d)}{k^2+\sin(k)}"),
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{\infty} \frac{1}{k\ln(k+1%d)^2}"),
-    (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\prod_{k=1}^{9999} (1+\frac{1}{k^2+\sqrt{2%d}})"),
+    (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\prod_{k=1}^{\infty} (1+\frac{\sqrt{k+%d}}{k^3})"),
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{9999} \cos(k^{5}+%d)"),
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{\infty} \frac{\cos(k^2)}{k+%d}"),
     (r"\sum_{k=1}^{\infty} \frac{1}{k^3}", r"\sum_{k=1}^{999%d} \sin(\sqrt{k^3+1})"),
@@ -251,8 +257,9 @@ def hangs() -> dict[str, float]:
     timeouts, others_right = 0, 0
     for (completion, reference, right), verdict in zip(cases, verdicts, strict=True):
         if right is None:
-            timeouts += verdict.outcome is Outcome.TIMEOUT
-            if verdict.outcome is not Outcome.TIMEOUT:
+            hung = verdict.outcome is Outcome.TIMEOUT and "before evaluation" not in verdict.reason
+            timeouts += hung
+            if not hung:
                 print(f"did not hang: {completion[-70:]!r}: {verdict}", file=sys.stderr)
         elif verdict.outcome is (Outcome.CORRECT if right else Outcome.WRONG):
             others_right += 1

@@ -1,5 +1,6 @@
 // Makes forbidden system calls by the numbers of the x32 ABI, which a careless filter takes for unknown ones.
 // expect: ok error | wall_s=3
+#include <initializer_list>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/syscall.h>

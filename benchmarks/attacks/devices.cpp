@@ -1,6 +1,7 @@
 // Opens the machine's devices, and makes them where there are none.
 // expect: ok | wall_s=3 | both
 #include <fcntl.h>
+#include <initializer_list>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -1,6 +1,7 @@
 // Opens the host's files by handle, guessing the numbers of its inodes, as broke out of early containers.
 // expect: ok | wall_s=3
 #include <fcntl.h>
+#include <initializer_list>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 // expect: ok | wall_s=3 | both twice
 #include <errno.h>
 #include <fcntl.h>
+#include <initializer_list>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>

@@ -9,7 +9,7 @@
 int main() {
     const size_t size = 100 << 20, step = 1 << 20;
     int zero = open("/dev/zero", O_RDWR);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 14; i++) {
         if (fork() != 0) continue;
         int flags = i % 2 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
         char *held = (char *)mmap(0, size, PROT_READ | PROT_WRITE, flags, i % 2 ? -1 : zero, 0);

@@ -3,6 +3,7 @@
 # expect: ok error memory | wall_s=4 cpu_s=4 memory_mb=96 | both peak
 
 import socket
+import time
 
 try:
     listener = socket.socket(socket.AF_UNIX)
@@ -20,3 +21,4 @@ while sent < 700 << 20:
                 sent += client.send(bytes(1 << 16))
         except BlockingIOError:
             pass
+time.sleep(0.3)

@@ -1,5 +1,6 @@
 // Asks for a socket of every family, kind and protocol the kernel might have.
 // expect: ok | wall_s=3 | both
+#include <initializer_list>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -2,6 +2,7 @@
 // expect: ok | wall_s=3 | both twice
 #include <dirent.h>
 #include <fcntl.h>
+#include <initializer_list>
 #include <stdio.h>
 #include <string>
 #include <sys/stat.h>

@@ -1,5 +1,6 @@
 // Raises its limits and its priority, its own and those of the processes above it.
 // expect: ok | wall_s=3 | both
+#include <initializer_list>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/resource.h>

@@ -1,6 +1,7 @@
 // Pushes characters into every terminal it can find, as if somebody had typed them.
 // expect: ok | wall_s=3
 #include <fcntl.h>
+#include <initializer_list>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>

@@ -23,8 +23,8 @@ class MathPolicy(_Strict):
 
     ``percent``: what ``50%`` answers. ``either``: 50 and 0.5; ``literal``: 0.5 alone.
 
-    ``order``: of lists without brackets, ``1, 2``, ``any`` or ``same``. Tuples in parentheses always have an order, sets
-    in braces never have one.
+    ``order``: of lists without brackets, ``1, 2``, ``any`` or ``same``. Tuples in parentheses always have an order,
+    sets in braces never have one.
 
     ``braces``: of sets, ``optional`` (``1, 2`` answers ``{1, 2}`` and the other way round) or ``required``.
 
@@ -43,8 +43,9 @@ class CodePolicy(_Strict):
 
     ``score``: ``all`` pays for a program that passes every test, ``fraction`` for the share of tests it passes.
 
-    ``time_s``: processor seconds of one test; by the clock it may take twice as long. ``memory_mb``: MiB, of all the
-    program's processes and files together. ``deadline_s``: seconds of one verdict, all its tests together.
+    ``time_s``: processor seconds of one test; by the clock, which alone counts for calls, it may take twice as long.
+    ``memory_mb``: MiB, of all the program's processes and files together. ``deadline_s``: seconds of one verdict, all
+    its tests together.
 
     ``float_tolerance``: relative to the expected number, and only where that is written as a float.
 

@@ -156,6 +156,15 @@ def test_the_projects_own_columns_are_read_and_the_rest_travels_on() -> None:
     assert verl.columns["extra_info"] == {"index": 0, "split": "train"}
 
 
+def test_a_row_without_an_answer_may_have_a_solution() -> None:
+    rows = (
+        {"prompt": "p", "answer": "1"},
+        {"prompt": "q", "solution": "so \\boxed{2}"},
+        {"prompt": "r", "answer": None, "solution": 3},
+    )
+    assert [problem.reference for problem in read(*rows)] == ["1", "2", "3"]
+
+
 def test_columns_that_would_be_mistaken_for_arguments_of_a_reward_are_left_behind() -> None:
     (problem,) = read({"prompt": "p", "answer": "1", "completions": ["a"], "prompts": 1, "completion_ids": 2, "k": 3})
     assert problem.columns == {"k": 3}
@@ -277,7 +286,7 @@ def test_a_programming_language_is_no_language_of_people() -> None:
         ([EXAMPLES["gsm8k"], EXAMPLES["gsm8k"] | {"answer": "5"}], "line 2: the field answer must end in ####"),
         ([EXAMPLES["verl"] | {"reward_model": {"style": "model"}}], "has the style 'model'; only rule can be checked"),
         ([EXAMPLES["mmlu"] | {"answer": 4}], "must be a label (A to D), an index (0 to 3) or an option's text, not 4"),
-        ([EXAMPLES["mmlu"] | {"choices": ["one"]}], "the field choices must be a list of 2 to 26 options"),
+        ([EXAMPLES["mmlu"] | {"choices": ["one"]}], "the field choices must be a list of 2 to 10 options"),
         ([EXAMPLES["apps"] | {"input_output": "{"}], "the field input_output must be JSON, not '{'"),
         (
             [{"prompt": "p", "problem": "q", "answer": 1}],

@@ -77,6 +77,7 @@ def test_families_that_cannot_be_trusted_are_refused_with_the_reason() -> None:
         open_source(ProblemSpec(source="gym://chainsum"))
 
 
+@pytest.mark.filterwarnings("ignore:loadtxt")
 @pytest.mark.parametrize("family", ADMITTED)
 def test_an_admitted_family_accepts_its_own_answers_alone(family: str) -> None:
     """On other problems than those that admission looked at. Puzzles with many solutions accept a few of others."""

@@ -101,7 +101,7 @@ def test_what_a_benchmark_holds_is_left_out_and_told(tmp_path: Path) -> None:
     source = open_source(ProblemSpec(source=str(train), decontaminate=[str(bench)]))
     assert [problem.reference for problem in source.fixed(None)] == ["42"]
     rule = "(10 words or 16 characters in a row)"
-    told = f"{train}: left out: 2 of 3 problems overlap with a benchmark {rule}: 2 with {bench}"
+    told = f"{train}: left out for overlaps with benchmarks {rule}: 2 of 3 problems, 2 with {bench}"
     assert source.notes[1] == told
     with pytest.raises(UserError, match="every problem overlaps with one of"):
         open_source(ProblemSpec(source=str(train), decontaminate=[str(train)]))

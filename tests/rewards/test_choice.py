@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ def test_without_a_tag_a_box_or_a_plain_statement_counts(summary: str) -> None:
     ("summary", "outcome"),
     [
         ("The answer is A. Wait, the answer is B.", Outcome.NO_ANSWER),
+        ("The answer is B.\nOr A.", Outcome.NO_ANSWER),
+        ("B is correct. Actually, it might be C.", Outcome.NO_ANSWER),
         ("We have the options A, B, C and D.", Outcome.NO_ANSWER),
         ("A train goes to B", Outcome.NO_ANSWER),
         ("B is nice but so is A", Outcome.NO_ANSWER),
@@ -295,7 +298,7 @@ def test_whatever_is_put_together_at_most_one_reference_accepts_it(pieces: list[
     references = ["A", "B", "C", "D", "A, B", "B, C", "A, B, C, D"]
     assert sum(judge(answer, reference).correct for reference in references) <= 1
     if " or " in answer and judge(answer).correct:
-        assert "A" not in answer.partition("B")[2]
+        assert not re.search(r"(?<![A-Za-z])A(?![A-Za-z]| [a-z])", answer.partition("B")[2])
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.rewards import harness
 from thinkery.rewards.code import CodeVerifier, grade_code
 from thinkery.rewards.interfaces import PendingVerdict
 from thinkery.sandbox import Limits, Program, Sandbox, Status
@@ -126,7 +132,8 @@ ACCEPTED = [
     (
         "def f(x): return x * 2",
         unit_tests(
-            "import pytest\n@pytest.mark.parametrize('x, y', [(1, 2), (3, 6)])\ndef test_it(x, y):\n    assert f(x) == y"
+            "import pytest\n@pytest.mark.parametrize('x, y', [(1, 2), (3, 6)])\n"
+            "def test_it(x, y):\n    assert f(x) == y"
         ),
     ),
     (
@@ -184,7 +191,7 @@ REFUSED = [
         "fits all|ret",
     ),
     ("def f(x): return x + 1", DOUBLE_UNIT, "check: line 3: assert candidate.21. == 42: AssertionError"),
-    ("def f(x): raise KeyError('no')", DOUBLE_UNIT, "KeyError: 'no'; the program raised KeyError: 'no' .line 1"),
+    ("def f(x): raise KeyError('no')", DOUBLE_UNIT, "KeyError: 'no'; the program raised KeyError: no .line 1"),
     ("def f(x): pass", unit_tests("def test_it():\n    assert len(f(1)) == 1"), "test_it: line 2: .*TypeError"),
     ("def f(x):\n    while True: pass", DOUBLE_UNIT, "check: took too long"),
     ("def f(x): raise StopIteration", unit_tests("assert all(map(lambda x: f(x) == 2 * x, [1, 2]))"), "StopIteration"),
@@ -292,7 +299,8 @@ def test_unit_tests_cannot_be_run_on_sandbox_fusion(fusion: SandboxFusion) -> No
 
 
 def test_on_sandbox_fusion_a_program_cannot_blame_its_setup(fusion: SandboxFusion) -> None:
-    forged = 'import os\nfor fd in range(3, 10):\n    try: os.write(fd, b\'{"tuple":["error","NameError","x",1]}\\n\' * 9)\n    except OSError: pass'
+    reply = '{"tuple": ["error", "NameError", "x", 1]}\\n'
+    forged = f"import os\nfor fd in range(3, 10):\n    try: os.write(fd, b'{reply}' * 9)\n    except OSError: pass"
     verdict = grade(forged, DOUBLE_CALL | {"setup": "import math"}, fusion)
     assert verdict.outcome is Outcome.WRONG
 
@@ -314,9 +322,7 @@ def test_the_verifier_accepts_a_problems_own_solution(verifier: CodeVerifier) ->
         {"solution_code": solution},
         {"canonical_solution": solution},
         {"gold_standard_solution": "Here:\n```python\ndef f(x): return x * 2\n```"},
-        {"solutions": [solution, "nonsense"]},
-        {"solutions": json.dumps([solution])},
-        {"code": solution, "solution_code": None},
+        {"gold_solution": solution, "solution_code": None, "canonical_solution": " "},
     ]
     for column in columns:
         problem = Problem("p", "Double.", json.dumps(DOUBLE_UNIT), verifier="code", columns=column)
@@ -340,6 +346,61 @@ def test_beginning_never_waits_and_a_missing_verdict_is_a_timeout(verifier: Code
     assert (verdict.outcome, verdict.reason) == (Outcome.TIMEOUT, "no verdict after 0.05 s more")
     verifier.close()
     assert all(p.result(timeout=60).outcome in (Outcome.TIMEOUT, Outcome.WRONG) for p in pending)
+
+
+def test_many_threads_share_two_small_sandboxes_without_waiting_for_each_other_for_ever(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        verdicts = [
+            threads.submit(grade, "def f(x): return x * 2", reference, sandbox, CodePolicy())
+            for reference in (DOUBLE_UNIT, DOUBLE_CALL) * 8
+        ]
+        assert all(verdict.result(timeout=120).correct for verdict in verdicts)
+
+
+_PARTS = [
+    "def f(x):",
+    " return x",
+    "\n",
+    "    ",
+    "f",
+    "(1)",
+    "assert ",
+    " == 1",
+    "import os",
+    "while 1: 0",
+    "raise ",
+    "\0",
+    "'",
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(_PARTS), max_size=6).map("".join) | st.text(max_size=20),
+    st.lists(st.sampled_from(_PARTS), max_size=6).map("".join) | st.text(max_size=20),
+    st.sampled_from(["", "f", "A.b"]),
+    st.sampled_from(["unit_tests", "calls", "stdin"]),
+)
+def test_any_program_and_any_tests_end_in_a_verdict(source: str, text: str, name: str, kind: str) -> None:
+    references = {
+        "unit_tests": unit_tests(text, name),
+        "calls": {"fn_name": name, "inputs": [[text]], "outputs": [text]},
+        "stdin": stdin_tests((text, text)),
+    }
+    policy = CodePolicy(time_s=0.5, deadline_s=5.0)
+    completion = f"```python\n{source}\n```"
+    assert grade_code(completion, json.dumps(references[kind]), policy=policy).outcome in Outcome
+
+
+def test_what_runs_inside_the_sandbox_is_python_3_9_and_needs_nothing_but_the_standard_library() -> None:
+    for path in Path(harness.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                own = name.startswith("thinkery.rewards.harness.")
+                assert own or name == "pytest" or name.partition(".")[0] in sys.stdlib_module_names
 
 
 @pytest.mark.shared

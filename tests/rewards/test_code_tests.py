@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinkery.rewards.code_tests import CallTests, StdinTests, UnreadableTestsError, UnitTests, parse_tests, spread
+from thinkery.rewards.code_tests import CallTests, StdinTests, UnitTests, UnreadableTestsError, parse_tests, spread
 
 
 def read(reference: Any) -> Any:
@@ -145,12 +145,11 @@ _CASES = st.lists(
 _FIELDS = ["language", "inputs", "outputs", "unit_tests", "test_list", "entry_point", "fn_name", "setup", "metadata"]
 
 
-@given(st.fixed_dictionaries({}, optional={"test_cases": _CASES | _JSON} | {name: _JSON for name in _FIELDS}))
+@given(st.fixed_dictionaries({}, optional={"test_cases": _CASES | _JSON} | dict.fromkeys(_FIELDS, _JSON)))
 def test_any_reference_is_read_or_refused_and_nothing_else(reference: Any) -> None:
     try:
         tests = parse_tests(json.dumps(reference))
-    except UnreadableTestsError as error:
-        assert str(error)
+    except UnreadableTestsError:
         return
     assert isinstance(tests.tests, UnitTests) or tests.tests.tests
 

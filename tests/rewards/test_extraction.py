@@ -20,6 +20,16 @@ from thinkery.rewards.extraction import after_thinking, final_answer, last_boxed
         ("<think>a</think> \\boxed{42} and \\boxed{43", "42"),
         ("<think>a</think> <answer>41</answer> <answer>42</answer>", "42"),
         ("<think>a</think> <answer>42</answer> <answer>43", "42"),
+        ("<think>a</think> 42", "42"),
+        ("<think>a</think> So it is \\sqrt{2} or 3, and the answer is 42.", "42"),
+        ("<think>a</think> <answer>Janet makes 18 dollars every day.</answer>", "18 dollars"),
+        ("<think>a</think> <answer>It is 18 or 19.</answer>", "It is 18 or 19."),  # as written, and so wrong
+        ("<think>a</think> <answer>#### 42</answer>", "42"),
+        ("<think>a</think> <answer>41<answer>42</answer></answer>", "42"),
+        ("<think>a</think> <answer>42</answer> or 43</answer>", "42"),
+        ("<think>a</think> \\boxed{41}\\boxed{42}", "42"),
+        ("<think>a</think> <answer>42</answer> or \\boxed{43}", "42"),  # the tag is the answer, what follows is not
+        ("<think>\\boxed{1}</think> \\boxed{2}</think> \\boxed{42}", "42"),
         ("<answer>42</answer>", "42"),  # no thinking at all: all of it is the answer
         ("6*7</think> <answer>42</answer>", "42"),  # the prompt opened <think>
         ("<think>\\boxed{1}</think> <answer>2</answer> <think>b</think> <answer>42</answer>", "42"),
@@ -35,7 +45,10 @@ def test_reads_the_final_answer(completion: str, answer: str) -> None:
         "<think>so \\boxed{42}</think>",  # boxed in the thinking, nothing after it
         "<think>so <answer>42</answer>",  # the thinking never ends
         "<think>a</think> <answer>42</answer> <think>or \\boxed{43}",  # it thinks again, without end
-        "<think>a</think> 42",  # neither tagged nor boxed
+        "<think>a</think> 42 or 43",  # neither tagged nor boxed, nor stated
+        "<think>a</think> \\boxed{42} \\boxed{}",  # the last box is empty
+        "<think>a</think> 42</think>",
+        "the answer is 42",  # no thinking has ended: what this states may be a thought
         "<think>a</think> \\boxed{42",
         "<think>a</think> <answer>42",
         "<think>a</think> <answer> </answer>",
@@ -79,8 +92,8 @@ def test_any_string_is_read(text: str, prefilled: bool) -> None:
     after = after_thinking(text, prefilled_think=prefilled)
     if answer is not None:
         assert after is not None
-        assert answer in after
         assert answer.strip()
+        assert "<answer>" not in answer
 
 
 def balanced(text: str) -> bool:
@@ -116,3 +129,15 @@ def test_a_box_is_balanced_and_the_last(text: str) -> None:
 def test_reading_is_linear_in_hostile_text() -> None:
     assert last_boxed("\\boxed{" * 200_000) is None  # quadratic scanning would take hours
     assert last_boxed("\\boxed{" * 100_000 + "}" * 100_000) == ""
+    for piece in (
+        "<answer>",
+        "</answer>",
+        "<answer></answer>",
+        "</think>",
+        "<think>",
+        "\\",
+        "\\fbox {",
+        "The answer is ",
+    ):
+        final_answer("<think>" + piece * 100_000)
+        final_answer("<think></think>" + piece * 100_000)

@@ -1,7 +1,7 @@
 """The grader: groups in order, weighted totals, overlap with generation, and a deadline for the step."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Worker processes: warm, light, replaced when lost, and gone when closed or orphaned."""
+"""Worker processes: warm, light, replaced when lost, fair to quick requests, and gone when closed or orphaned."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,19 @@ from thinkery.rewards.worker import WorkerLostError, WorkerPool
 FUNCTIONS = """
 import os
 def echo(text):
-    return {"text": text, "pid": str(os.getpid())}
+    return {"text": text, "pid": str(os.getpid()), "zygote": str(os.getppid())}
 def die(text):
     os._exit(1) if text == "die" else None
     return echo(text)
 def noisy(text):
     print("not part of the protocol")
+    return echo(text)
+def sometimes(text):
+    while text.startswith("loop"):
+        pass
+    return echo(text)
+def grow(text):
+    bytearray(270 << 20) if text == "grow" else None
     return echo(text)
 def loop(text):
     os.write(2, f"{os.getpid()}\\n".encode()) if text == "loop" else None
@@ -66,6 +74,89 @@ def test_a_lost_worker_is_replaced(functions: str, pools: list[WorkerPool], func
     assert after["pid"] != before["pid"]
 
 
+def test_a_worker_that_grew_is_replaced_after_its_answer(functions: str, pools: list[WorkerPool]) -> None:
+    pools.append(WorkerPool(f"{functions}:grow"))
+    grown = pools[0].submit(text="grow").result()
+    after = pools[0].submit(text="after").result()
+    assert grown["text"] == "grow"
+    assert after["pid"] != grown["pid"]
+
+
+def test_different_hangs_do_not_starve_quick_requests(functions: str, pools: list[WorkerPool]) -> None:
+    pools.append(WorkerPool(f"{functions}:sometimes", workers=1, deadline_s=60.0))
+    pools[0].submit(text="warm").result()
+    hangs = [pools[0].submit(text=f"loop {k}") for k in range(4)]
+    quick = [pools[0].submit(text=str(k)) for k in range(100)]
+    done, _ = wait(quick, timeout=50)  # less than one hang may take
+    assert len(done) == 100
+    assert not any(hang.done() for hang in hangs)
+
+
+def test_every_hang_ends_when_there_are_more_than_the_slow_lane_holds(functions: str, pools: list[WorkerPool]) -> None:
+    pools.append(WorkerPool(f"{functions}:sometimes", workers=1, deadline_s=1.5))
+    hangs = [pools[0].submit(text=f"loop {k}") for k in range(15)]
+    after = pools[0].submit(text="after")
+    assert after.result(timeout=60)["text"] == "after"
+    for hang in hangs:
+        with pytest.raises(WorkerLostError):
+            hang.result(timeout=60)
+
+
+def test_equal_requests_share_one_future(functions: str, pools: list[WorkerPool]) -> None:
+    pools.append(WorkerPool(f"{functions}:echo"))
+    assert pools[0].submit(text="a") is pools[0].submit(text="a")
+    assert pools[0].submit(text="a") is not pools[0].submit(text="b")
+
+
+def test_a_zygote_that_dies_is_replaced(functions: str, pools: list[WorkerPool]) -> None:
+    pools.append(WorkerPool(f"{functions}:echo"))
+    before = pools[0].submit(text="before").result()
+    worker = os.pidfd_open(int(before["pid"]))
+    os.kill(int(before["zygote"]), signal.SIGKILL)
+    ended, _, _ = select.select([worker], [], [], 60)  # its workers do not outlive it
+    os.close(worker)
+    assert ended
+    after = pools[0].submit(text="after").result(timeout=120)
+    assert after["zygote"] != before["zygote"]
+
+
+def test_a_request_that_runs_when_the_zygote_dies_is_asked_again(functions: str, pools: list[WorkerPool]) -> None:
+    pools.append(WorkerPool(f"{functions}:sometimes", deadline_s=3.0))
+    zygote = int(pools[0].submit(text="warm").result()["zygote"])
+    hang = pools[0].submit(text="loop")
+    os.kill(zygote, signal.SIGKILL)
+    with pytest.raises(WorkerLostError, match="no verdict after 3 s"):
+        hang.result(timeout=120)
+
+
+def test_nothing_is_left_behind(functions: str) -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    pool = WorkerPool(f"{functions}:sometimes", workers=2, deadline_s=1.0)
+    futures = [pool.submit(text=f"{'loop ' if k % 5 == 0 else ''}{k}") for k in range(50)]
+    wait(futures, timeout=120)
+    last = pool.submit(text="last").result()
+    pool.close()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    for pid in (last["pid"], last["zygote"]):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+    states = subprocess.run(
+        ["ps", "-o", "stat=", "--ppid", str(os.getpid())], capture_output=True, text=True, timeout=60
+    )
+    assert "Z" not in states.stdout
+
+
+def test_closing_gives_up_what_is_queued_or_running(functions: str) -> None:
+    pool = WorkerPool(f"{functions}:sometimes", deadline_s=60.0)
+    futures = [pool.submit(text=f"loop {k}") for k in range(20)]
+    pool.close()
+    for future in futures:
+        with pytest.raises(WorkerLostError, match="closed"):
+            future.result(timeout=10)
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(text="after")
+
+
 def test_a_worker_that_cannot_start_is_an_error(pools: list[WorkerPool]) -> None:
     pools.append(WorkerPool("no_such_module:f"))
     with pytest.raises(RuntimeError, match="no_such_module"):
@@ -91,7 +182,7 @@ def test_a_hanging_worker_does_not_outlive_a_killed_parent(functions: str) -> No
         assert readable, "the worker never began"
         worker = os.pidfd_open(int(parent.stderr.readline()))
         parent.send_signal(signal.SIGKILL)
-    ended, _, _ = select.select([worker], [], [], 120)  # its CPU limit ends it: it cannot read that the pipe closed
+    ended, _, _ = select.select([worker], [], [], 120)  # it cannot read that the pipe closed, but the zygote does
     os.close(worker)
     assert ended
 

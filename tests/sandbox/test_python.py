@@ -34,15 +34,15 @@ PROGRAMS = {
         "threading.Thread(target=lambda: (hold.wait(5), print('late'))).start()\nprint('main')\nhold.set()"
     ),
     "own excepthook": "import sys\nsys.excepthook = lambda *a: print('hook', a[0].__name__)\n1 / 0",
-    "recursion": "def deeper(n):\n    return deeper(n + 1)\ntry:\n    deeper(0)\nexcept RecursionError:\n    print('deep')",
+    "recursion": "def f(n):\n    return f(n + 1)\ntry:\n    f(0)\nexcept RecursionError:\n    print('deep')",
     "unflushed": "import sys\nsys.stdout.write('no newline')",
     "closed stdout": "import sys\nsys.stdout.close()",
     "inspect own source": "import inspect\ndef f(): pass\nprint(inspect.getsource(f))",
     "pickle a class": "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))).__module__)",
     "dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nprint(P(1))",
-    "child": "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(2)'], capture_output=True).stdout)",
+    "child": "import subprocess, sys\nprint(subprocess.check_output([sys.executable, '-c', 'print(2)']))",
     "asyncio": "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    print(1)\nasyncio.run(f())",
-    "modules": "import sys\nprint('inside' in sys.modules, 'thinkery' in sys.modules, sys.modules['__main__'].__name__)",
+    "modules": "import sys\nprint('inside' in sys.modules, sys.modules['__main__'].__dict__ is globals())",
 }
 
 
@@ -123,7 +123,8 @@ def test_what_a_run_changes_is_gone_in_the_next(python: Run) -> None:
     for _ in range(4):  # every worker's turn
         look = (
             "import math, json, os, sys, random\n"
-            "print(math.pi > 3.1, json.dumps(2), 'left' in dir(__builtins__), 'LEFT' in os.environ, '/left' in sys.path,\n"
+            "print(math.pi > 3.1, json.dumps(2), 'left' in dir(__builtins__), 'LEFT' in os.environ,\n"
+            "      '/left' in sys.path,\n"
             "      sorted(os.listdir('/tmp')), sys.getrecursionlimit())"
         )
         assert python(look).stdout == "True 2 False False False ['program.py'] 1000\n"

@@ -103,29 +103,25 @@ def test_a_closed_sandbox_has_no_processes_and_says_so(descendants: Descendants)
         sandbox.run(Program(""))
 
 
-def test_runs_cannot_see_each_others_abstract_sockets_and_shared_memory(python: Run) -> None:
-    leave = """
-import os, socket
-if os.fork() == 0:
-    s = socket.socket(socket.AF_UNIX)
-    s.bind("\\0meeting")
-    s.listen()
-    while True: s.accept()
-open("/dev/shm/left", "w").write("x")
-"""
-    look = """
-import os, socket
-s = socket.socket(socket.AF_UNIX)
-try:
-    s.connect("\\0meeting")
-    print("met")
-except ConnectionRefusedError:
-    print("nobody", os.listdir("/dev/shm"))
-"""
+def test_closing_ends_a_run_in_another_thread() -> None:
+    own = Sandbox(workers=1)
+    with own.converse(Program(ECHO), Limits(wall_s=600, cpu_s=600)) as talk:
+        assert talk.ask(b"ab", 20) == b"ba"  # it runs
+        closer = threading.Timer(0.2, own.close)
+        closer.start()
+        with pytest.raises(ConversationEnded):
+            talk.ask(b"hang", 600)
+        assert talk.finish().status is Status.LOST
+    closer.join()
+    with pytest.raises(UserError, match="closed"):
+        own.run(Program(""))
+
+
+def test_runs_cannot_see_each_others_shared_memory(python: Run) -> None:
     for _ in range(2):
-        assert python(leave).ok
+        assert python('open("/dev/shm/left", "w").write("x")').ok
     for _ in range(4):
-        assert python(look).stdout == "nobody ['program.py']\n"
+        assert python('import os; print(os.listdir("/dev/shm"))').stdout == "['program.py']\n"
 
 
 def test_a_conversation_is_questions_and_answers(sandbox: Sandbox) -> None:
@@ -154,6 +150,16 @@ def test_leaving_a_conversation_ends_the_program_at_once(sandbox: Sandbox) -> No
     with sandbox.converse(Program("while True: pass"), Limits(wall_s=600, cpu_s=600)):
         pass
     assert sandbox.run(Program("print(1)")).ok
+
+
+def test_a_program_that_ends_just_then_costs_no_worker() -> None:
+    with Sandbox(workers=1) as own:
+        assert own.run(Program("")).ok
+        [worker] = own._all
+        for _ in range(50):
+            with own.converse(Program("")):
+                pass
+        assert own._all == {worker}
 
 
 @pytest.mark.parametrize(

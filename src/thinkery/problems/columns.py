@@ -46,6 +46,9 @@ class Layout:
     def problem(self, row: Row) -> Problem:
         """The row as a problem. Raises ``UserError`` with file, line and field."""
         fields = Fields(row.place, row.values(), self.prompt, self.answer)
+        if fields.values.get(self.answer) is None:  # this row may have a worked solution where others have an answer
+            present = {key: value for key, value in fields.values.items() if value is not None}
+            fields.answer = next(iter(_answers(self.convention, present, self.columns)), self.answer)
         identity = self._id(fields, row.number)
         level, language = self._level(fields), self._language(fields)
         domain = self._name(fields, "domain")
@@ -165,6 +168,8 @@ def _answers(convention: Convention, values: Mapping[str, Any], columns: Columns
     """The columns that may hold the answer: those of the first group that is there at all."""
     chosen = columns.get("answer")
     if chosen:
+        if chosen not in values:
+            return []
         return [chosen] if convention.any_columns or chosen in convention.answer_columns else []
     groups = ([column for column in group if column in values] for group in convention.answer)
     return next((group for group in groups if group), [])

@@ -51,7 +51,7 @@ class Row:
 
     def _parse(self, line: bytes) -> Any:
         try:
-            text = line.decode("utf-8")
+            text = line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             byte, at = line[error.start], self.offset + error.start
             raise UserError(
@@ -64,8 +64,7 @@ class Row:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             why = _why_not_json(error)
-            end = len(text.rstrip("\r\n"))
-            column = f", column {min(error.pos, end) + 1}" if isinstance(error, json.JSONDecodeError) else ""
+            column = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             cut = "" if line.endswith(b"\n") else "; the file ends within this line, so it may have been cut off"
             raise UserError(f"{self.place}{column}: not JSON: {why}{cut}") from None
 

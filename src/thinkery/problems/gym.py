@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import lru_cache
 from importlib.util import find_spec
+from io import StringIO
 from itertools import permutations
 from typing import Any, Literal
 
@@ -112,9 +115,11 @@ def _why_distrusted(score: Score, sample: Sequence[Entry]) -> str:
 
 
 def _accepts(score: Score, answer: str, entry: Entry) -> bool:
-    """Exactly 1.0: many scorers pay for an answer that merely contains the right one."""
+    """Exactly 1.0: many scorers pay for an answer that merely contains the right one. Some print and warn."""
     try:
-        return bool(score(answer.strip(), entry) == 1.0)
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            return bool(score(answer.strip(), entry) == 1.0)
     except Exception:  # a scorer that can't read an answer does not accept it
         return False
 

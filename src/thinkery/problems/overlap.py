@@ -175,7 +175,7 @@ class Contamination:
         counts = Counter(match.benchmark for match in self.matches)
         listed = ", ".join(f"{counts[name]:,} with {name}" for name in self.benchmarks.sizes)
         rule = f"{self.benchmarks.words} words or {self.benchmarks.characters} characters in a row"
-        return f"{len(self.matches):,} of {self.checked:,} problems overlap with a benchmark ({rule}): {listed}"
+        return f"overlaps with benchmarks ({rule}): {len(self.matches):,} of {self.checked:,} problems, {listed}"
 
 
 def contamination(items: Iterable[Item], benchmarks: Benchmarks) -> Contamination:

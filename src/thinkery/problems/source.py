@@ -181,7 +181,7 @@ def _file_source(spec: ProblemSpec) -> FileSource:
         raise UserError(f"{spec.source}: no problem has the levels {spec.levels} and languages {[*spec.languages]}")
     if benchmarks is not None:
         overlaps = contamination(items, benchmarks)
-        notes.append(f"{spec.source}: left out: {overlaps.summary()}")
+        notes.append(f"{spec.source}: left out for {overlaps.summary()}")
         for match in overlaps.matches:
             del problems[match.place]
         if not problems:

@@ -32,7 +32,9 @@ _NORMALISE = NormalizationConfig(
 _CONVERT = ConversionConfig(lowercase_symbols=False)
 # What the grammar would read in its own way: two numbers side by side are added, dots and primes left out, a colon
 # divides, and of an approximation the first side counts.
-_UNREADABLE = re.compile(r"""(?<![_\d])\d+\s+\d|\.\.|\\[lcd]?dots|[…:'\"]|\\(?:approx|sim|simeq|cong|equiv)(?![A-Za-z])""")
+_UNREADABLE = re.compile(
+    r"""(?<![_\d])\d+\s+\d|\.\.|\\[lcd]?dots|[…:'\"]|\\(?:approx|sim|simeq|cong|equiv)(?![A-Za-z])"""
+)
 # What a variable is replaced with: neither special values nor each other's, both signs, small and large.
 _POINTS = ((7, 11), (-23, 13), (31, 17), (-5, 19), (53, 29))
 _BINDERS = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
@@ -166,7 +168,7 @@ def canonical(expression: Any) -> str:
     expanded = sympy.expand(expression) if cheap else expression
     if expression.free_symbols:
         return str(expanded)[:512]
-    expanded = sympy.radsimp(expanded) if cheap else expanded
+    expanded = sympy.sqrtdenest(sympy.radsimp(expanded)) if cheap else expanded
     return str(expanded)[:512] if _is_linear_in_roots(expanded) else str(expression.evalf(15))
 
 

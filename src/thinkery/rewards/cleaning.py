@@ -1,8 +1,8 @@
 r"""An answer without its dress: one spelling for what people and models write in many.
 
 Full-width forms, unicode fractions, roots and superscripts become LaTeX; delimiters, spacing commands, zero-width
-characters, a lead-in phrase and a final dot go. Every pattern is linear in the text. Left out: what an answer means
-(``numbers``, ``symbolic``).
+characters, a lead-in phrase and a final dot go. Every pattern is linear in the text, and answers are short. Left out:
+what an answer means (``numbers``, ``symbolic``).
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def clean(text: str) -> str:
     previous = None
     while text != previous:  # dress comes in layers: **$\text{The answer is }5.$**
         previous = text
-        text = text.strip().removesuffix(".").rstrip()
+        text = text.strip()
+        if not text.endswith(".."):  # 0.333... is not 0.333
+            text = text.removesuffix(".").rstrip()
         lead_in = _LEAD_IN.match(text) or _TEXT_LEAD_IN.match(text)
         if lead_in:
             text = text[lead_in.end() :]

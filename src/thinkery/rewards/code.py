@@ -7,15 +7,10 @@ speed, and tests that are written by a model.
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from thinkery.models.template import Template
 from thinkery.rewards.code_answer import code_blocks, fenced, find_program, join_prompt
@@ -27,8 +22,8 @@ from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
 from thinkery.types import Outcome, Problem, UserError, Verdict
 from thinkery.verification import CodePolicy, Verification
 
-# Where data sets keep a problem's own solution: OpenAI's, open-r1's, MBPP's and APPS's names, first come first served.
-GOLD_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution", "code", "solutions")
+# Where a problem keeps its own solution: the name that problem sources give it, HumanEval's, open-r1's.
+GOLD_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution")
 DEFAULT_POLICY = CodePolicy()
 CLOSED = Verdict(Outcome.TIMEOUT, "the verifier was closed")
 
@@ -43,7 +38,7 @@ class PendingProgram:
         """Waits for it, at most ``timeout`` seconds; what is missing then is the verdict ``timeout``."""
         try:
             return self.future.result(timeout)
-        except FutureTimeoutError:
+        except TimeoutError:
             self.future.cancel()
             return Verdict(Outcome.TIMEOUT, f"no verdict after {timeout:g} s more")
         except CancelledError:
@@ -81,7 +76,8 @@ class CodeVerifier:
             language = parse_tests(problem.reference).language
         except UnreadableTestsError:
             return gold_completion(self._template, "", boxed=False)
-        solution = next((s for s in map(_solution, map(problem.columns.get, GOLD_COLUMNS)) if s), None)
+        columns = (problem.columns.get(name) for name in GOLD_COLUMNS)
+        solution = next((value for value in columns if isinstance(value, str) and value.strip()), None)
         if solution is None:
             return None
         answer = solution if code_blocks(solution)[0] else fenced(solution, language)
@@ -147,16 +143,6 @@ def _grade(completion: str, reference: str, judge: Judge, prefilled_think: bool)
     if program is None:
         return Verdict(Outcome.NO_ANSWER, reason)
     return judge.judge(join_prompt(program, tests), tests)
-
-
-def _solution(value: Any) -> str | None:
-    """A column's solution: text, or the first of several, which may be the JSON text of a list."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(ValueError, RecursionError):
-            value = json.loads(value)
-    if isinstance(value, Sequence) and not isinstance(value, str) and value:
-        value = value[0]
-    return value if isinstance(value, str) and value.strip() else None
 
 
 _shared_lock = threading.Lock()

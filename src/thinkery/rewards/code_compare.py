@@ -21,9 +21,10 @@ import math
 import re
 from typing import Any
 
-from thinkery.rewards.harness.plain import Wire, integer
+from thinkery.rewards.harness.plain import Wire, dump, integer
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][+-]?[0-9]+)?")
+_MAX_SPELT = 10_000  # characters
 _MAX_DECIMAL = 400  # characters; longer tokens are compared exactly
 
 
@@ -69,8 +70,9 @@ def shown(value: object, limit: int = 200) -> str:
 
 
 def shown_wire(wire: Wire, limit: int = 200) -> str:
-    """A wire form as the Python value that it stands for, for a person."""
-    return _shorten(_spell(wire), limit)
+    """A wire form as the Python value that it stands for, for a person; a very long one stays as it is."""
+    text = dump(wire)
+    return _shorten(text.decode() if len(text) > _MAX_SPELT else _spell(wire), limit)
 
 
 def _equal_number(expected: int | float, given: Wire, tolerance: float) -> bool:

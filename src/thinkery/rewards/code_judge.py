@@ -8,7 +8,9 @@ own and reach the program through the host (``code_sessions``). Left out: thread
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 from thinkery.rewards.code_compare import equal_output, equal_value, shown, shown_wire
 from thinkery.rewards.code_sessions import (
@@ -31,6 +33,7 @@ from thinkery.types import Outcome, Verdict
 from thinkery.verification import CodePolicy
 
 ATTEMPTS = 3  # at a verdict whose sandbox breaks
+MAX_REASON = 2000  # characters
 CLOCK_PER_CPU = 2.0  # clock seconds that a second of processor time may take on a busy machine
 
 # One test's outcome: whether it passed, in each reading of the reference, and if not, why, for people.
@@ -54,6 +57,11 @@ class Judge:
 
     def judge(self, source: str, tests: CodeTests) -> Verdict:
         """The verdict on a program. Bounded by the policy's deadline."""
+        verdict = self._judge(source, tests)
+        # Much of a reason was written by the program: whatever it is, it can be written to any file.
+        return replace(verdict, reason=verdict.reason[:MAX_REASON].encode("utf-8", "replace").decode())
+
+    def _judge(self, source: str, tests: CodeTests) -> Verdict:
         clock = Clock(self._policy.deadline_s, CLOCK_PER_CPU * self._policy.time_s)
         reason = ""
         for _ in range(ATTEMPTS):
@@ -73,11 +81,12 @@ class Judge:
         passed = [0]
         count, why = 0, ""
         try:
-            for count, (oks, reason) in enumerate(self._results(source, tests, clock), start=1):
-                passed = [before + ok for before, ok in zip(passed if count > 1 else [0] * len(oks), oks, strict=True)]
-                why = why or reason
-                if not fraction and max(passed) < count:
-                    break
+            with closing(self._results(source, tests, clock)) as results:
+                for count, (oks, reason) in enumerate(results, start=1):
+                    passed = [sum(both) for both in zip(passed if count > 1 else [0] * len(oks), oks, strict=True)]
+                    why = why or reason
+                    if not fraction and max(passed) < count:
+                        break
         except UnusableProgramError as error:
             return Verdict(Outcome.WRONG, str(error), source, 0.0 if fraction else None)
         correct = max(passed) == count
@@ -86,7 +95,7 @@ class Judge:
             return Verdict(Outcome.CORRECT, "", source, score)
         return Verdict(Outcome.WRONG, why or "no reading of the expected values fits all tests", source, score)
 
-    def _results(self, source: str, tests: CodeTests, clock: Clock) -> Iterator[Result]:
+    def _results(self, source: str, tests: CodeTests, clock: Clock) -> Generator[Result, None, None]:
         """The outcomes of the tests, in order; at least one."""
         if isinstance(tests.tests, StdinTests):
             return self._run_programs(Program(source, tests.language), tests.tests, clock)
@@ -94,7 +103,7 @@ class Judge:
             return self._call_function(source, tests.setup, tests.tests, clock)
         return self._run_units(source, tests.setup, tests.tests, clock)
 
-    def _run_programs(self, program: Program, tests: StdinTests, clock: Clock) -> Iterator[Result]:
+    def _run_programs(self, program: Program, tests: StdinTests, clock: Clock) -> Generator[Result, None, None]:
         for number, test in enumerate(spread(tests.tests, self._policy.max_tests), start=1):
             clock.start_test()
             limits = Limits(clock.left(), self._policy.time_s, self._policy.memory_mb << 20)
@@ -110,15 +119,14 @@ class Judge:
                 told = f"printed {shown(result.stdout)}, expected {shown(test.expected)}"
                 yield (False,), f"test {number}, input {shown(test.stdin)}: {told}"
 
-    def _call_function(self, source: str, setup: str, tests: CallTests, clock: Clock) -> Iterator[Result]:
+    def _call_function(self, source: str, setup: str, tests: CallTests, clock: Clock) -> Generator[Result, None, None]:
         program: ProgramSession | None = None
         try:
             for number, test in enumerate(spread(tests.tests, self._policy.max_tests), start=1):
-                clock.start_test()
                 if program is None or program.ended:
                     _close(program)
                     program = self._start_program(source, setup, clock)
-                    clock.start_test()
+                clock.start_test()
                 yield self._call(program, tests.function, test, number)
         finally:
             _close(program)
@@ -136,7 +144,7 @@ class Judge:
         reason = "" if all(oks) else f"test {number}, arguments {told}: returned {shown_wire(value)}, expected {wanted}"
         return oks, reason
 
-    def _run_units(self, source: str, setup: str, tests: UnitTests, clock: Clock) -> Iterator[Result]:
+    def _run_units(self, source: str, setup: str, tests: UnitTests, clock: Clock) -> Generator[Result, None, None]:
         if not isinstance(self._programs, Sandbox):
             raise BrokenTestsError("unit tests can't be run on SandboxFusion; remove fusion_url")
         # The same for the same program and tests, and not to be foreseen by a program that prepares answers.
@@ -144,18 +152,19 @@ class Judge:
         suite: SuiteSession | None = None
         program: ProgramSession | None = None
         try:
-            names: list[str] = [""]
-            units: Sequence[int] = [0]
+            names: list[str] = []
+            units: Sequence[int] = []
             position, calls = 0, 0
-            while position < len(units):
-                clock.start_test()
+            while not names or position < len(units):
                 if suite is None or program is None or suite.ended or program.ended:
                     _close(suite, program)
                     suite = SuiteSession(self._testers(), self._limits, clock)
-                    names = suite.load(setup, tests.source, tests.function, seed)
-                    units = spread(range(len(names)), self._policy.max_tests)
+                    loaded = suite.load(setup, tests.source, tests.function, seed)
+                    if names not in ([], loaded):
+                        raise BrokenTestsError("unit tests: they differ from one time they are loaded to the next")
+                    names, units = loaded, spread(range(len(loaded)), self._policy.max_tests)
                     program = self._start_program(source, setup, clock)
-                    clock.start_test()
+                clock.start_test()
                 reason = self._run_unit(suite, program, units[position])
                 yield (not reason,), f"{names[units[position]]}: {reason}" if reason else ""
                 calls += suite.calls

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
@@ -22,9 +22,9 @@ from thinkery.sandbox.sandbox import ConversationEnded, Sandbox
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 
 _IMPORTS = {"callee": ("plain",), "tester": ("plain", "pytest_names")}
+LOADING_S = 5.0
 _REASON_LINES = 12  # of a compiler's complaints
 _REASON_TEXT = 1000
-_UNTIMELY = 3  # answers without a question that are read before a program is left to its own end
 
 
 class ProgramFailedError(Exception):
@@ -60,6 +60,11 @@ class Clock:
         self._test_end = time.monotonic() + self._test_s
         self.left()
 
+    def start_loading(self) -> None:
+        """A sandbox and what belongs to the data set start: on a busy machine that may take longer than a test."""
+        self._test_end = time.monotonic() + max(self._test_s, LOADING_S)
+        self.left()
+
     def left(self) -> float:
         """Seconds until the nearer deadline, not below 0. Raises ``OutOfTimeError`` past the verdict's."""
         now = time.monotonic()
@@ -87,11 +92,12 @@ class ProgramSession:
 
         The setup's outcome is read before the program is sent, so that no program can blame the setup.
         """
-        if setup.strip():
-            try:
-                self._load(setup)
-            except ProgramFailedError as error:
-                raise BrokenTestsError(f"setup: {error}") from None
+        self._clock.start_loading()
+        try:
+            self._load(setup)
+        except ProgramFailedError as error:
+            raise BrokenTestsError(f"setup: {error}") from None
+        self._clock.start_test()
         self._source = source.split("\n")
         self._load(source)
 
@@ -163,10 +169,11 @@ class SuiteSession:
 
     def load(self, setup: str, source: str, function: str, seed: int) -> list[str]:
         """The tests' names. Raises ``BrokenTestsError``."""
+        self._clock.start_loading()
         reply = self._ask(encode(("load", setup, source, function, seed)))
-        if reply[0] != "units":
+        if reply[0] != "units" or not (isinstance(reply[-1], list) and reply[-1]):
             raise BrokenTestsError(f"unit tests: {reply[-1]}")
-        return [str(name) for name in reply[1]]
+        return [str(name) for name in reply[-1]]
 
     def run(self, number: int, program: ProgramSession) -> None:
         """Runs one test. Raises ``ProgramFailedError`` if it fails.
@@ -246,10 +253,8 @@ class _Talk:
         return self._conversation.finish()
 
     def close(self) -> None:
-        """Ends it at once, if it hasn't ended: no answer is waited for, so an untimely one makes no difference."""
-        with self._stack, suppress(ConversationEnded):
-            for _ in range(_UNTIMELY):
-                self._conversation.ask(b"", 0.0)
+        """Ends it, if it still runs."""
+        self._stack.close()
 
 
 class _Replay:

@@ -37,7 +37,7 @@ _EVAL_OWN = {
     "propositional_logic",
 }
 _READ = _EVAL_ANSWERS | _PARSE_ANSWERS | _EVAL_OWN
-_EVALUATES = re.compile(r"\b(?:eval|exec|compile|parse_expr|sympify|__import__|import_module|pickle)\b\s*[.(]")
+_EVALUATES = re.compile(r"(?<![.\w])(?:eval|exec|compile|__import__)\(|\b(?:parse_expr|sympify|import_module|pickle)\b")
 
 _FORMULA = re.compile(r"(?:[-+*/^(), \n]|[0-9]+(?:\.[0-9]*)?|\.[0-9]+|[A-Za-z]+)*", re.ASCII)
 _NAMES = {

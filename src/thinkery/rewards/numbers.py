@@ -100,9 +100,11 @@ def _value(match: re.Match[str]) -> Fraction | None:
     """The number that ``_NUMBER`` matched. A quotient that is an integer is an unevaluated division: None."""
     if match["decimal"]:
         exponent = match["e"] or (match["ten"] or "0").strip("{}")
-        # A tiny exponent costs nothing; Fraction would compute 10**(10**9) if the pattern let it through.
+        # Three digits of exponent cost nothing; Fraction would compute 10**(10**9) if the pattern let it through.
         digits = match["decimal"].replace(",", "").replace(" ", "").replace("'", "")
-        value = Fraction(digits) * Fraction(10) ** int(exponent)
+        value = Fraction(digits) if "." in digits else Fraction(int(digits))
+        if exponent != "0":
+            value *= Fraction(10) ** int(exponent)
     elif match["period"]:
         shift = 10 ** len(match["stem"])
         repeated = Fraction(int(match["period"]), 10 ** len(match["period"]) - 1)
@@ -123,7 +125,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
 _UNIT = re.compile(
     r"\s*\\(?:text|mbox|mathrm|textrm)\s*\{(?P<text>[^{}]*)\}\s*(?:\^\s*\{?(?P<power>[23])\}?)?"
     r"|\s*(?P<words>[A-Za-z][A-Za-z.]+(?:[ /-][A-Za-z.]+){0,3})(?:\^\{?(?P<words_power>[23])\}?)?"
-    r"|\s*(?P<cjk>[\u4e00-\u9fff\u3040-\u30ff]{1,6})"
+    r"|\s*(?P<cjk>[\u4e00-\u9fff\u30a0-\u30ff]{1,6})"
 )
 # Words and characters that change the value, or join it to another: what they follow is not a plain number.
 _NOT_UNITS = {
@@ -131,7 +133,7 @@ _NOT_UNITS = {
     "of", "times", "plus", "minus", "over", "squared", "cubed", "factorial", "choose", "mod", "less", "more", "than",
     "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "oo", "inf", "infinity", "i",
 }  # fmt: skip
-_NOT_CJK_UNITS = set("十百千万亿兆或和到点分之半加减乘除不非倍約约")
+_NOT_CJK_UNITS = set("十百千万亿兆或和到点分之半加减乘除不非倍约错误吗否无没別")
 _UNIT_NAMES = {
     "cm": "centimeter", "m": "meter", "km": "kilometer", "mm": "millimeter", "kg": "kilogram", "g": "gram",
     "in": "inch", "ft": "foot", "feet": "foot", "h": "hour", "hr": "hour", "min": "minute", "s": "second",
@@ -139,13 +141,11 @@ _UNIT_NAMES = {
     "kilometre": "kilometer", "pct": "percent", "percentage": "percent", "buck": "dollar", "usd": "dollar",
     "eur": "euro", "lb": "pound", "litre": "liter",
 }  # fmt: skip
-# Words that are units in any sentence ("18 dollars every day").
-UNIT_WORDS = frozenset(
-    "cm m km mm kg g ft centimeters meters kilometers millimeters kilograms grams inches feet miles yards pounds ounces "
-    "liters gallons hours minutes seconds days weeks months years degrees percent dollars cents euros "
-    "centimeter meter kilometer millimeter kilogram gram inch foot mile yard pound ounce liter gallon hour minute second "
-    "day week month year degree dollar cent euro".split()
+_KNOWN = (
+    "cm m km mm kg g ft centimeter meter kilometer millimeter kilogram gram inch inche foot feet mile yard pound ounce "
+    "liter gallon hour minute second day week month year degree percent dollar cent euro"
 )
+UNIT_WORDS = frozenset(_KNOWN.split())  # singular; units in any sentence, like "18 dollars every day"
 _DEGREE = re.compile(r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF]?)\s*\}?")
 
 

@@ -48,8 +48,11 @@ _DOUBT = re.compile(
     r"unless|both|if|whether|oder|nicht|ou|pas|ni|или|не)\b|n['’]t\b|[?]|不|没|非|或|可能|也许|ない|かも",
     re.IGNORECASE,
 )
+_SECOND_THOUGHTS = re.compile(
+    r"\b(?:or|alternatively|wait|actually|maybe|perhaps|possibly|might|could)\b|或|可能|等等|不对", re.IGNORECASE
+)
 # A letter that names an option; not the article of "A train" nor the "I" of "I think".
-_VERB = r"(?:is|was|are|and|or|could|may|might|would|can|as|also|too|seems|looks)\b"
+_VERB = r"(?:is|was|are|and|or|could|may|might|would|can|as|also|too|not|seems|looks)\b"
 _MENTION = re.compile(rf"(?<![A-Za-z\\])([B-HJ]|A(?! (?!{_VERB})[a-z])|I(?! [a-z]))(?![A-Za-z'’])")
 
 
@@ -137,11 +140,16 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
         sentence = rest[: end.start()] if end else rest
         chosen = None if _DOUBT.search(_clause_before(text, match.start())) else _labelled(sentence, options)
         if chosen or _MENTION.search(sentence):
-            found.add(chosen)
+            found.add(None if end and _taken_back(rest[end.end() :]) else chosen)
     for match in _CALLED_RIGHT.finditer(text):
         doubtful = _DOUBT.search(_clause_before(text, match.start())) or match[1] not in options.letters
-        found.add(None if doubtful else frozenset(match[1]))
+        found.add(None if doubtful or _taken_back(text[match.end() : match.end() + 400]) else frozenset(match[1]))
     return bool(found), found.pop() if len(found) == 1 else None
+
+
+def _taken_back(after: str) -> bool:
+    """Whether what follows a statement weakens it and names an option: ``Or A.``"""
+    return _SECOND_THOUGHTS.search(after) is not None and _MENTION.search(after) is not None
 
 
 def _clause_before(text: str, end: int) -> str:

@@ -8,6 +8,7 @@ Left out: numerals in words, and understanding what a sentence says.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from thinkery.rewards.cleaning import LEAD_IN, clean
 from thinkery.rewards.numbers import UNIT_WORDS, parse_number, parse_words
@@ -18,7 +19,7 @@ MAX_TEXT = 4000  # characters after the thinking that are searched, from the end
 _MARKER = re.compile(rf"(?<!\w)(?:####|{LEAD_IN}|(?:final\s+)?answer\s*:?\*\*\s*:?)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[\n。！？]|(?<!\\)[.!?](?=\s|$|\*\*|\$\s*$)")
 # Words that take back, weaken or change a value. Whoever writes one of them does not state the bare number beside it.
-_DOUBTFUL = frozenset(
+_DOUBTFUL_WORDS = (
     # English
     "not no never neither nor none cannot without or either maybe perhaps possibly probably might could guess unsure "
     "about approximately around roughly nearly almost wait actually instead wrong incorrect except alternatively "
@@ -28,41 +29,40 @@ _DOUBTFUL = frozenset(
     "pas ni ou peut-être environ jamais aucun moitié mille moins demi fois plutôt "
     "nicht kein keine oder vielleicht etwa ungefähr nie weder halb hälfte tausend mal minus eher "
     "ni o quizás quizá aproximadamente nunca mitad mil menos docena veces "
-    "не ни или возможно около примерно никогда половина тысяч тысяча тысячи миллион миллионов минус раз".split()
+    "не ни или возможно около примерно никогда половина тысяч тысяча тысячи миллион миллионов минус раз"
 )
+_DOUBTFUL = frozenset(_DOUBTFUL_WORDS.split())
 _DOUBTFUL_SIGNS = re.compile(
     r"n't\b|n’t\b|[?？不非没或约半负萬万千百亿倍另]|也许|可能|大概|または|もしくは|ない|ません|たぶん|およそ"
 )
 _MATH = re.compile(r"\$\$?([^$]{1,200})\$\$?|\\\((.{1,200}?)\\\)|\\\[(.{1,200}?)\\\]", re.DOTALL)
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.,^{/:-])[-+−–]?\\?[$€£¥]?-?"
-    r"(?:\\[dt]?frac\{\d{1,20}\}\{\d{1,20}\}|\d{1,40}(?:[,'’\u202f\u00a0]\d{3}(?!\d)){0,12}(?:\.\d{1,40})?(?:/\d{1,20})?|\.\d{1,40})"
+    r"(?:\\[dt]?frac\{\d{1,20}\}\{\d{1,20}\}|\.\d{1,40}"
+    r"|\d{1,40}(?:[,'’\u202f\u00a0]\d{3}(?!\d)){0,12}(?:\.\d{1,40})?(?:/\d{1,20})?)"
     r"(?:\s?\\?[%€£¥])?"
 )
 _COPULA = re.compile(r"(?:です|である|だ)\s*[.。]?$")
-_SHORT_WORDS = frozenset("is it or no so we he an".split())
+_SHORT_WORDS = frozenset(["is", "it", "or", "no", "so", "we", "he", "an"])
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _COMMAND = re.compile(r"\\(?:begin|end)\{[A-Za-z]+\*?\}|\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc log ln exp sqrt pi inf infinity max min gcd lcm arcsin arccos arctan".split()
-)
+_FUNCTION_NAMES = "sin cos tan cot sec csc log ln exp sqrt pi inf infinity max min gcd lcm arcsin arccos arctan"
+_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z]")
 
 
 def stated(text: str) -> str | None:
     """The answer that a text without tag or box states, or None. Linear in its length."""
     text = text[-MAX_TEXT:]
-    marker = None
-    for marker in _MARKER.finditer(text):
-        pass
-    if marker is None:
+    markers = deque(_MARKER.finditer(text), maxlen=1)
+    if not markers:
         return read_statement(text)
-    rest = text[marker.end() :]
-    end = _SENTENCE_END.search(rest.lstrip(" *:：\n}") if rest.strip() else rest)
+    rest = text[markers[0].end() :]
     rest = rest.lstrip(" *:：\n}")
+    end = _SENTENCE_END.search(rest)
     statement, after = (rest[: end.start()], rest[end.end() :]) if end else (rest, "")
     if _doubtful(after) or _MARKER.search(statement):
         return None
@@ -79,7 +79,7 @@ def read_statement(text: str) -> str | None:
     if parse_number(bare) is not None or (parse_words(bare) is not None and len(bare.split()) <= 3):
         return None if _doubtful(bare) and parse_number(bare) is None else bare
     if not is_prose(bare):
-        return bare if "\n" not in bare else None
+        return bare if bare and "\n" not in bare else None
     if _doubtful(text):
         return None
     return _single_number(text)
@@ -126,6 +126,6 @@ def _single_number(text: str) -> str | None:
     if following and (following[0] in "^_/*=+(-:" or (following[0].isalnum() and not _CJK.match(following))):
         return None
     word = _WORD.match(following.lstrip())
-    if word and word[0].casefold() in UNIT_WORDS:
+    if word and word[0].casefold().removesuffix("s") in UNIT_WORDS:
         written = f"{written} {word[0]}"
     return written if parse_number(written) is not None else None

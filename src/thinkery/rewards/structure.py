@@ -51,17 +51,19 @@ _OPENERS = frozenset(["(", "[", "{", r"\{", r"\langle", r"\lbrace"])
 _CLOSERS = frozenset([")", "]", "}", r"\}", r"\rangle", r"\rbrace"])
 _SETS = frozenset([r"\{", r"\lbrace"])
 # Plain notation -> LaTeX.
+_NAMES = "pi|theta|alpha|beta|sqrt|sin|cos|tan|cot|sec|csc|ln|log|exp|arcsin|arccos|arctan"
 _PLAIN = (
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"(?<!\\)\*"), r"\\cdot "),
-    (re.compile(r"(?<![A-Za-z\\])(pi|theta|alpha|beta|sqrt|sin|cos|tan|cot|sec|csc|ln|log|exp|arcsin|arccos|arctan)(?![A-Za-z])"), r"\\\1 "),
+    (re.compile(rf"(?<![A-Za-z\\])({_NAMES})(?![A-Za-z])"), r"\\\1 "),
     (re.compile(r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])"), r"\\infty "),
     (re.compile(r"\^\s*(-?\s*\d{2,}|-\s*[A-Za-z\d])"), r"^{\1}"),
     (re.compile(r"\\sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"\\infin(?![A-Za-z])"), r"\\infty"),
 )  # fmt: skip
 _POWER = re.compile(r"\^\s*\(((?:[^()]|\([^()]*\))*)\)")
-_VARIABLE = re.compile(r"(?![ei]$)[A-Za-z](?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:theta|alpha|beta|lambda|mu|phi|gamma)")
+_VARIABLE = re.compile(
+    r"(?![ei]$)[A-Za-z](?:_\{?\w+\}?)?(?:\s*\([A-Za-z]\))?|\\(?:theta|alpha|beta|lambda|mu|phi|gamma)"
+)
 
 
 def read(text: str) -> Node:

@@ -5,7 +5,7 @@ process will do. Workers are forked from a plain interpreter (``zygote``), not f
 caller's main module (and with it torch), need no ``if __name__ == "__main__"`` there, and are replaced in milliseconds.
 JSON goes in and JSON comes out, so that nothing that a worker says is ever executed.
 
-A request that overstays ``PATIENCE_S`` moves to the slow lane with its process, at the lowest priority, and a new
+A request that works for longer than ``PATIENCE_S`` moves to the slow lane with its process, at the lowest priority, and a new
 process takes its place; at ``deadline_s`` it is killed. Where the slow lane is full it is killed at once and begins
 again behind all others. Left out: isolation of untrusted code, which is the sandbox's job.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -27,13 +28,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any
 
 from thinkery.rewards.zygote import COMMAND, LAST, READY, Reply
 
 START_DEADLINE_S = 60.0  # a cold disk and a busy machine
-PATIENCE_S = 0.5  # nearly all verdicts take milliseconds
-SLOW_PER_WORKER = 6  # places in the slow lane; its processes share what the quick ones leave of the machine
+PATIENCE_S = 0.5  # nearly all verdicts take milliseconds; longer where the machine lets it work only half the time
+SLOW_PER_WORKER = 8  # places in the slow lane; its processes share what the quick ones leave of the machine
 MEMORISED = 4096  # requests
 _ATTEMPTS = 2  # at a request whose worker was lost together with the zygote
 _LOWEST_PRIORITY = 19
@@ -60,7 +62,18 @@ class _Worker:
     connection: Connection
     job: _Job
     since: float  # when it began with its job
+    cpu_s: float  # what it had used by then
+    patience_ends: float
     slow: bool = False
+
+
+def _cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, where the system tells it (Linux); else infinity."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.inf
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class _Zygote:
@@ -229,7 +242,8 @@ class WorkerPool:
             self._fail(jobs, error)
             return
         pid, connection = self._idle.pop() if self._idle and not slow else self._zygote.fork()
-        worker = _Worker(pid, connection, queue.popleft(), time.monotonic())
+        now = time.monotonic()
+        worker = _Worker(pid, connection, queue.popleft(), now, _cpu_seconds(pid), now + self._patience_s)
         self._busy[connection] = worker
         if slow:
             self._slow_down(worker)
@@ -256,7 +270,7 @@ class WorkerPool:
             self._overdue(worker)
 
     def _due(self, worker: _Worker) -> float:
-        return worker.since + (self._deadline_s if worker.slow else self._patience_s)
+        return worker.since + self._deadline_s if worker.slow else worker.patience_ends
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -273,8 +287,11 @@ class WorkerPool:
             self._idle.append((worker.pid, worker.connection))
 
     def _overdue(self, worker: _Worker) -> None:
-        if worker.slow or self._patience_s == self._deadline_s:
+        now = time.monotonic()
+        if worker.slow or now >= worker.since + self._deadline_s:
             self._lose(worker, f"no verdict after {self._deadline_s:g} s")
+        elif _cpu_seconds(worker.pid) - worker.cpu_s < self._patience_s / 2:  # a busy machine's fault, not its own
+            worker.patience_ends = min(now + self._patience_s, worker.since + self._deadline_s)
         elif sum(other.slow for other in self._busy.values()) < self._width * SLOW_PER_WORKER:
             self._slow_down(worker)
         else:

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-MEMORY_BYTES = 1 << 29  # of a worker's address space; computer algebra needs 70 MB of it
+MEMORY_BYTES = 3 << 27  # of a worker's address space; computer algebra needs 70 MB of it
 RETIRE_BYTES = 1 << 28  # a worker that ever grew beyond this answers and is replaced: the next request needs the room
 REAP_EVERY_S = 0.05
 COMMAND = struct.Struct("!q")  # 0 with a descriptor attached: fork; a process id: kill it. Answered with the process id

@@ -98,7 +98,7 @@ def _arguments(stack: contextlib.ExitStack) -> tuple[list[str], list[int]]:
         stack.callback(os.close, descriptor)
         descriptors.append(descriptor)
         arguments += ["--ro-bind-data", str(descriptor), f"/thinkery/inside/{source.name}"]
-    config = {"landlock": False, "unix_sockets": True, "new_groups": True}
+    config = {"landlock": False, "new_groups": True}
     arguments += ["--remount-ro", "/", "--", python, "-s", "-S", "-c", ENTRY, json.dumps(config)]
     return arguments, descriptors
 

@@ -13,7 +13,6 @@ Left out: starting the servers (``bubblewrap``, ``unshare``, ``unsafe``); other 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import platform
 import socket
@@ -62,6 +61,9 @@ class Probe:
     advice: str = ""
 
 
+_working: dict[Level, Probe] = {}
+
+
 def choose_isolation(requested: Literal["auto", "bubblewrap", "landlock", "none"] = "auto") -> Isolation:
     """Return the level asked for, or for ``auto`` the best safe one.
 
@@ -92,9 +94,20 @@ def choose_isolation(requested: Literal["auto", "bubblewrap", "landlock", "none"
     )
 
 
-@functools.cache
 def probe(level: Level) -> Probe:
-    """Try a level: start a server with its real settings and run a program. Done once a process."""
+    """Try a level: start a server with its real settings and run a program. What works is tried once a process.
+
+    What does not is tried again when asked again: a machine out of breath recovers.
+    """
+    if level not in _working:
+        found = _probe(level)
+        if not found.works:
+            return found
+        _working[level] = found
+    return _working[level]
+
+
+def _probe(level: Level) -> Probe:
     if platform.system() != "Linux":
         advice = "use a Linux machine, or the Linux side of one (WSL, a virtual machine)"
         return Probe(level, False, f"needs Linux, and this is {platform.system()}", advice)

@@ -276,14 +276,22 @@ def shared_sandbox() -> Sandbox:
 def run_python(
     source: str, stdin: str | bytes = "", *, limits: Limits = DEFAULT_LIMITS, sandbox: Sandbox | None = None
 ) -> RunResult:
-    """Run untrusted Python source with the standard library, isolated; in the process's shared sandbox by default."""
+    """Run untrusted Python source, isolated; in the process's shared sandbox by default.
+
+    The system's interpreter runs it, with the standard library and no other package. ``random`` starts from seed 0
+    and strings hash alike every time, so that a program that depends on neither time nor ``os.urandom`` does the same
+    in every run. Raises UserError where no isolation works.
+    """
     return (sandbox or shared_sandbox()).run(Program(source, "python"), stdin, limits)
 
 
 def run_cpp(
     source: str, stdin: str | bytes = "", *, limits: Limits = DEFAULT_LIMITS, sandbox: Sandbox | None = None
 ) -> RunResult:
-    """Compile untrusted C++20 source, once for all its runs, and run it; in the process's shared sandbox by default."""
+    """Compile untrusted C++20 source, once for all its runs, and run it; in the process's shared sandbox by default.
+
+    Raises UserError where there is no compiler, or no isolation works.
+    """
     return (sandbox or shared_sandbox()).run(Program(source, "cpp"), stdin, limits)
 
 

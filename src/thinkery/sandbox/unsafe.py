@@ -27,7 +27,7 @@ def launch(control: socket.socket) -> subprocess.Popen[bytes]:
     """Start a server that speaks to ``control``; it runs as the caller. It dies with the calling *thread*."""
     python = str(bubblewrap.SYSTEM_PYTHON) if bubblewrap.SYSTEM_PYTHON.exists() else sys.executable
     # Without a PID namespace the process group is what gets killed; without a network namespace sockets lead outside.
-    config = {"landlock": False, "unix_sockets": False, "new_groups": False, "folders_in": tempfile.gettempdir()}
+    config = {"landlock": False, "new_groups": False, "folders_in": tempfile.gettempdir()}
     return subprocess.Popen(
         [python, "-s", "-S", "-c", ENTRY.format(parent=str(bubblewrap.INSIDE.parent)), json.dumps(config)],
         stdin=control.fileno(),

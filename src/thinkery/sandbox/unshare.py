@@ -27,7 +27,7 @@ def launch(control: socket.socket) -> subprocess.Popen[bytes]:
 
     The process dies with the calling *thread*, so that must be one that lives as long as the server shall.
     """
-    config = {"landlock": True, "unix_sockets": True, "new_groups": True}
+    config = {"landlock": True, "new_groups": True}
     python, folders = bubblewrap.interpreter()
     server = [python, "-s", "-S", "-c", bubblewrap.ENTRY, json.dumps(config)]
     return start(server, folders, control.fileno())

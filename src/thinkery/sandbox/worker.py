@@ -104,9 +104,10 @@ class Worker:
 
     def end(self) -> tuple[RunResult, bytes]:
         """Wait for the end of a run; (result, the compiler's file). Raises WorkerLost."""
-        stdout = self._early_stdout
-        if stdout is None:
-            stdout = self._receive({frames.STDOUT: self._limits.output_bytes})[1]
+        stdout, kind = self._early_stdout or b"", frames.STDOUT if self._early_stdout is not None else frames.MESSAGE
+        while kind == frames.MESSAGE:  # one may come that nobody waits for any more
+            expected = {frames.STDOUT: self._limits.output_bytes, frames.MESSAGE: frames.MAX_MESSAGE_BYTES}
+            kind, stdout = self._receive(expected)
         stderr = self._receive({frames.STDERR: self._limits.output_bytes})[1]
         artifact = self._receive({frames.ARTIFACT: self._limits.file_bytes})[1]
         done = self._receive({frames.DONE: frames.MAX_JSON_BYTES})[1]
@@ -129,7 +130,9 @@ class Worker:
 
     def close(self) -> None:
         """End the server and all that it runs."""
-        self._socket.close()  # it ends by itself when the host is gone
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for it
+        self._socket.close()  # the server ends by itself when the host is gone
         try:
             self._process.wait(CLOSE_S)
         except subprocess.TimeoutExpired:

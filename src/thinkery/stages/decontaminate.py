@@ -52,10 +52,13 @@ class DecontaminationReport:
             lines += _more(len(self.contamination.matches), shown)
             common = self.contamination.benchmarks.common
             if common:
-                lines.append(f"  {common:,} n-grams that many items of a benchmark share were taken for instructions")
+                lines.append(
+                    f"  {common:,} n-grams are in so many items of a benchmark that they count as instructions"
+                )
         if self.duplicates:
             exact = sum(duplicate.exact for duplicate in self.duplicates)
-            lines.append(f"{exact:,} problems repeat an earlier one, {len(self.duplicates) - exact:,} nearly do")
+            nearly = len(self.duplicates) - exact
+            lines.append(f"problems that repeat an earlier one: {len(self.duplicates):,} ({nearly:,} nearly)")
             for duplicate in self.duplicates[:shown]:
                 lines.append(
                     f"  {duplicate.place} repeats {duplicate.first} ({duplicate.similarity:.0%} of its 5-grams)"

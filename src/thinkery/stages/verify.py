@@ -7,6 +7,7 @@ wrong answers that are accepted, tried on a sample of pairs. Left out: whether a
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +23,13 @@ from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
 from thinkery.rewards.gold import GoldReport, check_gold
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.registry import require_verifier
 from thinkery.types import Problem, UserError, Verdict
 from thinkery.verification import Verification
 
 PAIRS = 500  # answers of other problems that are tried
-_PAIR_DEADLINE_S = 60.0
+PAIRS_DEADLINE_S = 120.0  # for all of them together
 _PAIRS_OF = {"code": 20}  # programs take longer than numbers
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
@@ -71,25 +72,21 @@ class VerifyReport:
             f"{accepted:,} of {len(self.problems):,} references are accepted by their verifier",
         ]
         if self.unchecked:
-            lines.append(f"{self.unchecked:,} problems hold no solution, so there is nothing to check their tests with")
-        exact = sum(duplicate.exact for duplicate in self.duplicates)
+            lines.append(f"without a solution to check their tests with: {self.unchecked:,}")
+        nearly = sum(not duplicate.exact for duplicate in self.duplicates)
         copies = [
             Found(d.place, f"repeats {d.first}" + ("" if d.exact else f" ({d.similarity:.0%} of its 5-grams)"))
             for d in self.duplicates
         ]
-        alike = (
-            f"repeat an earlier one, {len(copies) - exact:,} of them nearly" if len(copies) > exact else "repeat one"
-        )
-        tried = f"of {self.pairs:,} answers of other problems are accepted"
-        for found, head in (
-            (self.unreadable, "rows can't be read:"),
-            (self.refused, "references are not accepted:"),
-            (self.false_accepts, f"{tried}: the reference, or the verifier, says too little"),
-            (self.revealing, "prompts hold their own answer:"),
-            (copies, f"problems {alike}:"),
+        for head, found in (
+            ("rows that can't be read", self.unreadable),
+            ("references that are not accepted", self.refused),
+            (f"wrong answers that are accepted, of {self.pairs:,} tried", self.false_accepts),
+            ("prompts that hold their own answer", self.revealing),
+            (f"problems that repeat an earlier one ({nearly:,} nearly)", copies),
         ):
             if found:
-                lines.append(f"{len(found):,} {head}")
+                lines.append(f"{head}: {len(found):,}")
                 lines += [f"  {place}: {text}" if text else f"  {place}" for place, text in found[:shown]]
                 lines += [f"  and {len(found) - shown:,} more"] if len(found) > shown else []
         return "\n".join(lines)
@@ -127,7 +124,7 @@ def verify_problems(
         problems=problems,
         unreadable=read.unreadable,
         refused=_refused(golds, read.problems),
-        unchecked=len(golds.without),
+        unchecked=sum(bool(problem.reference.strip()) for problem in golds.without),
         false_accepts=[
             Found(read.problems[problem.id][0].place, f"{_short(problem.reference)}: accepts {_short(other.reference)}")
             for problem, other in false_accepts
@@ -197,6 +194,7 @@ def _refused(golds: GoldReport, problems: Mapping[str, tuple[Row, Problem]]) -> 
         (problems[problem.id][0], f"{_short(problem.reference)}: {_said(verdict)}")
         for problem, verdict in (*golds.refused, *golds.unparseable)
     ]
+    found += [(problems[p.id][0], "the reference is empty") for p in golds.without if not p.reference.strip()]
     return [Found(row.place, text) for row, text in sorted(found, key=lambda pair: pair[0].number)]
 
 
@@ -234,16 +232,14 @@ def _false_accepts(grader: Grader, pairs: Sequence[tuple[Problem, Problem]]) -> 
 
 def _crosswise(grader: Grader, pairs: Sequence[tuple[Problem, Problem]]) -> list[tuple[Problem, Problem]]:
     """The pairs of which the first problem accepts the second's answer."""
-    accepted = []
+    begun = []
     for problem, other in pairs:
         verifier = grader.verifier_of(problem)
         gold = verifier.gold(other)
-        verdict = None if gold is None else verifier.begin(gold, problem)
-        if verdict is not None:
-            settled = verdict if isinstance(verdict, Verdict) else verdict.result(timeout=_PAIR_DEADLINE_S)
-            if settled.correct:
-                accepted.append((problem, other))
-    return accepted
+        if gold is not None:
+            begun.append((problem, other, verifier.begin(gold, problem)))
+    deadline = time.monotonic() + PAIRS_DEADLINE_S
+    return [(problem, other) for problem, other, verdict in begun if settle(verdict, deadline).correct]
 
 
 def _reveals(problem: Problem) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from thinkery.problems.conventions.base import Convention, Fields, Task, shown
 
 _PLAIN = ("plain", "gsm8k")
+MAX_OPTIONS = 10  # A to J, as many as MMLU-Pro has
 _ASK = "Answer with the letter of the right option."
 _GPQA_WRONG = tuple(f"Incorrect Answer {number}" for number in (1, 2, 3))
 _LISTS = ("choices", "options")
@@ -54,9 +55,9 @@ def _options(fields: Fields, column: str) -> tuple[list[str], list[str]]:
         labels, texts = value["label"], value["text"]
     elif isinstance(value, Mapping):
         labels, texts = list(value.keys()), list(value.values())
-    good = isinstance(texts, list) and isinstance(labels, list) and 2 <= len(texts) <= min(26, len(labels))
+    good = isinstance(texts, list) and isinstance(labels, list) and 2 <= len(texts) <= min(MAX_OPTIONS, len(labels))
     if not good or isinstance(value, str):
-        raise fields.error(column, f"must be a list of 2 to 26 options, not {shown(value)}")
+        raise fields.error(column, f"must be a list of 2 to {MAX_OPTIONS} options, not {shown(value)}")
     for text in texts:
         if not isinstance(text, str | int | float) or isinstance(text, bool) or not str(text).strip():
             raise fields.error(column, f"must be a list of texts; one of them is {shown(text)}")

@@ -15,7 +15,7 @@ from typing import Any
 
 MAX_DEPTH = 64
 MAX_ITEMS = 1 << 20  # values in a value
-MAX_BYTES = 8 << 20  # of an encoded value
+MAX_BYTES = 4 << 20  # of an encoded value; the host needs up to forty times as much to read it
 MAX_INT_BITS = 1 << 17
 _JSON_INT = 1 << 63
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import marshal
 import os
 import shutil
 import signal
@@ -39,6 +40,7 @@ def serve() -> Job:
     """Serve until the host is gone. Returns only in the process of a program, with what it shall run."""
     config: dict[str, Any] = json.loads(sys.argv[1])
     _leave_a_waiter()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in ``server``
     host = socket.socket(fileno=0)
     keeper, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
@@ -52,6 +54,7 @@ def serve() -> Job:
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
         raise OSError("prctl(PR_SET_CHILD_SUBREAPER)")
     os.umask(0o077)
+    program.open_streams()
     runs = _Runs(keeper, config)
     try:
         while True:
@@ -93,7 +96,7 @@ class _Runs:
         data, (report, *given), _, _ = socket.recv_fds(self.keeper, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
         if not data:
             os._exit(0)
-        request = json.loads(data)
+        request = marshal.loads(data)
         self.folder = request["folder"]
         request = _moved(request, self.folder)
         self.first = os.fork()
@@ -185,9 +188,7 @@ def _supervise(host: socket.socket, keeper: socket.socket, folders_in: str) -> N
     try:
         frames.send(host, frames.READY)
         while True:
-            request = frames.decode_json(frames.receive(host, {frames.REQUEST: frames.MAX_JSON_BYTES})[1])
-            code = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
-            stdin = frames.receive(host, {frames.STDIN: frames.MAX_INPUT_BYTES})[1]
+            request, code, stdin = supervisor.next_request(host)
             request["folder"] = tempfile.mkdtemp(prefix="thinkery-", dir=folders_in)
             run = _Run(host, keeper, set(), request)
             run.start(code, stdin)

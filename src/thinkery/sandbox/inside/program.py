@@ -26,6 +26,7 @@ SOURCE = f"{FOLDER}/program.py"
 BINARY = f"{FOLDER}/program"
 ENVIRONMENT = {"HOME": FOLDER, "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "TMPDIR": FOLDER, "PYTHONHASHSEED": "0"}
 NATIVE_STACK_BYTES = 64 << 20
+PENDING_SIGNALS = 1024
 READABLE = ("/usr", "/bin", "/lib", "/lib64", "/etc")
 DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 
@@ -46,6 +47,21 @@ def prepare() -> None:
     package = __name__.split(".")[0]
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         del sys.modules[name]  # a program could not import what it sees of us anyway
+    open_streams()
+
+
+def open_streams() -> None:
+    """Make the standard streams of the programs to come, which nobody else may use."""
+    os.dup2(2, 1)  # two pipes, as a program will have: streams remember what they were opened on
+    for number, name, mode, errors in (
+        (0, "stdin", "r", "surrogateescape"),
+        (1, "stdout", "w", "surrogateescape"),
+        (2, "stderr", "w", "backslashreplace"),
+    ):
+        buffering = 1 if name == "stderr" else -1
+        stream = open(number, mode, buffering, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def confine(request: dict[str, Any], config: dict[str, Any], given: list[int], report: int) -> Job:
@@ -70,16 +86,18 @@ def confine(request: dict[str, Any], config: dict[str, Any], given: list[int], r
     syscalls.drop_capabilities()
     if config["landlock"]:
         landlock.restrict(READABLE, [FOLDER], DEVICES)
-    seccomp.install(config["unix_sockets"], config["new_groups"])
+    seccomp.install(config["new_groups"])
     return job
 
 
 def become(job: Job) -> NoReturn:
     """Run the job in this process. To be called from the top of the interpreter's stack."""
     if job.source is None:
-        for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and an ignored signal stays so over execve
+        # Ignored here, by Python or by the server, and an ignored signal stays so over execve.
+        for name in ("SIGINT", "SIGPIPE", "SIGXFSZ"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.execv(job.command[0], job.command)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main = _fresh_main()
     error: BaseException | None = None
     try:
@@ -116,9 +134,12 @@ def _set_limits(request: dict[str, Any], stack_bytes: int | None) -> None:
         resource.RLIMIT_AS: (limits["memory_bytes"],) * 2,
         resource.RLIMIT_NOFILE: (limits["open_files"],) * 2,
         resource.RLIMIT_FSIZE: (limits["file_bytes"],) * 2,
-        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CORE: (1, 1),  # 0 would still start a handler of core dumps, as root outside; see core(5)
+        resource.RLIMIT_RTPRIO: (0, 0),
+        resource.RLIMIT_NICE: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_SIGPENDING: (PENDING_SIGNALS,) * 2,  # and timers
     }
     if request.get("process_limit") is not None:
         pairs[resource.RLIMIT_NPROC] = (request["process_limit"],) * 2
@@ -129,7 +150,7 @@ def _set_limits(request: dict[str, Any], stack_bytes: int | None) -> None:
 
 
 def _fresh_main() -> types.ModuleType:
-    """A ``__main__`` as ``python program.py`` has it, and standard streams that nobody has used."""
+    """A ``__main__`` as ``python program.py`` has it."""
     import random  # not at the top: the server prepares its import
 
     main = types.ModuleType("__main__")
@@ -137,11 +158,6 @@ def _fresh_main() -> types.ModuleType:
     sys.modules["__main__"] = main
     sys.argv = [SOURCE]
     sys.path[0] = FOLDER
-    for stream in ("stdin", "stdout", "stderr"):
-        setattr(sys, f"__{stream}__", None)
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     linecache.clearcache()
     random.seed(0)
     os.register_at_fork(after_in_child=random.seed)  # as ``random`` itself does; the server held it back

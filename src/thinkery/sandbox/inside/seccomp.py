@@ -1,10 +1,10 @@
 """A seccomp filter for untrusted programs, built and installed with the standard library alone.
 
 The filter refuses what a program never needs and an attack does: tracing others, mounts and namespaces, kernel
-keys, modules, BPF, io_uring, sockets of any family but AF_UNIX, memory no limit counts. Refusals are errors the
+keys, modules, BPF, io_uring, sockets other than connected pairs, memory no limit counts. Refusals are errors the
 program sees (EPERM; ENOSYS where libc has another way), so that ordinary programs, threads, compilers and
-``multiprocessing`` work on. System calls of another architecture end the process. Calls newer than the tables
-here do not exist for the program.
+``multiprocessing`` (by fork or spawn) work on. System calls of another architecture end the process. Calls newer than
+the tables here do not exist for the program.
 
 ``filter_program`` is a pure function of machine and options; ``install`` hands its result to the kernel. It runs
 inside the sandbox: no import of this project, Python 3.9. Left out: files (``landlock``), signals, resource limits.
@@ -28,6 +28,7 @@ JUMP_EQUAL = 0x15
 JUMP_GREATER = 0x25
 JUMP_AT_LEAST = 0x35
 JUMP_ANY_BIT = 0x45
+AND = 0x54
 RETURN = 0x06
 
 # struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6].
@@ -54,6 +55,7 @@ _DATAGRAM_BIT = 0x2  # in SOCK_DGRAM and SOCK_RAW; not in SOCK_STREAM and SOCK_S
 _TIOCSTI = 0x5412  # pushes characters into a terminal
 _TIOCLINUX = 0x541C
 _F_SETPIPE_SZ = 1031  # pipes hold memory that belongs to no process
+_MAP_SHARED_ANONYMOUS = 0x21  # MAP_SHARED and MAP_SHARED_VALIDATE have bit 0, MAP_ANONYMOUS bit 5
 
 # Refused whatever the arguments: name -> (x86_64, aarch64); -1 where the architecture has no such call.
 DENIED = {
@@ -95,6 +97,15 @@ DENIED = {
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "vmsplice": (278, 75),
+    "io_setup": (206, 0),  # takes from a number of events that the whole machine shares
+    "io_destroy": (207, 1),
+    "io_submit": (209, 2),
+    "io_cancel": (210, 3),
+    "io_getevents": (208, 4),
+    "io_pgetevents": (333, 292),
+    "landlock_create_ruleset": (444, 444),  # rules are kernel memory that nothing counts
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
     "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263),
     "add_key": (248, 217),
@@ -125,6 +136,8 @@ DENIED = {
     "quotactl_fd": (443, 443),
     "acct": (163, 89),
     "syslog": (103, 116),
+    "sync": (162, 81),  # waits for, and stalls, the disks of the host
+    "syncfs": (306, 267),
     "vhangup": (153, 58),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
@@ -132,7 +145,11 @@ DENIED = {
     "clock_settime": (227, 112),
     "clock_adjtime": (305, 266),
     "adjtimex": (159, 171),
-    # Memory that outlives its process, or that neither a file limit nor the process's size counts.
+    # Memory that outlives its process, or that neither a file limit nor the process's size counts. Descriptors sent
+    # through a socket are of that kind: in a cycle they outlive everything, until some socket elsewhere is closed.
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
+    "setsockopt": (54, 208),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -159,6 +176,7 @@ DECIDED_BY_ARGUMENTS = {  # where the arguments decide
     "prlimit64": (302, 261),
     "personality": (135, 92),
     "fcntl": (72, 25),
+    "mmap": (9, 222),
 }
 
 
@@ -178,18 +196,18 @@ class _Check(NamedTuple):
     jump: int
     value: int
     refuse_if: bool
+    mask: int | None = None
 
 
 class _Filter(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
-def filter_program(machine: str, unix_sockets: bool = True, new_groups: bool = True) -> list[Instruction]:
+def filter_program(machine: str, new_groups: bool = True) -> list[Instruction]:
     """Return the filter for a machine (``x86_64`` or ``aarch64``).
 
-    ``unix_sockets`` False allows only connected pairs (``socketpair``): needed where the host's sockets are in
-    reach, that is without a network and mount namespace of one's own. ``new_groups`` False keeps a program in the
-    process group it was started in: needed where the group is what gets killed, that is without a PID namespace.
+    ``new_groups`` False keeps a program in the process group it was started in: needed where the group is what gets
+    killed, that is without a PID namespace.
     """
     if machine not in AUDIT_ARCH:
         raise OSError(errno.ENOSYS, f"no seccomp table for {machine}; there is one for {', '.join(AUDIT_ARCH)}")
@@ -209,18 +227,18 @@ def filter_program(machine: str, unix_sockets: bool = True, new_groups: bool = T
     ]
     for first, last in _ranges(refused - {-1}):
         program += _refuse_range(first, last, errno.EPERM)
-    for name, (checks, error) in _argument_rules(unix_sockets).items():
+    for name, (checks, error) in _argument_rules().items():
         program += _refuse_by_argument(DECIDED_BY_ARGUMENTS[name][column], checks, error)
     program.append(Instruction(RETURN, 0, 0, ALLOW))
     return program
 
 
-def install(unix_sockets: bool = True, new_groups: bool = True) -> None:
-    """Put this thread, and all that it starts, under the filter for good; the options are ``filter_program``'s.
+def install(new_groups: bool = True) -> None:
+    """Put this thread, and all that it starts, under the filter for good; the option is ``filter_program``'s.
 
     Sets no_new_privs first. Raises OSError where the kernel has no seccomp, or the machine no table here.
     """
-    code = _packed(platform.machine(), unix_sockets, new_groups)
+    code = _packed(platform.machine(), new_groups)
     libc = _libc()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise _last_error("prctl(PR_SET_NO_NEW_PRIVS)")
@@ -229,25 +247,27 @@ def install(unix_sockets: bool = True, new_groups: bool = True) -> None:
         raise _last_error("prctl(PR_SET_SECCOMP)")
 
 
-def prepare(unix_sockets: bool = True, new_groups: bool = True) -> None:
+def prepare(new_groups: bool = True) -> None:
     """Do the slow part of ``install`` ahead of time, in the process that will fork."""
-    _packed(platform.machine(), unix_sockets, new_groups)
+    _packed(platform.machine(), new_groups)
     _libc()
 
 
-def _argument_rules(unix_sockets: bool) -> dict[str, tuple[list[_Check], int]]:
+def _argument_rules() -> dict[str, tuple[list[_Check], int]]:
     only_unix = _Check(0, JUMP_EQUAL, _AF_UNIX, refuse_if=False)
-    never = _Check(0, JUMP_AT_LEAST, 0, refuse_if=True)
-    # A datagram socket can write to any address, even if it is one of a pair.
+    # Connected pairs of streams hold little. Datagrams go to any address, and queues of them and of connections that
+    # nobody accepts hold memory without end.
     no_datagrams = _Check(1, JUMP_ANY_BIT, _DATAGRAM_BIT, refuse_if=True)
     return {
         "clone": ([_Check(0, JUMP_ANY_BIT, _CLONE_NEW, refuse_if=True)], errno.EPERM),
-        "socket": ([only_unix if unix_sockets else never], errno.EAFNOSUPPORT),
-        "socketpair": ([only_unix] if unix_sockets else [only_unix, no_datagrams], errno.EAFNOSUPPORT),
+        "socket": ([_Check(0, JUMP_AT_LEAST, 0, refuse_if=True)], errno.EAFNOSUPPORT),
+        "socketpair": ([only_unix, no_datagrams], errno.EAFNOSUPPORT),
         "ioctl": ([_Check(1, JUMP_EQUAL, command, refuse_if=True) for command in (_TIOCSTI, _TIOCLINUX)], errno.EPERM),
         "prlimit64": ([_Check(0, JUMP_EQUAL, 0, refuse_if=False)], errno.EPERM),  # 0: the caller itself
         "personality": ([_Check(0, JUMP_EQUAL, 0xFFFFFFFF, refuse_if=False)], errno.EPERM),  # a query
         "fcntl": ([_Check(1, JUMP_EQUAL, _F_SETPIPE_SZ, refuse_if=True)], errno.EPERM),
+        # Such memory stays when a process drops it from its own pages, where the watcher looks for it.
+        "mmap": ([_Check(3, JUMP_EQUAL, _MAP_SHARED_ANONYMOUS, True, mask=_MAP_SHARED_ANONYMOUS)], errno.EPERM),
     }
 
 
@@ -277,8 +297,10 @@ def _refuse_by_argument(number: int, checks: list[_Check], error: int) -> list[I
     body: list[Instruction] = []
     for check in checks:
         skip = (0, 1) if check.refuse_if else (1, 0)
+        masked = [] if check.mask is None else [Instruction(AND, 0, 0, check.mask)]
         body += [
             Instruction(LOAD_WORD, 0, 0, OFFSET_ARGUMENTS + 8 * check.argument),
+            *masked,
             Instruction(check.jump, *skip, check.value),
             Instruction(RETURN, 0, 0, FAIL | error),
         ]
@@ -287,8 +309,8 @@ def _refuse_by_argument(number: int, checks: list[_Check], error: int) -> list[I
 
 
 @functools.cache
-def _packed(machine: str, unix_sockets: bool, new_groups: bool) -> bytes:
-    program = filter_program(machine, unix_sockets, new_groups)
+def _packed(machine: str, new_groups: bool) -> bytes:
+    program = filter_program(machine, new_groups)
     return b"".join(
         code.to_bytes(2, "little") + bytes((jump_true, jump_false)) + k.to_bytes(4, "little")
         for code, jump_true, jump_false, k in program

@@ -8,9 +8,11 @@ so does the other, and everything in the sandbox with them.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
+import marshal
 import os
 import resource
 import signal
@@ -40,6 +42,8 @@ def serve(supervise: Supervise) -> Job:
     """Serve until the host is gone. Returns only in the process of an untrusted program, with what it shall run."""
     config: dict[str, Any] = json.loads(sys.argv[1])
     _forbid_user_namespaces()
+    _offer_to_be_killed()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a run can send it to the first process of its namespace
     _import_common_modules()
     config["process_limit_is_ours"] = _process_limit_is_ours()
     host = socket.socket(fileno=0)
@@ -51,7 +55,7 @@ def serve(supervise: Supervise) -> Job:
     supervisor.close()
     host.close()
     os.open("/dev/null", os.O_RDWR)  # takes the number 0
-    seccomp.prepare(config["unix_sockets"], config["new_groups"])
+    seccomp.prepare(config["new_groups"])
     program.prepare()
     gc.collect()
     gc.disable()
@@ -71,7 +75,7 @@ def _serve_one(zygote: socket.socket, own_pid_namespace: int, config: dict[str, 
     first = syscalls.fork_first(own_pid_namespace)
     if first == 0:
         zygote.detach()  # or this object would close, at its end, whatever has its number by then
-        return jail.start(json.loads(request), config, descriptors)
+        return jail.start(marshal.loads(request), config, descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -95,6 +99,12 @@ def _forbid_user_namespaces() -> None:
     """No new user namespace beneath ours; a run has no capability to take that back."""
     with open("/proc/sys/user/max_user_namespaces", "w", encoding="ascii") as file:
         file.write("0")
+
+
+def _offer_to_be_killed() -> None:
+    """Where memory runs out in spite of all limits, the kernel takes a sandbox and not the training."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
 
 
 def _process_limit_is_ours() -> bool:

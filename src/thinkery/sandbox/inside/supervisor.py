@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
+import marshal
 import os
 import select
 import signal
@@ -39,12 +39,7 @@ def supervise(host: socket.socket, zygote: socket.socket, config: dict[str, Any]
     try:
         frames.send(host, frames.READY)
         while True:
-            kind, payload = frames.receive(host, {frames.REQUEST: frames.MAX_JSON_BYTES, **TO_A_PROGRAM})
-            if kind != frames.REQUEST:
-                continue  # it crossed the end of the program that it was for
-            request = frames.decode_json(payload)
-            program = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
-            stdin = frames.receive(host, {frames.STDIN: frames.MAX_INPUT_BYTES})[1]
+            request, program, stdin = next_request(host)
             if config["process_limit_is_ours"]:
                 # Beside the program's processes there are ours, and the first of its namespace if it is another one.
                 others = len(ours) + (request["kind"] != "python")
@@ -58,6 +53,16 @@ def supervise(host: socket.socket, zygote: socket.socket, config: dict[str, Any]
         if run is not None:
             run.kill()
         os._exit(1)  # the zygote ends for want of a supervisor, and the kernel ends the rest
+
+
+def next_request(host: socket.socket) -> tuple[dict[str, Any], bytes, bytes]:
+    """(request, program, standard input) of the next run, as the host sends them."""
+    kind = b""
+    while kind != frames.REQUEST:  # anything else crossed the end of the program that it was for
+        kind, payload = frames.receive(host, {frames.REQUEST: frames.MAX_JSON_BYTES, **TO_A_PROGRAM})
+    program = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
+    stdin = frames.receive(host, {frames.STDIN: frames.MAX_INPUT_BYTES})[1]
+    return frames.decode_json(payload), program, stdin
 
 
 class Run:
@@ -92,7 +97,7 @@ class Run:
             self.channel.setblocking(False)
             given.append(theirs.detach())
         self.began = time.monotonic()
-        socket.send_fds(self.zygote, [json.dumps(self.request).encode()], given)
+        socket.send_fds(self.zygote, [marshal.dumps(self.request)], given)
         for descriptor in given:
             os.close(descriptor)
         (self.first,) = FIRST.unpack(self.zygote.recv(FIRST.size))
@@ -198,13 +203,20 @@ class Run:
         return bool(part)
 
     def _read_rest(self) -> None:
-        while self._read_report():
-            pass
+        """Read what the dead run has left in its pipes.
+
+        A pipe that would block is at its end as well: who holds the other side is dead, even if the descriptor isn't.
+        """
+        with contextlib.suppress(BlockingIOError):
+            while self._read_report():
+                pass
         stopped: Stopped | None = None
         for number, descriptor in ((1, self.stdout_fd), (2, self.stderr_fd)):
             try:
                 while self._read_output(number, descriptor):
                     pass
+            except BlockingIOError:
+                continue
             except Stopped as error:
                 stopped = error
         if stopped is not None:
