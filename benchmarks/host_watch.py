@@ -212,11 +212,22 @@ def available_mb() -> float:
     Free pages that lie ready for one processor count here, which MemAvailable leaves out: up to an eighth of all memory
     since Linux 6.7.
     """
-    with open("/proc/meminfo") as file:
-        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / 1024
     with open("/proc/zoneinfo") as file:
         ready = sum(int(line.split()[1]) for line in file if line.lstrip().startswith("count:"))
-    return available + ready * resource.getpagesize() / (1 << 20)
+    return _meminfo_mb("MemAvailable") + ready * resource.getpagesize() / (1 << 20)
+
+
+def accounted_mb() -> float:
+    """Memory that is available or some living process's own, in MiB; where this shrinks, something was left behind.
+
+    What is missing is the kernel's, or in files in memory. Other programs on the machine may grow meanwhile.
+    """
+    return available_mb() + _meminfo_mb("AnonPages")
+
+
+def _meminfo_mb(name: str) -> float:
+    with open("/proc/meminfo") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(f"{name}:")) / 1024
 
 
 def _settled_mb() -> float:

@@ -10,6 +10,7 @@ measured, ``twice`` in a row.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from thinkery.sandbox import Limits, Program, RunResult, Sandbox, Status, cpp
 from thinkery.sandbox.isolation import LEVELS, probe
 
 ATTACKS = Path(__file__).parent / "attacks"
-COMPILER_LIMITS = Limits(wall_s=3, cpu_s=2, memory_bytes=320 << 20, processes=32, file_bytes=64 << 20)
+COMPILER_LIMITS = Limits(wall_s=3, cpu_s=1.5, memory_bytes=320 << 20, processes=32, file_bytes=64 << 20)
 MEMORY_MARGIN_MB = 200  # of the peak, beyond the run's limit: compilers, interpreters, the rest of the machine
 PROCESS_MARGIN = 8  # of the peak: the sandbox's own, and those that are dead but not yet buried
 LATE_S = 5.0  # that a run may take beyond its wall time on a busy machine
@@ -118,6 +118,11 @@ def _read(path: Path) -> Attack:
     )
 
 
+def filled_in(attack: Attack, host: Host) -> Program:
+    """The attack's program, told about the host's traps."""
+    return dataclasses.replace(attack.program, source=host.fill_in(attack.program.source))
+
+
 class Target:
     """A sandbox of one server, to attack, and what its world looks like before the first attack."""
 
@@ -139,20 +144,31 @@ class Target:
 
     def attack(self, attack: Attack) -> list[str]:
         """Attack; what it achieved, in words."""
-        program = dataclasses.replace(attack.program, source=self.host.fill_in(attack.program.source))
-        before = self.host.look()
-        achieved = []
+        for _ in range(TRIES):
+            before = self.host.look()
+            achieved, too_much = self._once(attack)
+            achieved += self.aftermath(before)
+            if achieved or not too_much:
+                break
+        return achieved + too_much
+
+    def _once(self, attack: Attack) -> tuple[list[str], list[str]]:
+        """(what it achieved, which limits it broke), in words."""
+        program = filled_in(attack, self.host)
+        achieved, too_much = [], []
         for _ in range(2 if attack.twice else 1):
             started = time.monotonic()
-            result = self.sandbox.run(program, "", attack.limits)
+            with Peak() if attack.peak else contextlib.nullcontext() as peak:
+                result = self.sandbox.run(program, "", attack.limits)
             took_s = time.monotonic() - started
             achieved += self.judge(result, attack.ends)
             if took_s > attack.limits.wall_s + LATE_S + (COMPILER_LIMITS.wall_s if program.language == "cpp" else 0):
                 achieved.append(f"it took {took_s:.1f} s")
-        achieved += self.aftermath(before)
-        if attack.peak and not achieved:
-            achieved += self._over_its_limits(program, attack.limits)
-        return achieved
+            if peak and peak.memory_mb > (attack.limits.memory_bytes >> 20) + MEMORY_MARGIN_MB:
+                too_much.append(f"it took {peak.memory_mb:.0f} MiB of memory")
+            if peak and peak.processes > attack.limits.processes + PROCESS_MARGIN:
+                too_much.append(f"it had {peak.processes} processes")
+        return achieved, too_much
 
     def judge(self, result: RunResult, ends: frozenset[Status]) -> list[str]:
         """What is wrong with a result."""
@@ -173,19 +189,6 @@ class Target:
             seen = [f"the next run ends with {after['told']}"]
         left = [name for users in host_watch.server_users() for name in self.host.left_by(users)]
         return seen + self.host.changes(before) + ([f"left behind: {left}"] if left else [])
-
-    def _over_its_limits(self, program: Program, limits: Limits) -> list[str]:
-        for _ in range(TRIES):
-            with Peak() as peak:
-                self.sandbox.run(program, "", limits)
-            too_much = []
-            if peak.memory_mb > (limits.memory_bytes >> 20) + MEMORY_MARGIN_MB:
-                too_much.append(f"it took {peak.memory_mb:.0f} MiB of memory")
-            if peak.processes > limits.processes + PROCESS_MARGIN:
-                too_much.append(f"it had {peak.processes} processes")
-            if not too_much:
-                break
-        return too_much
 
 
 # The crowd: attacks that are over soon, so that a thousand of them take a minute.
@@ -231,8 +234,8 @@ def crowd(host: Host, runs: int, workers: int = 8, threads: int = 64) -> dict[st
     started = time.monotonic()
     with Sandbox(workers=workers) as sandbox:
         for attack in chosen:  # compile them; and the machine's caches fill
-            sandbox.run(_filled_in(attack, host), "", attack.limits)
-        free_mb = host_watch.available_mb()
+            sandbox.run(filled_in(attack, host), "", attack.limits)
+        accounted_mb = host_watch.accounted_mb()
         with ThreadPoolExecutor(threads) as pool:
             results = list(pool.map(lambda i: _one_of_the_crowd(sandbox, host, chosen[i % len(chosen)]), range(runs)))
     told = host.changes(before)
@@ -245,29 +248,25 @@ def crowd(host: Host, runs: int, workers: int = 8, threads: int = 64) -> dict[st
         "processes": len(after.processes - before.processes),
         "files": len(left) + len(after.files ^ before.files) + len(after.named - before.named),
         "other": len(told),
-        "memory_mb": missing_memory_mb(free_mb),
+        "memory_mb": missing_memory_mb(accounted_mb),
         "seconds": time.monotonic() - started,
     }
 
 
-def missing_memory_mb(free_mb: float) -> float:
-    """How much less memory there is than ``free_mb``, in MiB; what the kernel frees soon is waited for."""
+def missing_memory_mb(accounted_mb: float) -> float:
+    """How much less memory is accounted for, in MiB; what the kernel frees soon is waited for."""
     end = time.monotonic() + 3
-    while (missing := free_mb - host_watch.available_mb()) > 0 and time.monotonic() < end:
+    while (missing := accounted_mb - host_watch.accounted_mb()) > 0 and time.monotonic() < end:
         threading.Event().wait(0.1)
     return max(0.0, missing)
 
 
 def _one_of_the_crowd(sandbox: Sandbox, host: Host, attack: Attack) -> RunResult:
     limits = dataclasses.replace(attack.limits, wall_s=CROWD_WALL_S, cpu_s=0.3, memory_bytes=64 << 20)
-    return sandbox.run(_filled_in(attack, host), "", limits)
+    return sandbox.run(filled_in(attack, host), "", limits)
 
 
-def _filled_in(attack: Attack, host: Host) -> Program:
-    return dataclasses.replace(attack.program, source=host.fill_in(attack.program.source))
-
-
-@contextmanager
+@contextlib.contextmanager
 def hasty_compiler() -> Iterator[None]:
     """Compile bombs under smaller limits than the usual 20 seconds."""
     usual, cpp.LIMITS = cpp.LIMITS, COMPILER_LIMITS

@@ -173,7 +173,7 @@ def test_what_is_late_is_a_timeout_and_not_an_error() -> None:
 
 
 def test_one_hang_costs_one_deadline_however_often_it_is_given() -> None:
-    pool = WorkerPool(JUDGE, deadline_s=3.0)
+    pool = WorkerPool(JUDGE, deadline_s=1.5)
     try:
         hanging = [submit_math(boxed(HANG.format(1)), "x+\\sqrt{2}", pool) for _ in range(16)]
         after = submit_math(boxed("\\sqrt{8}"), "2\\sqrt{2}", pool)

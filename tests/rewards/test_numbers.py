@@ -176,7 +176,7 @@ PIECES = [
 def test_any_string_is_read(text: str) -> None:
     parse_number(text)
     parse_words(text)
-    assert clean(clean(text)) == clean(text)
+    assert len(clean(text)) <= 16 * len(text) + 16
 
 
 def test_reading_is_linear_in_hostile_text() -> None:

@@ -65,7 +65,7 @@ def test_a_worker_stays_warm(functions: str, pools: list[WorkerPool]) -> None:
 
 @pytest.mark.parametrize(("function", "deadly"), [("die", "die"), ("loop", "loop"), ("hoard", "hoard")])
 def test_a_lost_worker_is_replaced(functions: str, pools: list[WorkerPool], function: str, deadly: str) -> None:
-    pools.append(WorkerPool(f"{functions}:{function}", deadline_s=3.0))
+    pools.append(WorkerPool(f"{functions}:{function}", deadline_s=1.5))
     before = pools[0].submit(text="before").result()
     with pytest.raises(WorkerLostError):
         pools[0].submit(text=deadly).result()
@@ -121,11 +121,11 @@ def test_a_zygote_that_dies_is_replaced(functions: str, pools: list[WorkerPool])
 
 
 def test_a_request_that_runs_when_the_zygote_dies_is_asked_again(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:sometimes", deadline_s=3.0))
+    pools.append(WorkerPool(f"{functions}:sometimes", deadline_s=2.0))
     zygote = int(pools[0].submit(text="warm").result()["zygote"])
     hang = pools[0].submit(text="loop")
     os.kill(zygote, signal.SIGKILL)
-    with pytest.raises(WorkerLostError, match="no verdict after 3 s"):
+    with pytest.raises(WorkerLostError, match="no verdict after 2 s"):
         hang.result(timeout=120)
 
 

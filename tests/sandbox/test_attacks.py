@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +71,37 @@ def test_an_attack_achieves_nothing(level: Level, attack: rewards_attacks.Attack
 def test_there_are_at_least_sixty_attacks_and_each_says_what_it_tries() -> None:
     assert len({attack.name for attack in ATTACKS}) >= 60
     assert all(attack.tries.endswith(".") for attack in ATTACKS)
+
+
+def test_the_watch_sees_what_an_attack_could_do() -> None:
+    with host_watch.Host() as host:
+        before = host.look()
+        assert host.changes(before) == []
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        (host.folder / "new").write_text("")
+        (Path("/tmp") / host.token).write_text("")
+        os.environ["X"] = os.getcwd()
+        os.chdir("/")
+        caller = socket.create_connection(("127.0.0.1", host.port))
+        host.victim.kill()
+        try:
+            told = host.changes(before)
+        finally:
+            (Path("/tmp") / host.token).unlink()
+            os.chdir(os.environ.pop("X"))
+            caller.close()
+            child.communicate(b"\n")
+    wanted = ("processes", "files of the traps", "files written", "process_state", "called", "the victim")
+    assert [any(word in line for line in told) for word in wanted] == [True] * len(wanted)
+
+
+def test_the_watch_sees_memory_and_processes_at_their_peak() -> None:
+    grow = "x = bytearray(300 << 20)\nfor at in range(0, len(x), 4096): x[at] = 1\ninput()"
+    with host_watch.Peak() as peak:
+        child = subprocess.Popen([sys.executable, "-c", grow], stdin=subprocess.PIPE)
+        while peak.memory_mb < 250 or peak.processes < 1:
+            assert child.poll() is None
+        child.communicate(b"\n")
 
 
 HEAD = "import array, os, socket, struct, time\ntalk = socket.socket(fileno=3)\n"
@@ -183,11 +216,12 @@ def test_closing_the_sandbox_ends_what_it_runs(level: Level, host: host_watch.Ho
     if not probe(level).works:
         pytest.skip(f"no {level} here: {probe(level).detail}")
     before = host.look()
-    idle = len(before.processes)
     attack = next(attack for attack in ATTACKS if attack.name == "ignore_signals")
     with Sandbox(workers=3, isolation=level) as sandbox:
+        assert sandbox.run(Program("pass")).ok
+        idle = len(host_watch.processes())
         runs = [sandbox.submit(attack.program, "", Limits(wall_s=60)) for _ in range(3)]
-        while len(host_watch.processes()) < idle + 9:
+        while len(host_watch.processes()) < idle + 3:
             assert not any(run.done() for run in runs)
     assert all(run.cancelled() or run.exception(timeout=20) or not run.result().ok for run in runs)
     assert host.changes(before) == []
@@ -199,11 +233,12 @@ sys.path.append({benchmarks!r})
 import host_watch
 from thinkery.sandbox import Limits, Program, Sandbox
 sandbox = Sandbox(workers=1, isolation={level!r})
+assert sandbox.run(Program("pass")).ok
 idle = len(host_watch.processes())
-sandbox.submit(Program(sys.stdin.read()), "", Limits(wall_s=60))
-while len(host_watch.processes()) < idle + 4:
-    pass
-print(json.dumps(host_watch.processes()), flush=True)
+run = sandbox.submit(Program(sys.stdin.read()), "", Limits(wall_s=60))
+while len(seen := host_watch.processes()) < idle + {daemons}:
+    assert not run.done(), run.result()
+print(json.dumps(seen), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -212,11 +247,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_when_the_host_is_killed_nothing_of_the_sandbox_lives_on(level: Level) -> None:
     if not probe(level).works:
         pytest.skip(f"no {level} here: {probe(level).detail}")
-    daemons = next(attack for attack in ATTACKS if attack.name == "daemons").program.source + "\ntime.sleep(60)\n"
-    script = KILLED_HOST.format(benchmarks=str(BENCHMARKS), level=level)
-    told = subprocess.run([sys.executable, "-c", script], input=daemons, capture_output=True, text=True, timeout=60)
-    seen = {(pid, started) for pid, started in json.loads(told.stdout)}
-    assert len(seen) >= 5
+    source = next(attack for attack in ATTACKS if attack.name == "daemons").program.source + "\ntime.sleep(60)\n"
+    script = KILLED_HOST.format(benchmarks=str(BENCHMARKS), level=level, daemons=5)
+    told = subprocess.run([sys.executable, "-c", script], input=source, capture_output=True, text=True, timeout=60)
+    seen = [(pid, started) for pid, started in json.loads(told.stdout or "[]")]
+    assert len(seen) > 5, told.stderr
     end = time.monotonic() + 10
     while (alive := [one for one in seen if host_watch.is_alive(*one)]) and time.monotonic() < end:
         pass

@@ -37,7 +37,7 @@ _CHARACTERS: dict[int, str | None] = {
 }  # fmt: skip
 _RAISED = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(-?\d+|\w))|\\sqrt\[3\]\s*(?:\(([^()]*)\)|(\d+|[a-z]))")
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(-?\d+|[A-Za-z]))|\\sqrt\[3\]\s*(?:\(([^()]*)\)|(\d+|[A-Za-z]))")
 
 _GROUPING = re.compile(
     r",\\!\s*|\{,\}\s*|(?<=[0-9])\\[,;:](?=[0-9]{3}(?![0-9]))"
@@ -61,12 +61,14 @@ _TEXT_LEAD_IN = re.compile(r"\\text\s*\{\s*(?:[Tt]he\s+)?(?:\w+\s+){0,3}(?:is|eq
 
 
 def clean(text: str) -> str:
-    """An answer without its dress. Cleaning twice changes nothing more."""
+    """An answer without its dress."""
     if not text.isascii():
         text = _from_unicode(text)
     if "\\" in text or "~" in text or "{,}" in text:
         text = _BOLD.sub(r"\1", _FRACTION.sub(r"\\frac", text))
         text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", text)))
+    if "√" in text or r"\sqrt[3]" in text:
+        text = _ROOT.sub(_root, text)
     previous = None
     while text != previous:  # dress comes in layers: **$\text{The answer is }5.$**
         previous = text
@@ -87,8 +89,7 @@ def clean(text: str) -> str:
 def _from_unicode(text: str) -> str:
     text = _RAISED.sub(lambda match: "^{" + "".join(_SUPERSCRIPTS[c] for c in match[0]) + "}", text)
     text = _LOWERED.sub(lambda match: "_{" + "".join(_SUBSCRIPTS[c] for c in match[0]) + "}", text)
-    text = text.translate(_CHARACTERS)
-    return _ROOT.sub(_root, text)
+    return text.translate(_CHARACTERS)
 
 
 def _root(match: re.Match[str]) -> str:

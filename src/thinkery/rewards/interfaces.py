@@ -41,7 +41,7 @@ class PendingVerdict(Protocol):
     """A verdict that a worker is still thinking about."""
 
     def result(self, timeout: float | None = None) -> Verdict:
-        """Waits for it, at most ``timeout`` seconds; what is missing then is the verdict ``timeout``, never an error."""
+        """Waits for it, at most ``timeout`` seconds; what is missing then is the verdict ``timeout``, no error."""
         ...
 
 
@@ -76,11 +76,8 @@ VerifierFactory = Callable[[Template, Verification], Verifier]
 def gold_completion(template: Template, answer: str, *, boxed: bool = True) -> str:
     """A perfect completion of ``template`` that gives ``answer``."""
     opening = "" if template.prefilled_think else THINK
-    if template.answer_tag:
-        summary = f"{ANSWER}{answer}{END_ANSWER}"
-    else:
-        summary = f"\\boxed{{{answer}}}" if boxed else answer
-    return f"{opening}\nI know it.\n{END_THINK}\n{summary}"
+    plain = f"\\boxed{{{answer}}}" if boxed else answer
+    return f"{opening}\nI know it.\n{END_THINK}\n{f'{ANSWER}{answer}{END_ANSWER}' if template.answer_tag else plain}"
 
 
 def text_of(text: ModelText) -> str:

@@ -5,9 +5,9 @@ process will do. Workers are forked from a plain interpreter (``zygote``), not f
 caller's main module (and with it torch), need no ``if __name__ == "__main__"`` there, and are replaced in milliseconds.
 JSON goes in and JSON comes out, so that nothing that a worker says is ever executed.
 
-A request that works for longer than ``PATIENCE_S`` moves to the slow lane with its process, at the lowest priority, and a new
-process takes its place; at ``deadline_s`` it is killed. Where the slow lane is full it is killed at once and begins
-again behind all others. Left out: isolation of untrusted code, which is the sandbox's job.
+A request that works for longer than ``PATIENCE_S`` moves to the slow lane with its process, at the lowest priority,
+and a new process takes its place; at ``deadline_s`` it is killed. Where the slow lane is full it is killed at once and
+begins again behind all others. Left out: isolation of untrusted code, which is the sandbox's job.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Any
 from thinkery.rewards.zygote import COMMAND, LAST, READY, Reply
 
 START_DEADLINE_S = 60.0  # a cold disk and a busy machine
-PATIENCE_S = 0.5  # nearly all verdicts take milliseconds; longer where the machine lets it work only half the time
+PATIENCE_S = 0.3  # nearly all verdicts take milliseconds; longer where the machine lets it work only half the time
 SLOW_PER_WORKER = 8  # places in the slow lane; its processes share what the quick ones leave of the machine
 MEMORISED = 4096  # requests
 _ATTEMPTS = 2  # at a request whose worker was lost together with the zygote
