@@ -73,7 +73,8 @@ class Host:
         for path, mode in ((self.open_secret, 0o666), (self.closed_secret, 0o600)):
             path.write_text(f"{self.secret}\n")
             path.chmod(mode)
-        os.environ["PLANTED_SECRET"] = self.secret
+        self.variable = f"PLANTED_{self.secret[-8:].upper()}"
+        os.environ[self.variable] = self.secret
         self.listeners = self._listen()
         self.port = self.listeners[0].getsockname()[1]
         self.victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -84,7 +85,7 @@ class Host:
             listener.close()
         self.victim.kill()
         self.victim.communicate()
-        del os.environ["PLANTED_SECRET"]
+        del os.environ[self.variable]
         shutil.rmtree(self.folder)
 
     def _listen(self) -> list[socket.socket]:

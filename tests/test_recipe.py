@@ -122,7 +122,7 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("zero.steps=1.5", "zero.steps = 1.5: allowed: an integer > 0"),
         ("zero.top_p=0", "zero.top_p = 0: allowed: a number > 0 and <= 1"),
         ("zero.dynamic_sampling=7", "zero.dynamic_sampling = 7: allowed: true or false"),
-        ("zero.problems.source=foo", "zero.problems.source = 'foo': allowed: mini or a .jsonl file"),
+        ("zero.problems.source=foo", "zero.problems.source = 'foo': allowed: mini, a file (.jsonl, "),
         ("zero.problems.levels=[0]", "zero.problems.levels.0 = 0: allowed: an integer > 0"),
         ("zero.rewards={}", "zero.rewards = {}: allowed: a mapping that is not empty"),
         ("zero.rewards.accuracy=x", "zero.rewards.accuracy = 'x': allowed: a number"),

@@ -152,14 +152,18 @@ def test_without_an_answer() -> None:
     assert verdict.reason
 
 
-def test_the_verifier_accepts_its_own_gold_and_knows_when_there_is_none() -> None:
+def test_the_verifier_accepts_its_own_gold_unless_it_is_unreadable() -> None:
     verifier = MathVerifier(R1, Verification())
     problem = Problem("p", "", "2\\sqrt{2}")
     gold = verifier.gold(problem)
     assert gold is not None
     begun = verifier.begin(gold, problem)
     assert begun.correct if isinstance(begun, Verdict) else begun.result().correct
-    assert verifier.gold(Problem("p", "", " ")) is None
+    for unreadable in (" ", "\\frac{", "}"):
+        problem = Problem("p", "", unreadable)
+        begun = verifier.begin(str(verifier.gold(problem)), problem)
+        assert isinstance(begun, Verdict)
+        assert begun.outcome is Outcome.GOLD_UNPARSEABLE
     verifier.close()
 
 

@@ -155,12 +155,20 @@ def test_connected_pairs_of_streams_are_the_only_sockets(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+def test_huge_pages_stay_forbidden(machine: str) -> None:
+    number = seccomp.DECIDED_BY_ARGUMENTS["prctl"][MACHINES.index(machine)]
+    assert verdict(machine, number, 41, 0) == ERRNO | errno.EPERM
+    assert verdict(machine, number, 42) == verdict(machine, number, 15) == ALLOW
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_shared_memory_has_a_file_that_counts(machine: str) -> None:
     number = seccomp.DECIDED_BY_ARGUMENTS["mmap"][MACHINES.index(machine)]
     shared, private, validate, anonymous, populate = 0x01, 0x02, 0x03, 0x20, 0x8000
     for flags in (shared, private, validate, private | anonymous, private | anonymous | populate):
         assert verdict(machine, number, 0, 4096, 3, flags) == ALLOW
-    for flags in (shared | anonymous, validate | anonymous, shared | anonymous | populate):
+    huge = 0x40000
+    for flags in (shared | anonymous, validate | anonymous, shared | anonymous | populate, private | anonymous | huge):
         assert verdict(machine, number, 0, 4096, 3, flags) == ERRNO | errno.EPERM
 
 

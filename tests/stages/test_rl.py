@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -172,7 +173,10 @@ def test_dynamic_sampling_fills_the_step_with_groups_that_teach(tmp_path: Path) 
     stage = recipe.stages[0]
     policy = load_policy(recipe.base, template=None, dtype="float32")
     (tmp_path / "run").mkdir()
-    with Run(tmp_path / "run") as run, Grader(policy.template, stage.rewards) as grader:
+    with (
+        Run(tmp_path / "run") as run,
+        Grader(policy.template, stage.rewards, max_completion_length=stage.max_completion_length) as grader,
+    ):
         context = StageContext(recipe, run.stage("zero"), PlainView(), str)
         sampler = Sampler(stage, context, policy, MiniSource("train"), grader)
         groups = sampler.informative_groups(0)
@@ -202,7 +206,43 @@ def test_a_users_own_problems_and_a_folder_as_the_base(learnt: Path, tmp_path: P
 
 
 def test_a_reference_that_its_verifier_refuses_stops_the_stage_before_its_first_step(tmp_path: Path) -> None:
-    path = problem_file(tmp_path / "mine.jsonl", {"id": "broken", "prompt": "?", "answer": r"\frac{1"})
+    tests = {"language": "python", "test_cases": [{"input": "2", "output": "4", "type": "stdin_stdout"}]}
+    broken = {"id": "broken", "prompt": "Double it.", "answer": json.dumps(tests), "verifier": "code"}
+    path = problem_file(tmp_path / "mine.jsonl", broken | {"solution_code": "print(5)"})
     with pytest.raises(UserError, match=r"(?s)1 of 11 problems have a reference .*broken: "):
         run_recipe(recipe_of(steps=4, problems={"source": str(path)}), tmp_path / "run", view=PlainView())
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_problem_whose_reference_cannot_be_read_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = problem_file(tmp_path / "mine.jsonl", {"id": "unreadable", "prompt": "?", "answer": r"\frac{1"})
+    recipe = recipe_of(steps=3, problems={"source": str(path)}, log_completions=1000)
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    shown = capsys.readouterr().out
+    assert "1 of 11 references can't be read; their problems are left out:" in shown
+    assert "unreadable: " in shown
+    files = sorted((tmp_path / "run" / "completions").rglob("*.parquet"))
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert {row["problem_id"] for row in rows} == {f"mine-{n}" for n in range(1, 11)}
+
+
+def test_a_reward_of_the_users_is_learnt_from_and_its_file_is_part_of_what_the_stage_is_made_from(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def short(completions, **columns):\n    return [-len(c) / 100 for c in completions]\n"
+    )
+    rewards = {"accuracy": 1, f"{tmp_path / 'mine.py'}:short": {"weight": 0.5}}
+    recipe = recipe_of(steps=2, rewards=rewards)
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    name = f"rewards/{tmp_path / 'mine.py'}:short/mean"
+    rows = [line for line in metrics_of(tmp_path / "run") if line["stage"] == "zero"]
+    assert all(row[name] < 0 for row in rows)
+    before = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]
+    (tmp_path / "mine.py").write_text("def short(completions, **columns):\n    return [1.0 for c in completions]\n")
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    after = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]
+    assert before["inputs"] != after["inputs"]
+    assert [line for line in metrics_of(tmp_path / "run") if line["stage"] == "zero"][-1][name] == 1.0

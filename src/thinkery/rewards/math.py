@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 
 from thinkery.models.template import Template
 from thinkery.rewards.cleaning import clean
-from thinkery.rewards.extraction import final_answer
+from thinkery.rewards.extraction import final_answer, last_boxed
 from thinkery.rewards.guard import refusal
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number, parse_words
@@ -72,8 +72,8 @@ class MathVerifier:
         )
 
     def gold(self, problem: Problem) -> str | None:
-        """A completion that gives the problem's reference, or None if the reference is empty."""
-        return gold_completion(self._template, problem.reference) if problem.reference.strip() else None
+        """A completion that gives the problem's reference."""
+        return gold_completion(self._template, problem.reference)
 
     def close(self) -> None:
         """Ends the worker processes; verdicts that are still missing become ``timeout``."""
@@ -100,14 +100,24 @@ def submit_math(
     prefilled_think: bool = False,
 ) -> Verdict | PendingVerdict:
     """Like ``grade_math`` but never waits: what needs computer algebra is handed to ``pool`` (of ``JUDGE`` workers)."""
+    if (fault := _fault(reference)) is not None:
+        return Verdict(Outcome.GOLD_UNPARSEABLE, fault)
     answer, reason = final_answer(completion, prefilled_think=prefilled_think)
     if answer is None:
         return Verdict(Outcome.NO_ANSWER, reason)
     if len(answer) > MAX_ANSWER:
         return Verdict(Outcome.WRONG, f"the answer is longer than {MAX_ANSWER} characters", answer[:MAX_ANSWER])
-    if not reference.strip() or len(reference) > MAX_ANSWER:
-        return Verdict(Outcome.GOLD_UNPARSEABLE, f"the reference is empty or longer than {MAX_ANSWER} characters")
     return _settle_exactly(answer, reference, policy) or _hand_over(answer, reference, pool, policy)
+
+
+@lru_cache(maxsize=4096)
+def _fault(reference: str) -> str | None:
+    """Why no answer can be compared with a reference, as far as its text alone shows."""
+    if not reference.strip() or len(reference) > MAX_ANSWER:
+        return f"the reference is empty or longer than {MAX_ANSWER} characters"
+    if last_boxed(f"\\boxed{{{reference}}}") != reference:
+        return f"the braces of the reference {reference!r} do not match, or it holds a box"
+    return None
 
 
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:

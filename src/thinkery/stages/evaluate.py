@@ -36,7 +36,8 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
     chosen = spec.template or context.recipe.template
     template = TEMPLATES[chosen] if chosen else None
     policy = load_policy(model, template=template, device=spec.device, dtype=spec.dtype)
-    problems = open_source(spec.problems).fixed(spec.problems.n)
+    source = open_source(spec.problems)
+    problems = source.fixed(spec.problems.n)
     with Grader(
         policy.template,
         {"accuracy": RewardSpec()},
@@ -44,7 +45,7 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
         verification=context.recipe.verification,
     ) as grader:
         golds = check_gold(grader, problems)
-        for note in _gold_notes(golds):
+        for note in [*source.notes, *_gold_notes(golds)]:
             context.view.note(f"evaluate {name}: {note}")
         groups = _sample(policy, name, spec, context, grader, [p for p in problems if p.id not in golds.masked])
     no_advantages_PG = [[0.0] * spec.num_samples for _ in groups]

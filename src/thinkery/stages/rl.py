@@ -84,7 +84,7 @@ class Sampler:
             self.grader, problems.values(), lambda done: view.progress("checking references", done, len(problems))
         )
         report.require()
-        for note in [f"{len(problems):,} reference answers checked", *report.notes()]:
+        for note in [*self.source.notes, f"{len(problems):,} reference answers checked", *report.notes()]:
             view.note(f"{self.stage.name}: {note}")
         self.source.exclude(report.masked)
 

@@ -27,6 +27,7 @@ BINARY = f"{FOLDER}/program"
 ENVIRONMENT = {"HOME": FOLDER, "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "TMPDIR": FOLDER, "PYTHONHASHSEED": "0"}
 NATIVE_STACK_BYTES = 64 << 20
 PENDING_SIGNALS = 1024
+NICENESS = 3  # the supervisor must get a processor before the many processes that it shall stop
 READABLE = ("/usr", "/bin", "/lib", "/lib64", "/etc")
 DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 
@@ -83,6 +84,8 @@ def confine(request: dict[str, Any], config: dict[str, Any], given: list[int], r
     if len(descriptors) > frames.CHANNEL_FD:
         os.environ["THINKERY_CHANNEL"] = str(frames.CHANNEL_FD)
     _set_limits(request, stack_bytes=None if job.source is not None else NATIVE_STACK_BYTES)
+    os.nice(NICENESS)
+    syscalls.forbid_huge_pages()
     syscalls.drop_capabilities()
     if config["landlock"]:
         landlock.restrict(READABLE, [FOLDER], DEVICES)

@@ -55,6 +55,8 @@ _DATAGRAM_BIT = 0x2  # in SOCK_DGRAM and SOCK_RAW; not in SOCK_STREAM and SOCK_S
 _TIOCSTI = 0x5412  # pushes characters into a terminal
 _TIOCLINUX = 0x541C
 _F_SETPIPE_SZ = 1031  # pipes hold memory that belongs to no process
+_MAP_HUGETLB = 0x40000  # pages set aside by the administrator, for somebody else
+_PR_SET_THP_DISABLE = 41  # ``program`` sets it, for good
 _MAP_SHARED_ANONYMOUS = 0x21  # MAP_SHARED and MAP_SHARED_VALIDATE have bit 0, MAP_ANONYMOUS bit 5
 
 # Refused whatever the arguments: name -> (x86_64, aarch64); -1 where the architecture has no such call.
@@ -177,6 +179,7 @@ DECIDED_BY_ARGUMENTS = {  # where the arguments decide
     "personality": (135, 92),
     "fcntl": (72, 25),
     "mmap": (9, 222),
+    "prctl": (157, 167),
 }
 
 
@@ -267,7 +270,14 @@ def _argument_rules() -> dict[str, tuple[list[_Check], int]]:
         "personality": ([_Check(0, JUMP_EQUAL, 0xFFFFFFFF, refuse_if=False)], errno.EPERM),  # a query
         "fcntl": ([_Check(1, JUMP_EQUAL, _F_SETPIPE_SZ, refuse_if=True)], errno.EPERM),
         # Such memory stays when a process drops it from its own pages, where the watcher looks for it.
-        "mmap": ([_Check(3, JUMP_EQUAL, _MAP_SHARED_ANONYMOUS, True, mask=_MAP_SHARED_ANONYMOUS)], errno.EPERM),
+        "mmap": (
+            [
+                _Check(3, JUMP_EQUAL, _MAP_SHARED_ANONYMOUS, refuse_if=True, mask=_MAP_SHARED_ANONYMOUS),
+                _Check(3, JUMP_ANY_BIT, _MAP_HUGETLB, refuse_if=True),
+            ],
+            errno.EPERM,
+        ),
+        "prctl": ([_Check(0, JUMP_EQUAL, _PR_SET_THP_DISABLE, refuse_if=True)], errno.EPERM),
     }
 
 

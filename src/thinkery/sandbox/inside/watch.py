@@ -2,7 +2,8 @@
 
 The supervisor looks every few milliseconds, beside the kernel's own limits, which hold for one process each.
 Memory is the resident set and the page tables of all processes plus what lies in the run's folder; where pages are
-shared and the plain sum is over the limit, the proportional set size decides.
+shared and the plain sum is over the limit, the proportional set size decides. Left out: the CPU time of children that
+live shorter than a tick of the kernel's clock and are waited for by nobody; the wall limit ends such a run.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Watch:
                 continue
             ticks += sum(map(int, fields[11:15]))  # utime, stime and those of reaped children
             self._ticks[name, fields[19]] = int(fields[11]) + int(fields[12])
-            resident += int(fields[21]) * _PAGE + _page_tables(name)
+            resident += int(fields[21]) * _PAGE + _unseen(name)
             threads += int(fields[17])
         self.cpu_s = max(ticks, sum(self._ticks.values())) / _TICKS
         if self.cpu_s > limits["cpu_s"]:
@@ -61,7 +62,7 @@ class Watch:
             return too_many
         files = self._file_bytes()
         if resident + files > limits["memory_bytes"]:
-            resident = sum(_proportional(name) + _page_tables(name) for name in processes)
+            resident = sum(_proportional(name) + _unseen(name) for name in processes)
             if resident + files > limits["memory_bytes"]:
                 return "memory", f"over {limits['memory_bytes']} bytes of memory and files"
         return None
@@ -83,16 +84,20 @@ def _stat(name: str) -> list[bytes] | None:
         return None
 
 
-def _page_tables(name: str) -> int:
-    """Bytes of page tables: a program can have a gigabyte of them that maps one page of zeros over and over."""
+def _unseen(name: str) -> int:
+    """Bytes that are in no resident set: what was swapped out, and page tables.
+
+    A program can have a gigabyte of page tables that map one page of zeros over and over.
+    """
+    total = 0
     try:
         with open(f"/proc/{name}/status", "rb") as file:
             for line in file:
-                if line.startswith(b"VmPTE:"):
-                    return int(line.split()[1]) << 10
+                if line.startswith((b"VmPTE:", b"VmSwap:")):
+                    total += int(line.split()[1]) << 10
     except OSError:
         pass
-    return 0
+    return total
 
 
 def _proportional(name: str) -> int:
