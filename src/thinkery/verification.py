@@ -43,9 +43,9 @@ class CodePolicy(_Strict):
 
     ``score``: ``all`` pays for a program that passes every test, ``fraction`` for the share of tests it passes.
 
-    ``time_s``: processor seconds of one test; by the clock, which alone counts for calls, it may take twice as long.
-    ``memory_mb``: MiB, of all the program's processes and files together. ``deadline_s``: seconds of one verdict, all
-    its tests together.
+    ``time_s``: processor seconds of one test; by the clock, which alone counts for calls, it may take four times as
+    long. ``memory_mb``: MiB, of all the program's processes and files together. ``deadline_s``: seconds of one verdict,
+    all its tests together.
 
     ``float_tolerance``: relative to the expected number, and only where that is written as a float.
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.rewards.answers.options import LABELS
 from thinkery.rewards.choice import ChoiceVerifier
-from thinkery.rewards.options import LABELS
 from thinkery.types import Outcome, Problem, Verdict
 from thinkery.verification import Verification
 

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
-from thinkery.rewards import harness
 from thinkery.rewards.code import CodeVerifier, grade_code
 from thinkery.rewards.interfaces import PendingVerdict
+from thinkery.rewards.programs import harness
 from thinkery.sandbox import Limits, Program, Sandbox, Status
 from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.types import Outcome, Problem, Verdict
@@ -399,7 +399,7 @@ def test_what_runs_inside_the_sandbox_is_python_3_9_and_needs_nothing_but_the_st
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                own = name.startswith("thinkery.rewards.harness.")
+                own = name.startswith("thinkery.rewards.programs.harness.")
                 assert own or name == "pytest" or name.partition(".")[0] in sys.stdlib_module_names
 
 

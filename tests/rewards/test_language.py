@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
-from thinkery.rewards.identification import Identifier
 from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.language import LANGUAGES, language_proportion, language_reward
-from thinkery.rewards.prose import strip_symbols
-from thinkery.rewards.scripts import SCRIPT_OF
+from thinkery.rewards.texts.identification import Identifier
+from thinkery.rewards.texts.prose import strip_symbols
+from thinkery.rewards.texts.scripts import SCRIPT_OF
 from thinkery.types import UserError
 
 DATA = Path(__file__).parent / "data" / "language_texts.jsonl"

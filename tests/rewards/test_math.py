@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from thinkery.models.template import TEMPLATES
 from thinkery.rewards import grade_math
 from thinkery.rewards.math import JUDGE, MathVerifier, PendingVerdict, submit_math
-from thinkery.rewards.worker import WorkerPool
+from thinkery.rewards.workers.pool import WorkerPool
 from thinkery.types import Outcome, Problem, Verdict
 from thinkery.verification import MathPolicy, Verification
 
@@ -43,6 +43,18 @@ def boxed(answer: str) -> str:
 
 def tagged(answer: str) -> str:
     return f"<think>\nLet me see.\n</think>\n<answer>{answer}</answer>"
+
+
+@pytest.mark.parametrize("reference", [r"x \equiv 3 \pmod 7", r"\frac{1}{", "(1, 2", "5 +"])
+def test_a_reference_that_cannot_be_read_accepts_nothing_not_even_itself(reference: str) -> None:
+    for answer in (reference, "5", r"\sqrt{2}"):
+        assert grade_math(boxed(answer), reference).outcome is Outcome.GOLD_UNPARSEABLE
+        assert grade_math(f"<think>hm</think><answer>{answer}</answer>", reference).correct is False
+
+
+def test_an_answer_in_the_reference_s_own_words_is_right_even_where_comparing_would_fail() -> None:
+    assert grade_math(boxed(r"\sqrt{2}+x"), r"\sqrt{2} + x").correct
+    assert grade_math(boxed("1/0"), "1/0").correct
 
 
 @pytest.mark.parametrize(
@@ -69,7 +81,6 @@ def tagged(answer: str) -> str:
         ("9" * 600, "9" * 500, Outcome.WRONG),
         ("2^{1000}!", "2^{1000}!", Outcome.CORRECT),  # the reference as it is written
         ("5", "2^{1000}!", Outcome.GOLD_UNPARSEABLE),
-        ("\\sqrt{2}+x", "\\sqrt{2} + x", Outcome.CORRECT),
         ("5^(5^(5^(5^5)))", "42", Outcome.TIMEOUT),  # an attempt at hanging shows, whatever the reference is
         ("5^(5^(5^(5^5)))", "\\sqrt{2}", Outcome.TIMEOUT),
         ("((9!)!)!", "\\text{east}", Outcome.TIMEOUT),

@@ -8,9 +8,9 @@ problem has a column ``choices`` or ``options``. Left out: how options are read 
 from __future__ import annotations
 
 from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, Template
-from thinkery.rewards.extraction import after_thinking, last_boxed, tagged
+from thinkery.rewards.answers.extraction import after_thinking, last_boxed, tagged
+from thinkery.rewards.answers.options import Options, read_choice, read_reference, spell
 from thinkery.rewards.interfaces import gold_completion
-from thinkery.rewards.options import Options, read_choice, read_reference, spell
 from thinkery.types import Outcome, Problem, Verdict
 from thinkery.verification import Verification
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from thinkery.models.template import Template
-from thinkery.rewards.code_answer import code_blocks, fenced, find_program, join_prompt
-from thinkery.rewards.code_judge import Judge
-from thinkery.rewards.code_tests import UnreadableTestsError, parse_tests
 from thinkery.rewards.interfaces import PendingVerdict, gold_completion
+from thinkery.rewards.programs.judge import Judge
+from thinkery.rewards.programs.source import code_blocks, fenced, find_program, join_prompt
+from thinkery.rewards.programs.tests import UnreadableTestsError, parse_tests
 from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
 from thinkery.types import Outcome, Problem, UserError, Verdict

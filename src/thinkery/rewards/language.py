@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thinkery.rewards.identification import identifier
 from thinkery.rewards.interfaces import ModelText, Prompt, Reward, RewardContext, Values, text_of
-from thinkery.rewards.prose import strip_symbols
-from thinkery.rewards.scripts import (
+from thinkery.rewards.texts.identification import identifier
+from thinkery.rewards.texts.prose import strip_symbols
+from thinkery.rewards.texts.scripts import (
     HAN,
     KANA,
     characters_of,

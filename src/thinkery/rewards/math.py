@@ -1,8 +1,8 @@
 r"""Is a completion's final answer the reference? Exactly for numbers and words, else by computer algebra in workers.
 
-Order of judgment: extraction (``extraction``), text that equals the reference (``cleaning``), exact numbers and words
-(``numbers``, microseconds, decides both ways), the guard against what no computer could evaluate (``guard``), then
-``symbolic`` in a worker process that can be killed (``worker``). Left out: partial credit; an answer is right or not.
+Order of judgment, all in ``answers``: ``extraction``, exact ``numbers`` and words (microseconds, decides both ways), the
+``guard`` against what no computer could evaluate, then ``symbolic`` in a worker process that can be killed. Left out:
+partial credit; an answer is right or not.
 """
 
 from __future__ import annotations
@@ -15,33 +15,44 @@ from fractions import Fraction
 from functools import cache, lru_cache
 
 from thinkery.models.template import Template
-from thinkery.rewards.cleaning import clean
-from thinkery.rewards.extraction import final_answer, last_boxed
-from thinkery.rewards.guard import refusal
+from thinkery.rewards.answers.cleaning import clean
+from thinkery.rewards.answers.extraction import final_answer, last_boxed
+from thinkery.rewards.answers.guard import refusal
+from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number, parse_words
+from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.interfaces import gold_completion
-from thinkery.rewards.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number, parse_words
-from thinkery.rewards.statements import is_prose
-from thinkery.rewards.worker import WorkerLostError, WorkerPool
-from thinkery.rewards.zygote import Reply
+from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
+from thinkery.rewards.workers.zygote import Reply
 from thinkery.types import Outcome, Problem, Verdict
 from thinkery.verification import MathPolicy, Verification
 
-JUDGE = "thinkery.rewards.symbolic:judge"
+JUDGE = "thinkery.rewards.answers.symbolic:judge"
 
 _DEFAULT = MathPolicy()
 
 
 @dataclass(frozen=True, slots=True)
 class PendingVerdict:
-    """A verdict that a worker is still thinking about."""
+    """A verdict that a worker is still thinking about.
+
+    ``same_text`` is the verdict on an answer in the reference's own words. It stands unless the worker finds that the
+    reference can't be read at all: then no other answer could be judged, and the problem must be masked.
+    """
 
     future: Future[Reply]
+    same_text: Verdict | None = None
 
     def result(self, timeout: float | None = None) -> Verdict:
         """Waits for it, at most ``timeout`` seconds; what is missing then is the verdict ``timeout``, never an error.
 
         Without a timeout the pool's own deadlines bound the wait. Raises ``RuntimeError`` if no worker can start.
         """
+        verdict = self._worker_s(timeout)
+        if self.same_text is not None and verdict.outcome is not Outcome.GOLD_UNPARSEABLE:
+            return self.same_text
+        return verdict
+
+    def _worker_s(self, timeout: float | None) -> Verdict:
         try:
             reply = self.future.result(timeout)
         except TimeoutError:
@@ -121,14 +132,14 @@ def _fault(reference: str) -> str | None:
 
 
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
-    """The verdict where the answer is the reference's own text, or where both are numbers or words; else None."""
+    """The verdict where both are numbers or words, or what stands there shall not be evaluated; else None."""
     gold = parse_number(reference)
     given = parse_number(answer)
     if gold is not None and given is not None:
         return _verdict(given.equals(gold, policy) or _rounds_to(given, gold), str(given))
-    if _text(answer) == _text(reference):
-        return Verdict(Outcome.CORRECT, "", _canonical(answer))
     if (refused := _refusal(answer)) is not None:
+        if _text(answer) == _text(reference):
+            return Verdict(Outcome.CORRECT, "", _canonical(answer))
         return Verdict(Outcome.TIMEOUT, f"refused before evaluation: {refused}")
     if gold is not None:
         if gold.places >= ROUNDED_PLACES and not is_prose(answer):
@@ -142,8 +153,12 @@ def _hand_over(answer: str, reference: str, pool: WorkerPool, policy: MathPolicy
     """What computer algebra has to say, unless the form of the answer already decides."""
     if (refused := _refusal(reference)) is not None:
         return Verdict(Outcome.GOLD_UNPARSEABLE, f"refused before evaluation: {refused}")
-    request = {"answer": answer, "reference": reference, "policy": policy.model_dump(mode="json")}
-    return PendingVerdict(pool.submit(**request))
+    same_text = _text(answer) == _text(reference)
+    request = {"reference": reference, "policy": policy.model_dump(mode="json")}
+    if same_text:  # the worker only has to read the reference, once for all answers in its words
+        verdict = Verdict(Outcome.CORRECT, "", _canonical(answer))
+        return PendingVerdict(pool.submit(answer=reference, **request), verdict)
+    return PendingVerdict(pool.submit(answer=answer, **request))
 
 
 def _verdict(equal: bool, answer: str) -> Verdict:

@@ -1,0 +1,1 @@
+"""Programs and their tests: finding them in a completion, running them in sandboxes, comparing what they return."""
