@@ -124,8 +124,10 @@ def submit_math(
 @lru_cache(maxsize=4096)
 def _fault(reference: str) -> str | None:
     """Why no answer can be compared with a reference, as far as its text alone shows."""
-    if not reference.strip() or len(reference) > MAX_ANSWER:
-        return f"the reference is empty or longer than {MAX_ANSWER} characters"
+    if not reference.strip():
+        return "the reference is empty"
+    if len(reference) > MAX_ANSWER:
+        return f"the reference is longer than {MAX_ANSWER} characters"
     if last_boxed(f"\\boxed{{{reference}}}") != reference:
         return f"the braces of the reference {reference!r} do not match, or it holds a box"
     return None

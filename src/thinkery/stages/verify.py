@@ -194,7 +194,6 @@ def _refused(golds: GoldReport, problems: Mapping[str, tuple[Row, Problem]]) -> 
         (problems[problem.id][0], f"{_short(problem.reference)}: {_said(verdict)}")
         for problem, verdict in (*golds.refused, *golds.unparseable)
     ]
-    found += [(problems[p.id][0], "the reference is empty") for p in golds.without if not p.reference.strip()]
     return [Found(row.place, text) for row, text in sorted(found, key=lambda pair: pair[0].number)]
 
 
