@@ -7,7 +7,7 @@ rooms above can know; they say so before their stage's first step.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from thinkery.recipe_errors import explain
+from thinkery.recipe_yaml import Loader, read_yaml
 from thinkery.types import UserError
 from thinkery.verification import Verification
 
@@ -305,7 +306,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), seed: int | None = No
 
     Raises ``UserError`` with one line that names the field, its value and what is allowed.
     """
-    data = _read_yaml(path)
+    data = read_yaml(path, Recipe.model_fields)
     for override in overrides:
         _apply(data, override)
     if seed is not None:
@@ -371,7 +372,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not separator or not all([head, *rest]):
         raise UserError(f"--set {override}: write it as field=value, for example zero.learning_rate=1e-4")
     try:
-        value = yaml.load(text, _Loader)
+        value = yaml.load(text, Loader)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
     listed = data["stages"] if isinstance(data.get("stages"), list) else []
@@ -390,32 +391,3 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise UserError(f"--set {override}: {key!r} has no fields of its own")
     target[keys[-1]] = value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where YAML itself would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen and key != "<<":
-                raise yaml.MarkedYAMLError(None, None, f"the field {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{where}: {error.problem}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: a recipe is a mapping with the fields {', '.join(Recipe.model_fields)}")
-    return data

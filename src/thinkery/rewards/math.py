@@ -1,8 +1,8 @@
 r"""Is a completion's final answer the reference? Exactly for numbers and words, else by computer algebra in workers.
 
-Order of judgment, all in ``answers``: ``extraction``, exact ``numbers`` and words (microseconds, decides both ways), the
-``guard`` against what no computer could evaluate, then ``symbolic`` in a worker process that can be killed. Left out:
-partial credit; an answer is right or not.
+Order of judgment, all in ``answers``: ``extraction``, exact ``numbers`` and words (microseconds, decides both ways),
+the ``guard`` against what no computer could evaluate, then ``symbolic`` in a worker process that can be killed. Left
+out: partial credit; an answer is right or not.
 """
 
 from __future__ import annotations

@@ -1,0 +1,45 @@
+"""Reads a recipe's YAML, and says where it is none. Left out: what its fields mean (``recipe.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thinkery.types import UserError
+
+
+class Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where YAML itself would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node."""
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen and key != "<<":
+                raise yaml.MarkedYAMLError(None, None, f"the field {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
+    """A recipe's mapping, not yet checked.
+
+    Raises ``UserError`` with line and column, or with the ``fields`` that a recipe has.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{where}: {error.problem}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a recipe is a mapping with the fields {', '.join(fields)}")
+    return data
