@@ -35,8 +35,9 @@ lint: $(INSTALLED)  ## style, types and the arrows between the rooms
 base: $(INSTALLED)  ## rebuild the miniature base model: about forty minutes on two cores
 	$(BIN)/thinkery run recipes/mini-base.yaml --output-dir runs/mini-base
 
-bench: $(INSTALLED)  ## measure `make mini` for three seeds into benchmarks/results/zero.json
+bench: $(INSTALLED)  ## measure into benchmarks/results: `make mini` for three seeds, verifiers and sandbox
 	$(BIN)/python benchmarks/zero.py
+	$(BIN)/python benchmarks/rewards.py
 
 clean:  ## remove what was installed and built, but no runs
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
