@@ -1,7 +1,7 @@
 """Does a program pass its tests? The verifier for code: whole programs, functions and unit tests, Python and C++.
 
-Order of judgment: the reference (``code_tests``), the program in the answer (``code_answer``), then its tests in the
-sandbox, on threads (``code_judge``). Nothing of a data set or a completion runs outside the sandbox. Left out: style,
+Order of judgment, all in ``programs``: the reference (``tests``), the program in the answer (``source``), its tests in
+the sandbox, on threads (``judge``). Nothing of a data set or a completion runs outside the sandbox. Left out: style,
 speed, and tests that are written by a model.
 """
 
@@ -123,7 +123,7 @@ def grade_code(
     sandbox: Sandbox | SandboxFusion | None = None,
     prefilled_think: bool = False,
 ) -> Verdict:
-    """Grades one completion (thinking included) against a reference, JSON as ``code_tests`` describes it; waits.
+    """Grades one completion (thinking included) against a reference, JSON as ``tests`` describes it; waits.
 
     The program runs in ``sandbox``, or in one that this process shares. ``prefilled_think``: the prompt already opened
     ``<think>``, so a completion that never closes it has no answer.

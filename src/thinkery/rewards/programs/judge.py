@@ -2,7 +2,7 @@
 
 Programs on standard input and output get a fresh process for every test. Functions are called in one process, restarted
 when it dies; their return values come back as plain data and are compared here. Unit tests run in a sandbox of their
-own and reach the program through the host (``code_sessions``). Left out: threads and queues (``code``).
+own and reach the program through the host (``sessions``). Left out: threads and queues (``code``).
 """
 
 from __future__ import annotations

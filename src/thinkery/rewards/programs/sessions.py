@@ -2,7 +2,7 @@
 
 The two never share a run. The program's side (``harness/callee.py``) sees arguments, one call at a time; the tests'
 side (``harness/tester.py``) sees plain return values. The host relays, checks every message to the last leaf, and keeps
-the clock. Left out: what the answers are worth (``code_judge``).
+the clock. Left out: what the answers are worth (``judge``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Importing computer algebra takes a second, forking a process that has imported it takes milliseconds. So a pool starts
 one *zygote*, which imports the target and then only forks and kills on command. It ends, and its workers with it, when
-its control socket closes, so nothing outlives a caller that was itself killed. Left out: the pool (``worker``).
+its control socket closes, so nothing outlives a caller that was itself killed. Left out: the pool (``pool``).
 """
 
 from __future__ import annotations
