@@ -1,7 +1,8 @@
 """R_language of DeepSeek-R1: the share of the thinking's words that are in the language of the question.
 
 Words are what is left when formulas, code and symbols are gone (``prose``); their script decides (``scripts``), and
-among languages of one script a model (``identification``), all in ``texts``. The share is a proportion, and None where nothing counts.
+among languages of one script a model (``identification``), all of them in ``texts``. The share is a proportion, and
+None where nothing counts.
 What is said twice counts once, in whichever language, so that repetition changes nothing: words count that lie in a run
 of four words, or eight characters, that did not occur before. Left out: whether what is said makes sense, and names: a
 list of French names may pass for French.
