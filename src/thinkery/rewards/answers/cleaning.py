@@ -57,6 +57,7 @@ LEAD_IN = (
     r"|(?:окончательный\s+|правильный\s+)?ответ\s*(?::|—|–|-|равен\b|есть\b)"
 )
 _LEAD_IN = re.compile(rf"(?:\\text\s*\{{)?\s*(?:{LEAD_IN})\s*\}}?", re.IGNORECASE)
+_UNDRESSED = "0123456789+-.(["
 _TEXT_LEAD_IN = re.compile(r"\\text\s*\{\s*(?:[Tt]he\s+)?(?:\w+\s+){0,3}(?:is|equals|are)\s*:?\s*\}\s*(?=.)")
 
 
@@ -75,6 +76,8 @@ def clean(text: str) -> str:
         text = text.strip()
         if not text.endswith(".."):  # 0.333... is not 0.333
             text = text.removesuffix(".").rstrip()
+        if text[:1] in _UNDRESSED:  # most answers; no lead-in and no delimiter begins so
+            continue
         lead_in = _LEAD_IN.match(text) or _TEXT_LEAD_IN.match(text)
         if lead_in:
             text = text[lead_in.end() :]
