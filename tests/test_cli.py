@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,9 @@ def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:
     path.write_text("{name: tiny, stages: [{name: grow, kind: pretrain, corpus: {source: mini}, tokens: 1000000}]}")
     command = [sys.executable, "-c", "from thinkery.cli import main; main()", "run", str(path)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path) as child:
+    # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path, preexec_fn=heed) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "== grow (pretrain, 244 steps)\n"
