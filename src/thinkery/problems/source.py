@@ -7,6 +7,7 @@ out: how files are read (``files.py``, ``hub.py``) and what their columns mean (
 from __future__ import annotations
 
 import importlib.metadata
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -45,7 +46,7 @@ class ProblemSource(Protocol):
         ...
 
 
-class EndlessSource:
+class EndlessSource(ABC):
     """Problems made on demand, one for every position; an excluded one has another stand in for it."""
 
     def __init__(self, name: str) -> None:
@@ -53,9 +54,9 @@ class EndlessSource:
         self.notes: Sequence[str] = ()
         self._excluded: set[str] = set()
 
+    @abstractmethod
     def problem(self, index: int) -> Problem:
         """The problem of an index."""
-        raise NotImplementedError
 
     def draw(self, start: int, count: int) -> list[Problem]:
         """Problems by position; repeats are rare where the world is large."""

@@ -7,8 +7,8 @@ problem has a column ``choices`` or ``options``. Left out: how options are read 
 
 from __future__ import annotations
 
-from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, Template
-from thinkery.rewards.answers.extraction import after_thinking, last_boxed, tagged
+from thinkery.models.template import Template
+from thinkery.rewards.answers.extraction import written_answer
 from thinkery.rewards.answers.options import Options, read_choice, read_reference, spell
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.types import Outcome, Problem, Verdict
@@ -51,19 +51,12 @@ class ChoiceVerifier:
         """Nothing was started."""
 
     def _judge(self, completion: str, gold: frozenset[str], options: Options) -> Verdict:
-        after = after_thinking(completion, prefilled_think=self._template.prefilled_think)
-        if after is None:
-            return Verdict(Outcome.NO_ANSWER, "the thinking never ends")
-        answer = tagged(after)
-        boxed = last_boxed(after if answer is None else answer)
-        answer = answer if boxed is None else boxed
-        plain = answer is None
-        if answer is None:
-            if any(opened in after for opened in (ANSWER, END_ANSWER, r"\boxed", r"\fbox")):
-                return Verdict(Outcome.NO_ANSWER, "an answer tag or a box that is not closed")
-            if END_THINK not in completion:
-                return Verdict(Outcome.NO_ANSWER, "neither an answer tag nor a box, and no thinking that ends")
-            answer = after[-MAX_TEXT:]
+        written = written_answer(completion, prefilled_think=self._template.prefilled_think)
+        if written.reason:
+            return Verdict(Outcome.NO_ANSWER, written.reason)
+        marked = written.tag if written.boxed is None else written.boxed
+        plain = marked is None
+        answer = (written.plain or "")[-MAX_TEXT:] if marked is None else marked
         if not answer.strip():
             return Verdict(Outcome.NO_ANSWER, "the answer is empty")
         if not plain and len(answer) > MAX_ANSWER:

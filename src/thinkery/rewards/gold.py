@@ -89,9 +89,10 @@ def _judge(grader: Grader, problems: Sequence[Problem]) -> Iterator[tuple[Proble
 
 
 def _lines(judged: Sequence[Judged], shown: int = 5) -> list[str]:
-    lines = [f"  {p.id}: {_short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]]
+    lines = [f"  {p.id}: {short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]]
     return lines + ([f"  and {len(judged) - shown} more"] if len(judged) > shown else [])
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A reference for a message: in one line, and not all of a long one."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -22,7 +22,7 @@ from thinkery.problems.files import Row
 from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
-from thinkery.rewards.gold import GoldReport, check_gold
+from thinkery.rewards.gold import GoldReport, check_gold, short
 from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.registry import require_verifier
 from thinkery.types import Problem, UserError, Verdict
@@ -124,9 +124,9 @@ def verify_problems(
         problems=problems,
         unreadable=read.unreadable,
         refused=_refused(golds, read.problems),
-        unchecked=sum(bool(problem.reference.strip()) for problem in golds.without),
+        unchecked=len(golds.without),
         false_accepts=[
-            Found(read.problems[problem.id][0].place, f"{_short(problem.reference)}: accepts {_short(other.reference)}")
+            Found(read.problems[problem.id][0].place, f"{short(problem.reference)}: accepts {short(other.reference)}")
             for problem, other in false_accepts
         ],
         pairs=len(wrong),
@@ -191,7 +191,7 @@ def _not_accepted(golds: GoldReport) -> set[str]:
 
 def _refused(golds: GoldReport, problems: Mapping[str, tuple[Row, Problem]]) -> list[Found]:
     found = [
-        (problems[problem.id][0], f"{_short(problem.reference)}: {_said(verdict)}")
+        (problems[problem.id][0], f"{short(problem.reference)}: {_said(verdict)}")
         for problem, verdict in (*golds.refused, *golds.unparseable)
     ]
     return [Found(row.place, text) for row, text in sorted(found, key=lambda pair: pair[0].number)]
@@ -257,7 +257,3 @@ def _counts(problems: Sequence[Problem]) -> list[str]:
             listed = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
             lines.append(f"{name}: {listed}")
     return lines
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -8,6 +8,7 @@ nothing. Everything is linear in the completion's length. Left out: what an answ
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, THINK
 from thinkery.rewards.answers.statements import is_prose, stated
@@ -52,27 +53,46 @@ def tagged(text: str) -> str | None:
     return text[start : text.index(END_ANSWER, start)]
 
 
-def final_answer(completion: str, *, prefilled_think: bool = False) -> tuple[str | None, str]:
-    """The answer as written, and, where there is none, the reason why."""
+class Written(NamedTuple):
+    """What a completion gives as its answer: at most a box and a tag (the box inside it, if both), or plain text."""
+
+    boxed: str | None = None
+    tag: str | None = None
+    plain: str | None = None  # what follows the thinking, where nothing in it is marked
+    reason: str = ""  # why there is none of them
+
+
+def written_answer(completion: str, *, prefilled_think: bool = False) -> Written:
+    """Where a completion gives its answer, before anybody reads what it means."""
     after = after_thinking(completion, prefilled_think=prefilled_think)
     if after is None:
-        return None, "the thinking never ends"
-    answer = tagged(after)
-    boxed = None
+        return Written(reason="the thinking never ends")
+    tag, boxed = tagged(after), None
     if "\\boxed" in after or "\\fbox" in after:
-        boxed = last_boxed(after if answer is None else answer)
-    if boxed is not None:
-        answer = boxed
-    elif answer is not None:
-        answer = _read_tag(answer)
-    elif any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
-        return None, "an answer tag or a box that is not closed"
-    elif END_THINK in completion:
-        answer = stated(after)
+        boxed = last_boxed(after if tag is None else tag)
+    if tag is not None or boxed is not None:
+        return Written(boxed, tag)
+    if any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
+        return Written(reason="an answer tag or a box that is not closed")
+    if END_THINK not in completion:
+        return Written(reason="neither an answer tag nor a box, and no thinking that ends")
+    return Written(plain=after)
+
+
+def final_answer(completion: str, *, prefilled_think: bool = False) -> tuple[str | None, str]:
+    """The answer as written, and, where there is none, the reason why."""
+    written = written_answer(completion, prefilled_think=prefilled_think)
+    if written.reason:
+        return None, written.reason
+    answer: str | None
+    if written.boxed is not None:
+        answer = written.boxed
+    elif written.tag is not None:
+        answer = _read_tag(written.tag)
+    else:
+        answer = stated(written.plain or "")
         if answer is None:
             return None, "neither an answer tag nor a box after the thinking, and no plain statement of one answer"
-    else:
-        return None, "neither an answer tag nor a box, and no thinking that ends"
     if not answer.strip():
         return None, "the answer is empty"
     return answer, ""
