@@ -111,7 +111,7 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         # Missing
         ("zero={}", "name a field of the stage"),
         ("stages=[{kind: rl}]", "stages[0].name: missing; allowed: at most 40 small letters"),
-        ("stages=[{name: a}]", "a.kind: missing; allowed: pretrain, rl"),
+        ("stages=[{name: a}]", "a.kind: missing; allowed: collect, judge, pretrain, reward_model, rl, sft"),
         ("evaluate.x={}", "evaluate.x.problems: missing; allowed: a mapping with the fields source, split"),
         ("base=null", "base: missing, but zero.from is 'base'"),
         # Of the wrong kind or size

@@ -6,6 +6,7 @@
     completions/<stage>-<step>.parquet
     checkpoints/<stage>/step-<n>    the last checkpoint of a stage that is not done
     checkpoints/<stage>/model       its result, in Hugging Face format
+    checkpoints/<stage>/data        the result of a stage that makes data
     tensorboard/<stage>             events
     summary.json  report.html
 
@@ -125,9 +126,9 @@ class Run:
         self.manifest["sessions"].append({"started": _now(), "host": hardware["host"], "commit": commit})
         self.save_manifest()
 
-    def stage(self, name: str) -> StageRun:
-        """The part of this run that belongs to a stage."""
-        return StageRun(self, name)
+    def stage(self, name: str, output: str = "model") -> StageRun:
+        """The part of this run that belongs to a stage; ``output`` names the folder of its result."""
+        return StageRun(self, name, output)
 
     def save_manifest(self) -> None:
         """Writes ``manifest.json``."""
@@ -166,10 +167,10 @@ class StageRun:
     steps is forgotten when the stage starts again, and it goes on with step s + 1.
     """
 
-    def __init__(self, run: Run, name: str) -> None:
+    def __init__(self, run: Run, name: str, output: str) -> None:
         self.name = name
         self.folder = run.folder / "checkpoints" / name
-        self.output = self.folder / "model"
+        self.output = self.folder / output
         self.last_step: int | None = None
         self._run = run
         self._sinks: list[MetricSink] = []
@@ -257,7 +258,7 @@ class StageRun:
         return max(self._checkpoints(), default=None)
 
     def save_output(self, write: Callable[[Path], None]) -> None:
-        """Keeps the stage's result, in Hugging Face format; ``write`` fills an empty folder."""
+        """Keeps the stage's result; ``write`` fills an empty folder."""
         with atomic_folder(self.output) as folder:
             write(folder)
 

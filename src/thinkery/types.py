@@ -76,6 +76,7 @@ class Outcome(StrEnum):
     NO_ANSWER = "no_answer"
     GOLD_UNPARSEABLE = "gold_unparseable"
     TIMEOUT = "timeout"
+    UNCHECKED = "unchecked"  # no rule can check this problem: neither right nor wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,47 @@ class Group:
     verdicts_G: tuple[Verdict, ...]
     rewards_G: Mapping[str, tuple[float | None, ...]]
     totals_G: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A question with a response to learn from, before any template.
+
+    ``thinking`` is "" where the response needs none; ``answer`` is all that follows it (R1's summary).
+    """
+
+    id: str
+    prompt: str | tuple[Message, ...]
+    thinking: str
+    answer: str
+    domain: str = "general"
+    language: str = "en"
+    level: int = 0
+
+
+class Judge(Protocol):
+    """Somebody who judges responses where no rule can: a strong model, or the miniature world's own judges.
+
+    Responses are what the reader sees or the whole completion; whoever asks decides. The same seed, the same verdict,
+    as far as the judge can promise it. Raises ``UserError`` where it can't be reached.
+    """
+
+    @property
+    def concurrency(self) -> int:
+        """How many questions may be asked at once, from threads."""
+        ...
+
+    def compare(self, problem: Problem, first: str, second: str, *, seed: int) -> int:
+        """DeepSeek-R1's five-way verdict: -2 (the first is much better) to 2 (the second is much better)."""
+        ...
+
+    def unsafe(self, problem: Problem, response: str, *, seed: int) -> bool:
+        """Whether the response does harm."""
+        ...
+
+    def matches(self, problem: Problem, response: str, *, seed: int) -> bool:
+        """Whether the response agrees with ``problem.reference``."""
+        ...
 
 
 class Rollout(Protocol):

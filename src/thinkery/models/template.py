@@ -40,6 +40,7 @@ class Template:
     ``chat_template`` is jinja over ``messages`` and ends where the model starts writing. ``prefilled_think`` says that
     it already opened ``<think>``, so completions start inside the thinking. ``answer_tag`` says that the answer is
     enclosed in ``<answer>`` (R1-Zero); without it everything after ``</think>`` is the answer (R1's summary).
+    ``optional_thinking`` accepts thinking without anything in it, as R1's own answer to "hello".
     """
 
     name: str
@@ -47,6 +48,7 @@ class Template:
     prefilled_think: bool = False
     answer_tag: bool = True
     stop_strings: tuple[str, ...] = ()
+    optional_thinking: bool = False
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
@@ -71,7 +73,8 @@ class Template:
             return Parsed(thinking if opened else None, None, well_formed=False)
         answer, answer_formed = self._answer(after)
         once = all(text.count(tag) == (1 if self.answer_tag or tag in (THINK, END_THINK) else 0) for tag in TAGS)
-        well_formed = bool(opened) and not before.strip() and bool(thinking.strip()) and once and answer_formed
+        thought = self.optional_thinking or bool(thinking.strip())
+        well_formed = bool(opened) and not before.strip() and thought and once and answer_formed
         return Parsed(thinking, answer, well_formed)
 
     def _answer(self, after: str) -> tuple[str | None, bool]:
@@ -83,6 +86,12 @@ class Template:
         if not opened or not closed:
             return None, False
         return inside.strip() or None, bool(inside.strip()) and not lead.strip() and not tail.strip()
+
+    def write(self, thinking: str, answer: str) -> str:
+        """The completion that ``parse`` reads as this thinking and this answer, without the token that ends it."""
+        opening = "" if self.prefilled_think else f" {THINK}"
+        enclosed = f"{ANSWER}{answer}{END_ANSWER}" if self.answer_tag else answer
+        return f"{opening}{thinking}{END_THINK}{enclosed}"
 
     def save(self, folder: Path) -> None:
         """Writes the template beside a checkpoint, atomically."""
@@ -126,6 +135,21 @@ TEMPLATES: dict[str, Template] = {
     for template in (
         Template("r1-zero", "{{ '" + _R1_ZERO + "\\n' }}" + _TURNS, stop_strings=("\nUser:",)),
         Template("r1-zero-compact", _TURNS, stop_strings=("\nUser:",)),
-        Template("chat-think", _CHAT, prefilled_think=True, answer_tag=False, stop_strings=("<|im_end|>",)),
+        Template(
+            "r1-compact",
+            _TURNS.replace("'Assistant:'", "'Assistant: <think>'"),
+            prefilled_think=True,
+            answer_tag=False,
+            stop_strings=("\nUser:",),
+            optional_thinking=True,
+        ),
+        Template(
+            "chat-think",
+            _CHAT,
+            prefilled_think=True,
+            answer_tag=False,
+            stop_strings=("<|im_end|>",),
+            optional_thinking=True,
+        ),
     )
 }

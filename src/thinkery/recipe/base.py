@@ -1,0 +1,20 @@
+"""What every part of a recipe is made of: strict models, names, shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[  # becomes part of file names
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$", description="at most 40 small letters, digits, - and _")
+]
+Probability = Annotated[float, Field(gt=0, le=1)]
+Dtype = Literal["bfloat16", "float32"]
+BASE = "base"  # the name under which stages and results refer to the starting model
+
+
+class Strict(BaseModel):
+    """Refuses unknown fields, and numbers that are none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)

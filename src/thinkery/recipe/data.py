@@ -1,0 +1,214 @@
+"""What a stage works on: problems, demonstrations, rewards, judges, held-out evaluations.
+
+Left out: whether a file, a model or a judge exists, which only the rooms above can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from thinkery.recipe.base import Dtype, Name, Probability, Strict
+
+PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
+Preference = Literal["helpful", "safety"]
+
+
+class ProblemSpec(Strict):
+    """Which problems.
+
+    ``source`` is ``mini`` (the miniature world), a file, a folder saved by ``datasets``, a data set of the Hub
+    (``owner/name``, ``owner/name:config``) or ``gym://`` and families of reasoning-gym. ``columns`` maps this project's
+    columns to the source's own: ``{prompt: question, answer: final}``, or to null where the source's column of that
+    name is something else. Problems that share text with one of ``decontaminate`` (sources as well) are left out.
+    """
+
+    source: Annotated[
+        str,
+        Field(
+            pattern=r"^mini$|^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/",
+            description="mini, a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family",
+        ),
+    ]
+    split: str = "train"  # of mini, gym:// and data sets; a file has no splits
+    n: PositiveInt | None = None  # None: all that the source has, or as many as the stage asks for
+    levels: list[PositiveInt] = []  # empty: all levels
+    languages: dict[str, PositiveFloat] = {}  # language -> share; empty: the source's own mixture
+    seed: int = 0  # of the problems alone, so that runs of different seeds can share a held-out set
+    columns: dict[str, str | None] = {}
+    verifier: str | None = None  # None: as the source's columns say
+    decontaminate: list[str] = []
+    domains: dict[str, PositiveFloat] = {}  # of mini: domain -> share; empty: its reasoning domains
+    preference: Preference | None = None  # which reward model reads the responses; None: as the column says, if any
+    share: PositiveFloat = 1.0  # beside the sources of ``also``: problems are drawn in proportion to the shares
+    also: list[ProblemSpec] = []  # further sources, mixed in; n and decontaminate are each source's own
+
+    @property
+    def all(self) -> list[ProblemSpec]:
+        """This source and those mixed in."""
+        return [self, *self.also]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        made = self.source == "mini" or self.source.startswith("gym://")
+        if made and self.split not in ("train", "test"):
+            raise ValueError(f"split = {self.split!r}: {self.source} has train and test")
+        for field in ("columns", "verifier", "decontaminate"):
+            if made and getattr(self, field):
+                raise ValueError(f"{field}: {self.source} makes its problems itself, leave this out")
+        if self.domains and self.source != "mini":
+            raise ValueError(f"domains: only mini has domains to choose from; leave this out for {self.source}")
+        if any(spec.also for spec in self.also):
+            raise ValueError("also: a source mixed in can't mix in others; list them all in one place")
+        for ours in self.columns:
+            if ours not in PROBLEM_COLUMNS:
+                raise ValueError(f"columns.{ours}: no such column; allowed: {', '.join(PROBLEM_COLUMNS)}")
+        for ours in ("prompt", "answer"):
+            if self.columns.get(ours, "") is None:
+                raise ValueError(f"columns.{ours}: name the column that holds it")
+        return self
+
+
+class CorpusSpec(Strict):
+    """What to pre-train on."""
+
+    source: Literal["mini"]
+    seed: int = 0
+
+
+class JudgeSpec(Strict):
+    """Who judges responses where no rule can.
+
+    ``source`` is ``mini`` (the miniature world's labeller: stated, and imperfect), ``mini-true`` (its true preference,
+    for held-out measurement) or the address of an OpenAI-compatible endpoint, with the ``model`` to ask for. The key
+    is read from the environment variable ``api_key_env``.
+    """
+
+    source: Annotated[
+        str, Field(pattern=r"^mini(-true)?$|^https?://\S+$", description="mini, mini-true or http://host/v1")
+    ]
+    model: str | None = None
+    api_key_env: str | None = None
+    concurrency: PositiveInt = 8  # requests at once
+    timeout_s: PositiveFloat = 120.0  # for one request
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source.startswith("http") and self.model is None:
+            raise ValueError(f"model: name the model that {self.source} should ask")
+        return self
+
+
+def _source_alone(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+Judging = Annotated[JudgeSpec, BeforeValidator(_source_alone, json_schema_input_type=str | JudgeSpec)]
+
+
+class DataSpec(Strict):
+    """Demonstrations, preference pairs or safety labels to learn from.
+
+    ``source`` is the name of an earlier stage that made them, ``mini`` (what a competent writer of the miniature world
+    writes on its general domain), a file, a folder saved by ``datasets`` or a data set of the Hub. A name alone is the
+    source. ``share`` makes this source that part of the whole set, by number, next to sources without a share.
+    """
+
+    source: str
+    n: PositiveInt | None = None  # None: all
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    split: str = "train"
+    languages: dict[str, PositiveFloat] = {}  # of mini
+    seed: int = 0  # of mini
+    columns: dict[str, str | None] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.n is not None and self.share is not None:
+            raise ValueError("n and share: give one of them")
+        if self.source == "mini" and self.n is None and self.share is None:
+            raise ValueError("n: mini is endless, say how many, for example n: 500")
+        return self
+
+
+Data = Annotated[DataSpec, BeforeValidator(_source_alone, json_schema_input_type=str | DataSpec)]
+
+
+def check_shares(data: Sequence[DataSpec]) -> None:
+    """Raises ``ValueError`` unless some source has no share and the shares leave room for it."""
+    total = sum(spec.share or 0.0 for spec in data)
+    if total and (total >= 1 or all(spec.share for spec in data)):
+        raise ValueError("data: one source at least must have no share, and the shares must sum to less than 1")
+
+
+class EvalSpec(Strict):
+    """A held-out evaluation: k samples a problem (DeepSeek-R1: temperature 0.6, top-p 0.95)."""
+
+    problems: ProblemSpec
+    num_samples: PositiveInt = 16
+    temperature: NonNegativeFloat = 0.6
+    top_p: Probability = 0.95
+    max_completion_length: PositiveInt = 256
+    template: str | None = None  # None: the recipe's for its base, the saved one for every other model
+    models: list[Name] = []  # the stages whose models are measured (base: the starting model); empty: all
+    shots: NonNegativeInt = 0  # solved problems of the train split shown before the question
+    judge: Judging | None = None  # who compares responses with the references: a win rate, and the share of unsafe ones
+    max_slots: PositiveInt = 512
+    dtype: Dtype = "bfloat16"
+    device: str = "auto"
+
+
+class ProbeSpec(Strict):
+    """A held-out verifiable set watched during RL: a policy that games its reward loses here.
+
+    The stage stops, keeping the best policy, if the score falls more than ``max_drop`` below the best seen so far.
+    """
+
+    problems: ProblemSpec
+    every: PositiveInt = 10  # steps
+    num_samples: PositiveInt = 4
+    temperature: NonNegativeFloat = 0.6
+    top_p: Probability = 0.95
+    max_drop: Annotated[float, Field(gt=0, le=1)] | None = None  # None: watch and never stop
+
+
+class RewardSpec(BaseModel):
+    """A reward's weight and its own options: ``{weight: 0.5, buffer: 64}``. A number alone is the weight.
+
+    ``from_step`` (0-based) is the step at which it enters: DeepSeek-R1 pays for preference in the last 400 of 1,700.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    weight: float = 1.0
+    from_step: NonNegativeInt = 0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the reward itself is given; only the reward knows what it takes."""
+        return dict(self.model_extra or {})
+
+    @model_serializer(mode="wrap")
+    def _short(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        return serialize(self) if self.model_extra or self.from_step else self.weight
+
+
+def _weight_alone(value: Any) -> Any:
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+WeightedReward = Annotated[RewardSpec, BeforeValidator(_weight_alone, json_schema_input_type=float | RewardSpec)]

@@ -1,0 +1,112 @@
+"""Reading a recipe: YAML, overrides, errors that name the field; and what two recipes differ in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from thinkery.recipe.base import Strict
+from thinkery.recipe.ladder import Recipe
+from thinkery.recipe_errors import explain
+from thinkery.recipe_yaml import Loader, read_yaml
+from thinkery.types import UserError
+from thinkery.verification import Verification
+
+_SETTING = "verification.math.units=required"
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Recipe:
+    """Reads a recipe, applies overrides like ``zero.learning_rate=1e-4`` and checks all of it.
+
+    Raises ``UserError`` with one line that names the field, its value and what is allowed.
+    """
+    data = read_yaml(path, Recipe.model_fields)
+    for override in overrides:
+        _apply(data, override)
+    if seed is not None:
+        data["seed"] = seed
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, data, Recipe.model_json_schema())}") from None
+
+
+class _Settings(Strict):
+    """The part of a recipe that a command without a recipe can have."""
+
+    verification: Verification = Verification()
+
+
+def load_verification(overrides: Sequence[str]) -> Verification:
+    """The default verification with overrides like ``verification.math.units=required``. Raises ``UserError``."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+        if not data.keys() <= _Settings.model_fields.keys():
+            raise UserError(f"--set {override}: here only verification can be set, for example {_SETTING}")
+    try:
+        return _Settings.model_validate(data).verification
+    except ValidationError as error:
+        raise UserError(f"--set: {explain(error, data, _Settings.model_json_schema())}") from None
+
+
+def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
+    """What changed, as ``field: old -> new``. Where a run is kept (``output_dir``) is no change of what it does."""
+    before, after = (dict(_flat(recipe)) for recipe in (old, new))
+    paths = dict.fromkeys([*before, *after])
+    return [
+        f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
+        for path in paths
+        if before.get(path) != after.get(path) and path != "output_dir"
+    ]
+
+
+def _flat(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """Leaves by their path, stages by their name; the order of the stages is a leaf as well."""
+    data = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    stages = data.pop("stages")
+    yield from _leaves("", data)
+    yield "stages", ", ".join(stage["name"] for stage in stages)
+    for stage in stages:
+        yield from _leaves(stage.pop("name") + ".", stage)
+
+
+def _leaves(prefix: str, data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(f"{prefix}{key}.", value)
+        else:
+            yield prefix + key, value
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Sets one field in place. The path starts with a stage's name or a field of the recipe itself."""
+    path, separator, text = override.partition("=")
+    head, *rest = path.strip().split(".")
+    if not separator or not all([head, *rest]):
+        raise UserError(f"--set {override}: write it as field=value, for example zero.learning_rate=1e-4")
+    try:
+        value = yaml.load(text, Loader)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+    listed = data["stages"] if isinstance(data.get("stages"), list) else []
+    stages = {str(stage.get("name")): stage for stage in listed if isinstance(stage, dict)}
+    if head not in stages and head not in Recipe.model_fields:
+        known = [*stages, *Recipe.model_fields]
+        close = difflib.get_close_matches(head, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+        raise UserError(f"--set {override}: no stage or field is named {head!r}; {hint}")
+    target = stages.get(head, data)
+    keys = rest if head in stages else [head, *rest]
+    if not keys:
+        raise UserError(f"--set {override}: name a field of the stage, for example {head}.steps=10")
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise UserError(f"--set {override}: {key!r} has no fields of its own")
+    target[keys[-1]] = value

@@ -1,0 +1,138 @@
+"""The stage of reinforcement learning: GRPO and its relatives, PPO, on-policy distillation.
+
+R1-Zero, the reasoning RL and the all-scenario RL differ in these fields alone. Names are TRL's where TRL has one.
+Left out: what the fields do (``stages/rl.py``, ``training``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from thinkery.recipe.base import Dtype, Name, Probability, Strict
+from thinkery.recipe.data import ProbeSpec, ProblemSpec, WeightedReward
+
+# What a preset sets where the recipe is silent.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # DeepSeekMath (arXiv 2402.03300), DeepSeek-R1's beta
+    "grpo": {"loss_type": "grpo", "scale_rewards": "group", "epsilon": 0.2, "beta": 0.001},
+    # DAPO (arXiv 2503.14476), section 3
+    "dapo": {"loss_type": "dapo", "epsilon": 0.2, "epsilon_high": 0.28, "beta": 0.0, "dynamic_sampling": True},
+    # Dr. GRPO (arXiv 2503.20783), section 3
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "epsilon": 0.2, "beta": 0.0},
+    # PPO (arXiv 1707.06347) as DeepSeek-R1 compares it: no KL in the loss, lambda left to the recipe
+    "ppo": {"advantage_estimator": "gae", "loss_type": "dapo", "epsilon": 0.2, "beta": 0.0},
+}
+
+
+class RLStage(Strict):
+    """GRPO with verifiable rewards. R1-Zero and its successors differ in these fields alone."""
+
+    name: Name
+    kind: Literal["rl"]
+    from_: str = Field(alias="from")  # "base", an earlier stage, a folder or a Hub id
+    problems: ProblemSpec
+    rewards: dict[str, WeightedReward] = {}  # empty only where a teacher takes their place
+    reward_errors: Literal["stop", "zero"] = "stop"  # what an exception in a reward of the user's does
+    reward_timeout_s: PositiveFloat = 600.0  # how long one reward may take for a whole batch
+    steps: PositiveInt
+    # Rollout
+    num_problems: PositiveInt = 32  # a step
+    num_generations: PositiveInt = 16  # completions a problem
+    temperature: PositiveFloat = 1.0
+    top_p: Probability = 1.0
+    top_k: NonNegativeInt = 0  # 0: off
+    max_completion_length: PositiveInt = 256  # tokens
+    dynamic_sampling: bool = False  # refill groups that are all right or all wrong (DAPO)
+    max_refills: PositiveInt = 3  # rounds of refilling a step, with dynamic_sampling
+    max_slots: PositiveInt = 512  # completions decoded at once
+    template: str | None = None  # None: the recipe's for its base, else the saved one
+    # Optimizer
+    learning_rate: PositiveFloat
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: NonNegativeInt = 0
+    # Objective
+    preset: Literal["grpo", "dapo", "dr_grpo", "ppo"] | None = None  # fills what the recipe leaves out
+    advantage_estimator: Literal["group", "gae"] = "group"  # GRPO's, or PPO's with a value head
+    gae_lambda: Probability = 1.0  # of gae; DeepSeek-R1 finds 1.0 much better than PPO's usual 0.95
+    value_learning_rate: PositiveFloat | None = None  # of gae's value model; None: learning_rate
+    value_warmup_steps: NonNegativeInt = 0  # of gae: steps in which only the value model learns
+    teacher: str | None = None  # on-policy distillation: a stage, a folder or a Hub id
+    teacher_weight: PositiveFloat = 1.0  # of the reverse KL to the teacher
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"  # mean by sequence, by token, or by a constant
+    scale_rewards: Literal["group", "batch", "none"] = "group"  # what the advantage is divided by
+    epsilon: PositiveFloat = 0.2
+    epsilon_high: PositiveFloat | None = None  # None: epsilon
+    delta: PositiveFloat | None = None  # dual clip of the ratio on negative advantages; None: off
+    beta: NonNegativeFloat = 0.0  # weight of the KL to the reference
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    reference_refresh_steps: PositiveInt | None = None  # None: the reference stays the starting model
+    num_iterations: PositiveInt = 1  # passes over a rollout
+    num_minibatches: PositiveInt = 1  # updates a pass
+    importance_sampling_correction: Literal["none", "truncate", "mask"] = "none"  # for rollout != learner
+    importance_sampling_cap: PositiveFloat = 2.0
+    probe: ProbeSpec | None = None  # watches for reward hacking
+    # Machine
+    microbatch_tokens: PositiveInt = 16384
+    dtype: Dtype = "bfloat16"
+    device: str = "auto"
+    # Records
+    save_steps: PositiveInt = 10
+    log_completions_steps: PositiveInt = 10
+    log_completions: NonNegativeInt = 64  # how many are kept at each of those steps
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """A preset's values where the recipe says nothing. It stays named, and what it set is written out."""
+        preset = data.get("preset") if isinstance(data, dict) else None
+        return {**PRESETS[preset], **data} if isinstance(preset, str) and preset in PRESETS else data
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        high = self.epsilon if self.epsilon_high is None else self.epsilon_high
+        refusals = (
+            (self.num_generations < 2, "num_generations", "a group needs at least 2 to compare"),
+            (high < self.epsilon, "epsilon_high", f"must be at least epsilon, {self.epsilon:g}"),
+            (
+                self.delta is not None and self.delta <= 1 + high,
+                "delta",
+                f"must be greater than 1 + epsilon_high = {1 + high:g}",
+            ),
+            (
+                self.reference_refresh_steps is not None and not self.beta,
+                "reference_refresh_steps",
+                "there is no reference while beta is 0: set beta > 0 or leave this out",
+            ),
+            (
+                self.num_minibatches > self.num_problems,
+                "num_minibatches",
+                f"must be at most num_problems, {self.num_problems}",
+            ),
+            (self.warmup_steps >= self.steps, "warmup_steps", f"must be less than steps, {self.steps}"),
+            (not self.rewards and self.teacher is None, "rewards", "name at least one, or a teacher to distill from"),
+            (
+                self.advantage_estimator == "gae" and self.teacher is not None,
+                "advantage_estimator",
+                "a teacher gives an advantage to every token itself: use group",
+            ),
+            (
+                self.advantage_estimator == "gae" and self.scale_rewards != "group",
+                "scale_rewards",
+                "PPO has no groups to scale by: leave it out with advantage_estimator gae",
+            ),
+            (
+                any(reward.from_step >= self.steps for reward in self.rewards.values()),
+                "rewards",
+                f"a reward's from_step must be less than steps, {self.steps}",
+            ),
+        )
+        for refused, field, why in refusals:
+            if refused:
+                raise ValueError(f"{field} = {getattr(self, field)}: {why}")
+        return self
