@@ -197,10 +197,12 @@ def test_cpp_converses_too(sandbox: Sandbox) -> None:
 
 
 def kill_servers(processes: set[int]) -> None:
-    for process in processes:
-        with suppress(OSError):  # the ones before may have taken it along
-            if "serve(supervise)" in Path(f"/proc/{process}/cmdline").read_text():
-                os.kill(process, signal.SIGKILL)
+    """Kills them as one: stopped first, or the supervisor may still tell of the death of a process killed before it."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(OSError):  # the ones before may have taken it along
+                if "serve(supervise)" in Path(f"/proc/{process}/cmdline").read_text():
+                    os.kill(process, number)
 
 
 def test_a_server_that_was_killed_is_replaced(descendants: Descendants) -> None:
