@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from thinkery.pipeline import Stopped, plan, run_recipe
-from thinkery.recipe import EvalSpec, Recipe, RLStage, load_recipe
+from thinkery.recipe import EvalSpec, Recipe, RLStage, Stage, data_references, load_recipe, model_references
 from thinkery.report.terminal import PlainView
 from thinkery.run import Run
 from thinkery.stages.context import StageContext
@@ -31,6 +31,27 @@ stages:
   - {{name: next, kind: rl, from: zero, problems: {{source: mini}}, rewards: {{format: 1}}, steps: 2, learning_rate: 1}}
 evaluate:
   held-out: {{problems: {{source: mini, split: test}}}}
+"""
+
+
+DATA_LADDER = """
+name: ladder
+base: {base}
+stages:
+  - {{name: cold, kind: collect, from: base, problems: {{source: mini, n: 4, also: [{{source: {problems}}}]}}}}
+  - {{name: dev, kind: sft, from: base, data: [cold, {users}]}}
+  - {{name: pairs, kind: judge, task: preference, from: dev, problems: {{source: mini, n: 4}}, judge: mini}}
+  - {{name: rm, kind: reward_model, objective: pairwise, reads: summary, from: dev, data: [pairs]}}
+  - name: last
+    kind: rl
+    from: dev
+    problems: {{source: mini}}
+    rewards: {{helpful: {{model: rm}}}}
+    steps: 2
+    learning_rate: 1
+evaluate:
+  all: {{problems: {{source: mini, split: test}}}}
+  ends: {{problems: {{source: mini, split: test}}, models: [base, last]}}
 """
 
 
@@ -58,7 +79,7 @@ class School:
         return run_recipe(recipe or self.recipe(), self.folder, view=PlainView(), runners=self.runner_of, **arguments)
 
     def runner_of(self, kind: str) -> Callable[..., dict[str, Any]]:
-        return self.evaluate if kind == "evaluate" else self.train
+        return {"evaluate": self.evaluate, "rl": self.train}.get(kind, self.make)
 
     def train(self, stage: RLStage, context: StageContext) -> dict[str, Any]:
         checkpoint = context.run.latest_checkpoint()
@@ -79,6 +100,20 @@ class School:
                 context.run.save_checkpoint(step, write)
         context.run.save_output(write)
         return {"number": number}
+
+    def make(self, stage: Stage, context: StageContext) -> dict[str, Any]:
+        """A stage that is not RL: its result is what it was made from."""
+        self.calls.append(stage.name)
+        made_from = [reference for _, reference in [*model_references(stage), *data_references(stage)]]
+        places = {name: context.resolve(name) for name in made_from if "." not in name}
+        texts = [f"{name}({(Path(place) / 'made').read_text()})" for name, place in places.items() if name != "base"]
+
+        def write(folder: Path) -> None:
+            (folder / "made").write_text(" ".join(texts))
+            (folder / "number").write_text("0")
+
+        context.run.save_output(write)
+        return {}
 
     def evaluate(self, model: str, specs: Mapping[str, EvalSpec], context: StageContext) -> dict[str, Any]:
         self.calls.append(context.run.name)
@@ -237,3 +272,107 @@ def test_a_plan_says_what_would_happen_and_touches_nothing(school: School) -> No
     assert "  zero: rl from base, 6 steps, done" in lines
     assert "  next: rl from zero, 3 steps, pending" in lines
     assert "  changed: next.steps: 2 -> 3" in lines
+
+
+@pytest.fixture
+def workshop(school: School) -> School:
+    """A school whose ladder has every kind of stage that makes or takes data."""
+    users = school.folder.with_name("users.jsonl")
+    users.write_text("a demonstration\n")
+    school.recipe_path.write_text(DATA_LADDER.format(base=school.base, problems=school.problems, users=users))
+    return school
+
+
+def test_stages_that_make_data_keep_it_as_data_and_only_policies_are_evaluated(workshop: School) -> None:
+    summary = workshop.run()
+    assert workshop.calls == [
+        "base.eval", "cold", "dev", "dev.eval", "pairs", "rm", "last from 0", "last.eval",
+    ]  # fmt: skip
+    kept = workshop.folder / "checkpoints"
+    assert sorted(path.name for name in ("cold", "pairs") for path in (kept / name).iterdir()) == ["data", "data"]
+    assert (kept / "rm" / "model" / "made").read_text() == "dev(cold()) pairs(dev(cold()))"
+    assert [list(summary[name].get("eval", {})) for name in ("base",)] == [["all", "ends"]]
+    evaluated = {name: list(stage.get("eval", {})) for name, stage in summary["stages"].items()}
+    assert evaluated == {"cold": [], "dev": ["all"], "pairs": [], "rm": [], "last": ["all", "ends"]}
+    workshop.run()
+    assert workshop.calls == []
+
+
+@pytest.mark.parametrize(
+    ("file", "redone"),
+    [
+        ("problems.jsonl", ["cold"]),  # whose data are the same as before, so nothing follows
+        ("users.jsonl", ["dev"]),
+        ("run/checkpoints/cold/data/made", ["cold"]),  # tampered with
+        ("run/checkpoints/pairs/data/made", ["pairs"]),
+        ("base/number", ["base.eval", "cold", "dev"]),
+    ],
+)
+def test_a_stage_is_done_again_when_data_that_it_was_made_from_change(
+    workshop: School, file: str, redone: list[str]
+) -> None:
+    workshop.run()
+    path = workshop.folder.parent / file
+    path.write_text('{"prompt": "1+2", "answer": "3"}\n' if "problems" in file else "7")
+    workshop.run()
+    assert workshop.calls == redone
+
+
+@pytest.mark.parametrize(
+    ("override", "redone"),
+    [
+        ("cold.num_generations=5", ["cold"]),
+        ("evaluate.ends.num_samples=4", ["base.eval", "last.eval"]),
+        ("evaluate.all.num_samples=4", ["base.eval", "dev.eval", "last.eval"]),
+        ("evaluate.ends.models=[last]", ["base.eval", "last.eval"]),
+        ("last.rewards.helpful.weight=2", ["last from 0"]),
+        ("pairs.min_gap=0.5", ["pairs"]),
+        ("verification.math.units=ignored", ["base.eval", "cold", "dev.eval", "last from 0", "last.eval"]),
+    ],
+)
+def test_a_change_touches_what_depends_on_it_and_nothing_else(
+    workshop: School, override: str, redone: list[str]
+) -> None:
+    workshop.run()
+    workshop.run(workshop.recipe(override), force=True)
+    assert workshop.calls == redone
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("cold.problems.also.0.source=gone.jsonl", "cold.problems.also[0].source = 'gone.jsonl': no such file in "),
+        ("cold.decontaminate=[gone.jsonl]", "cold.decontaminate[0] = 'gone.jsonl': no such file in "),
+        ("cold.template=r1", "cold.template = 'r1': allowed: r1-zero, "),
+        ("cold.best_by=bset", "cold.best_by: there is no reward 'bset'"),
+        ("dev.data.1=gone.jsonl", "dev.data[1].source = 'gone.jsonl': no such file in "),
+        ("dev.template=r1", "dev.template = 'r1': allowed: r1-zero, "),
+        ("pairs.problems.source=./gone.jsonl", "pairs.problems.source = './gone.jsonl': no such file in "),
+        ("pairs.judge={source: 'http://x/v1', model: m, api_key_env: NO_SUCH_KEY}", "pairs.judge.api_key_env = 'NO_S"),
+        ("rm.data=[gone.parquet]", "rm.data[0].source = 'gone.parquet': no such file in "),
+        ("last.probe={problems: {source: gone.json}}", "last.probe.problems.source = 'gone.json': no such file in "),
+        ("last.from=./gone", "last.from: no model at ./gone"),
+        ("last.rewards.helpful.model=./gone", "last.rewards.helpful.model: no model at ./gone"),
+        ("pairs.others=[thinkery://gone]", "pairs.others: thinkery://gone is not shipped"),
+    ],
+)
+def test_what_a_later_stage_names_is_looked_at_before_anything_runs(
+    workshop: School, override: str, expected: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        workshop.run(workshop.recipe(override))
+    assert expected in str(caught.value)
+    assert workshop.calls == []
+
+
+def test_a_plan_names_what_every_stage_is_made_from(workshop: School) -> None:
+    lines = plan(workshop.recipe(), workshop.folder)
+    assert lines[1:] == [
+        "  cold: collect from base, pending",
+        f"  dev: sft from base, on cold, {workshop.folder.with_name('users.jsonl')}, pending",
+        "  pairs: judge from dev, pending",
+        "  rm: reward_model from dev, on pairs, pending",
+        "  last: rl from dev, 2 steps, pending",
+        "  evaluate all: all problems of mini, 16 samples each",
+        "  evaluate ends: all problems of mini, 16 samples each, of base, last",
+    ]

@@ -31,6 +31,10 @@ stages:
     corpus: {source: mini}
     tokens: 1000000
   - {name: again, kind: rl, from: zero, problems: {source: mini}, rewards: {accuracy: 1}, steps: 5, learning_rate: 1e-5}
+  - {name: cold, kind: collect, from: zero, problems: {source: mini, n: 8}}
+  - {name: dev, kind: sft, from: base, data: [cold, {source: mini, share: 0.25}]}
+  - {name: pairs, kind: judge, task: preference, from: dev, problems: {source: mini, n: 8}, judge: mini}
+  - {name: rm, kind: reward_model, objective: pairwise, reads: summary, from: dev, data: [pairs]}
 evaluate:
   reasoning: {problems: {source: mini, split: test, n: 512}}
 """
@@ -67,7 +71,7 @@ def test_a_reward_has_a_weight_and_options_of_its_own(ladder: Path, tmp_path: Pa
 
 def test_a_recipe_is_read_with_its_defaults(ladder: Path) -> None:
     recipe = load_recipe(ladder)
-    zero, fresh, again = recipe.stages
+    zero, fresh, again, *_ = recipe.stages
     assert isinstance(zero, RLStage)
     assert isinstance(fresh, PretrainStage)
     assert isinstance(again, RLStage)
@@ -115,7 +119,7 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("evaluate.x={}", "evaluate.x.problems: missing; allowed: a mapping with the fields source, split"),
         ("base=null", "base: missing, but zero.from is 'base'"),
         # Of the wrong kind or size
-        ("zero.kind=sft", "zero.kind = 'sft': allowed: pretrain, rl"),
+        ("zero.kind=dpo", "zero.kind = 'dpo': allowed: collect, judge, pretrain, reward_model, rl, sft"),
         ("zero.loss_type=ppo", "zero.loss_type = 'ppo': allowed: grpo, dapo, dr_grpo"),
         ("zero.learning_rate=-1", "zero.learning_rate = -1: allowed: a number > 0"),
         ("zero.learning_rate=.inf", "zero.learning_rate = inf: allowed: a number > 0"),
@@ -124,15 +128,30 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("zero.dynamic_sampling=7", "zero.dynamic_sampling = 7: allowed: true or false"),
         ("zero.problems.source=foo", "zero.problems.source = 'foo': allowed: mini, a file (.jsonl, "),
         ("zero.problems.levels=[0]", "zero.problems.levels.0 = 0: allowed: an integer > 0"),
-        ("zero.rewards={}", "zero.rewards = {}: allowed: a mapping that is not empty"),
-        ("zero.rewards.accuracy=x", "zero.rewards.accuracy = 'x': allowed: a number"),
+        ("zero.rewards={}", "zero.rewards = {}: name at least one, or a teacher to distill from"),
+        ("zero.rewards=[]", "zero.rewards = []: allowed: a mapping"),
+        (
+            "zero.rewards.accuracy=x",
+            "zero.rewards.accuracy = 'x': allowed: a number or a mapping with the fields weight, f",
+        ),
         ("zero.rewards.length={weight: x, buffer: 5}", "zero.rewards.length.weight = 'x': allowed: a number"),
         ("zero.reward_errors=ignore", "zero.reward_errors = 'ignore': allowed: stop, zero"),
         ("verification.math.unit=cm", "verification.math.unit: no such field"),
         ("zero.reference_refresh_steps=x", "zero.reference_refresh_steps = 'x': allowed: an integer > 0"),
+        ("zero.problems.also=[{source: x}]", "zero.problems.also.0.source = 'x': allowed: mini, a file"),
+        ("dev.data=cold", "dev.data = 'cold': allowed: a list that is not empty"),
+        ("dev.data=[3]", "dev.data.0 = 3: allowed: a text or a mapping with the fields source, n, share"),
+        ("dev.data.1.n=0", "dev.data.1.n = 0: allowed: an integer > 0"),
+        ("dev.data.0={n: 3}", "dev.data.0.source: missing; allowed: a text"),
+        ("pairs.judge=5", "pairs.judge = 5: allowed: a text or a mapping with the fields source, model"),
+        ("pairs.judge=me", "pairs.judge.source = 'me': allowed: mini, mini-true or http://host/v1"),
+        ("pairs.judge={source: mini, concurrency: 0}", "pairs.judge.concurrency = 0: allowed: an integer > 0"),
+        ("cold.judge=true", "cold.judge = True: allowed: a text or a mapping with the fields source"),
+        ("cold.refine={by: endpoint, endpoint: 3}", "cold.refine.endpoint = 3: allowed: a text or a mapping"),
         ("name=A B", "name = 'A B': allowed: at most 40 small letters, digits"),
         ("evaluate.A B={}", "evaluate.A B: 'A B' can't be a name here; allowed: small letters"),
-        ("stages=3", "stages = 3: allowed: a list that is not empty"),
+        ("stages=3", "stages = 3: allowed: a list"),
+        ("stages=null", "stages = None: allowed: a list"),
         # Contradictory
         ("zero.num_generations=1", "zero.num_generations = 1: a group needs at least 2"),
         ("zero.epsilon_high=0.1", "zero.epsilon_high = 0.1: must be at least epsilon, 0.2"),
@@ -144,6 +163,27 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("fresh.tokens=10", "fresh.tokens = 10: must be at least one batch, batch_size * context_length = 4096"),
         ("zero.from=again", "zero.from = 'again': allowed: base, or a path or Hub id with a '/'"),
         ("again.from=zreo", "again.from = 'zreo': allowed: base, zero, fresh, or a path"),
+        (
+            "zero.rewards.accuracy={from_step: 100}",
+            "zero.rewards.accuracy.from_step = 100: must be less than steps, 100",
+        ),
+        (
+            "zero.rewards.helpful={model: rm}",
+            "zero.rewards.helpful.model = 'rm': allowed: no stage before it, or a path",
+        ),
+        ("zero.teacher=dev", "zero.teacher = 'dev': allowed: base, or a path"),
+        ("cold.from=rm", "cold.from = 'rm': allowed: base, zero, fresh, again, or a path"),
+        ("cold.refine={by: endpoint, endpoint: mini}", "cold.refine.endpoint: name the one to ask, for example"),
+        ("dev.data=[pairs]", "dev.data[0].source = 'pairs': allowed: cold, mini, a file or a data set"),
+        ("dev.data=[mini]", "dev.data.0.n: mini is endless, say how many"),
+        ("dev.data.0={source: cold, share: 0.5}", "dev.data: one source at least must have no share"),
+        ("dev.data.1={source: mini, n: 3, share: 0.5}", "dev.data.1.n and share: give one of them"),
+        ("pairs.judge=http://localhost/v1", "pairs.judge.model: name the model that http://localhost/v1 should ask"),
+        ("pairs.num_generations=1", "pairs.num_generations: a pair needs two responses"),
+        ("rm.data=[cold]", "rm.data[0].source = 'cold': allowed: pairs, a file or a data set"),
+        ("rm.objective=pointwise", "rm.data[0].source = 'pairs': allowed: no stage before it, a file"),
+        ("evaluate.reasoning.models=[cold]", "evaluate.reasoning.models: 'cold' is no stage that makes a model"),
+        ("zero.name=mini", "the name 'mini' is reserved"),
         ("zero.name=base", "the name 'base' is reserved"),
         ("zero.name=seed", "the name 'seed' is reserved"),
         ("zero.name=fresh", "two stages are named 'fresh'"),
@@ -152,6 +192,8 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("zero..steps=1", "write it as field=value"),
         ("zero.steps=[", "'[' is not a YAML value"),
         ("seed.x=1", "'seed' has no fields of its own"),
+        ("dev.data.2.n=1", "'2' is no position in a list of 2, which count from 0"),
+        ("dev.data.n=1", "'n' is no position in a list of 2"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(ladder: Path, override: str, expected: str) -> None:
@@ -195,7 +237,7 @@ def test_the_difference_names_every_changed_field(ladder: Path) -> None:
     assert "zero.rewards.language: absent -> 1.0" in changes
     assert "evaluate.reasoning.problems.n: 512 -> 10" in changes
     assert "seed: 0 -> 3" in changes
-    assert "stages: zero, fresh, again -> zero, fresher, again" in changes
+    assert "stages: zero, fresh, again, cold, dev, pairs, rm -> zero, fresher, again, cold, dev, pairs, rm" in changes
     assert "fresh.tokens: 1000000 -> absent" in changes
     assert not any("output_dir" in change for change in changes)
     assert diff_recipes(old, load_recipe(ladder)) == []

@@ -1,8 +1,8 @@
-"""Runs a recipe: its stages in order, each followed by its evaluation. Skips what is done, resumes what is not.
+"""Runs a recipe: its stages in order, each model followed by its evaluation. Skips what is done, resumes what is not.
 
-What a stage is made from (settings, seed, starting model, problem files) is hashed; a stage is done if it has finished
-from the same hash and its result is untouched. Left out: how a stage works (``stages``) and what a run folder is
-(``run.py``).
+What a stage is made from (settings, seed, models, data, files) is hashed; a stage is done if it has finished from the
+same hash and its result is untouched. Left out: how a stage works (``stages``), what a run folder is (``run.py``), and
+whether what the recipe names is there (``preflight.py``).
 """
 
 from __future__ import annotations
@@ -12,11 +12,27 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
-from thinkery.recipe import BASE, ProblemSpec, Recipe, RLStage, Stage, diff_recipes, load_recipe
+from thinkery.preflight import check, files_of, require_models
+from thinkery.recipe import (
+    BASE,
+    DATA,
+    POLICIES,
+    CollectStage,
+    EvalSpec,
+    PretrainStage,
+    Recipe,
+    RLStage,
+    Stage,
+    data_references,
+    diff_recipes,
+    load_recipe,
+    model_references,
+)
 from thinkery.run import Run, StageRun, read_json
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
@@ -31,22 +47,23 @@ class Stopped(Exception):  # noqa: N818  (not an error: the user asked for it)
     """The user interrupted the run. The message says where it stands."""
 
 
+_RUNNERS = {
+    "pretrain": ("pretrain", "run_pretrain"),
+    "rl": ("rl", "run_rl"),
+    "collect": ("collect", "run_collect"),
+    "sft": ("sft", "run_sft"),
+    "judge": ("judge", "run_judge"),
+    "reward_model": ("reward_model", "run_reward_model"),
+    "evaluate": ("evaluate", "evaluate_model"),
+}
+
+
 def runner_of(kind: str) -> Runner:
     """What runs a kind of stage: ``f(stage, context)``; for "evaluate" ``f(model, specs, context)``."""
     # Imported when needed: torch takes seconds, and a recipe that needs no training should not wait for it.
-    if kind == "rl":
-        from thinkery.stages.rl import run_rl
-
-        return run_rl
-    if kind == "pretrain":
-        from thinkery.stages.pretrain import run_pretrain
-
-        return run_pretrain
-    if kind == "evaluate":
-        from thinkery.stages.evaluate import evaluate_model
-
-        return evaluate_model
-    raise ValueError(f"no stage is of kind {kind!r}")
+    module, function = _RUNNERS[kind]
+    runner: Runner = getattr(import_module(f"thinkery.stages.{module}"), function)
+    return runner
 
 
 def run_recipe(
@@ -63,7 +80,9 @@ def run_recipe(
     ``force`` accepts that the folder was made from another recipe and does the stages that this touches again.
     Raises ``UserError`` for what the user can put right, ``Stopped`` on Ctrl-C.
     """
-    check(recipe, until)
+    _require_stage(recipe, until)
+    check(recipe)
+    require_models(recipe)
     with Run(folder) as run:
         _refuse_changes(run, recipe, force)
         run.begin(recipe.name, recipe.seed, recipe.to_yaml())
@@ -79,44 +98,26 @@ def run_recipe(
 
 def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     """What ``run_recipe`` would do, one line a stage. Touches nothing."""
-    check(recipe, until)
+    _require_stage(recipe, until)
+    check(recipe)
     records: Mapping[str, Any] = (read_json(folder / "manifest.json") or {}).get("stages", {})
     lines = [f"{recipe.name} in {folder}, seed {recipe.seed}"]
     for stage in _up_to(recipe, until):
-        status = records.get(stage.name, {}).get("status", "pending")
-        source = f" from {stage.from_}" if isinstance(stage, RLStage) else ""
-        lines.append(f"  {stage.name}: {stage.kind}{source}, {stage.steps} steps, {status}")
+        made_from = [reference for field, reference in model_references(stage) if field == "from"]
+        data = [reference for _, reference in data_references(stage)]
+        parts = [stage.kind + "".join(f" from {model}" for model in made_from)]
+        parts += [f"on {', '.join(data)}"] if data else []
+        parts += [f"{steps} steps"] if (steps := _steps(stage)) else []
+        lines.append(f"  {stage.name}: {', '.join(parts)}, {records.get(stage.name, {}).get('status', 'pending')}")
     for name, spec in recipe.evaluate.items():
         size = spec.problems.n or "all"
-        lines.append(f"  evaluate {name}: {size} problems of {spec.problems.source}, {spec.num_samples} samples each")
+        models = f", of {', '.join(spec.models)}" if spec.models else ""
+        sources = ", ".join(dict.fromkeys(one.source for one in spec.problems.all))
+        lines.append(f"  evaluate {name}: {size} problems of {sources}, {spec.num_samples} samples each{models}")
     if (folder / "recipe.yaml").exists():
         changes = diff_recipes(load_recipe(folder / "recipe.yaml"), recipe)
         lines += [f"  changed: {change}" for change in changes]
     return lines
-
-
-def check(recipe: Recipe, until: str | None) -> None:
-    """Refuses names that lead nowhere before anything starts. Raises ``UserError``."""
-    names = [stage.name for stage in recipe.stages]
-    if until is not None and until not in names:
-        raise UserError(f"--until {until}: no such stage; stages: {', '.join(names)}")
-    for field, spec in _problem_specs(recipe):
-        if spec.source != "mini":
-            from thinkery.problems.source import require_source
-
-            require_source(field, spec)
-    for stage in recipe.stages:
-        if isinstance(stage, RLStage):
-            from thinkery.rewards.registry import check_rewards
-
-            check_rewards(f"{stage.name}.rewards", stage.rewards, stage.max_completion_length)
-    named = {"template": recipe.template} | {f"evaluate.{k}.template": v.template for k, v in recipe.evaluate.items()}
-    if any(named.values()):
-        from thinkery.models.template import TEMPLATES
-
-        for field, template in named.items():
-            if template is not None and template not in TEMPLATES:
-                raise UserError(f"{field} = {template!r}: allowed: {', '.join(TEMPLATES)}")
 
 
 class _Ladder:
@@ -127,7 +128,8 @@ class _Ladder:
         self._current: StageRun | None = None
         # Looked at once: what changes while the run goes on is the next run's business.
         self._hash_of_model = cache(_hash_of_model)
-        self._files = dict(_files_of(recipe))
+        self._files = dict(files_of(recipe))
+        self._stages = {stage.name: stage for stage in recipe.stages}
 
     @property
     def position(self) -> str:
@@ -144,8 +146,9 @@ class _Ladder:
         if self._recipe.base is not None:
             self._evaluate(BASE)
         for stage in _up_to(self._recipe, until):
-            self._train(stage)
-            self._evaluate(stage.name)
+            self._do_stage(stage)
+            if isinstance(stage, POLICIES):
+                self._evaluate(stage.name)
 
     def summary(self) -> dict[str, Any]:
         """What is known by now: per stage its own summary, seconds and evaluation. Written as ``summary.json``."""
@@ -161,9 +164,9 @@ class _Ladder:
         return summary
 
     def resolve(self, reference: str) -> str:
-        """``base``, a stage's name, a path or a Hub id as something that can be loaded."""
-        if reference in {stage.name for stage in self._recipe.stages}:
-            return str(self._run.stage(reference).output)
+        """The output of an earlier stage, model or data; ``base``, a path or a Hub id as what can be loaded."""
+        if reference in self._stages:
+            return str(self._stage_run(reference).output)
         from thinkery.models.loading import resolve_model
 
         if reference == BASE:
@@ -171,14 +174,17 @@ class _Ladder:
             return resolve_model(self._recipe.base)
         return resolve_model(reference)
 
-    def _train(self, stage: Stage) -> None:
+    def _stage_run(self, name: str) -> StageRun:
+        return self._run.stage(name, "data" if isinstance(self._stages.get(name), DATA) else "model")
+
+    def _do_stage(self, stage: Stage) -> None:
         def work(context: StageContext) -> dict[str, Any]:
             return self._runners(stage.kind)(stage, context)
 
-        self._do(stage.name, stage.kind, stage.steps, self._inputs_of(stage), work)
+        self._do(stage.name, stage.kind, _steps(stage), self._inputs_of(stage), work)
 
     def _evaluate(self, model: str) -> None:
-        specs = self._recipe.evaluate
+        specs = self._measures(model)
 
         def work(context: StageContext) -> dict[str, Any]:
             return self._runners("evaluate")(self.resolve(model), specs, context)
@@ -186,18 +192,22 @@ class _Ladder:
         if specs:
             self._do(_evaluation(model), "evaluate", len(specs), self._inputs_of_evaluation(model), work)
 
+    def _measures(self, model: str) -> dict[str, EvalSpec]:
+        """The held-out sets that a model is measured on."""
+        return {name: spec for name, spec in self._recipe.evaluate.items() if not spec.models or model in spec.models}
+
     def _do(
-        self, name: str, kind: str, steps: int, inputs: str, work: Callable[[StageContext], dict[str, Any]]
+        self, name: str, kind: str, steps: int | None, inputs: str, work: Callable[[StageContext], dict[str, Any]]
     ) -> None:
         """Runs a stage, unless it is done."""
         from thinkery.report.tensorboard import Events
 
-        run = self._current = self._run.stage(name)
+        run = self._current = self._stage_run(name)
         if run.is_done(inputs):
             self._view.note(f"{name}: done before")
             return
         if run.record.get("inputs", inputs) != inputs:
-            self._view.note(f"{name}: its settings, files or starting model have changed since; it is done again")
+            self._view.note(f"{name}: its settings, files, data or models have changed since; it is done again")
         run.start(inputs)
         if run.last_step is not None:
             self._view.note(f"{name}: going on after step {run.last_step}")
@@ -211,31 +221,34 @@ class _Ladder:
 
     def _names(self) -> set[str]:
         """Every name under which this recipe keeps something in the run folder."""
-        trained = {stage.name for stage in self._recipe.stages}
-        return trained | {_evaluation(name) for name in trained | {BASE}}
+        models = [BASE, *(stage.name for stage in self._recipe.stages if isinstance(stage, POLICIES))]
+        return set(self._stages) | {_evaluation(model) for model in models if self._measures(model)}
 
     def _inputs_of(self, stage: Stage) -> str:
-        settings: list[Any] = [stage.model_dump(mode="json")]
-        model = None
-        if isinstance(stage, RLStage):
-            model = self._model(stage.from_)
+        models = {reference: self._model(reference) for _, reference in model_references(stage)}
+        data = {
+            ref: self._run.stage(ref).record.get("outputs") for _, ref in data_references(stage) if ref in self._stages
+        }
+        settings = [stage.model_dump(mode="json")]
+        if isinstance(stage, RLStage | CollectStage):
             settings.append(self._recipe.verification.model_dump(mode="json"))
-        return self._hash(model, settings, f"{stage.name}.")
+        return self._hash([models, data, settings], f"{stage.name}.")
 
     def _inputs_of_evaluation(self, model: str) -> str:
-        measured = {name: spec.model_dump(mode="json") for name, spec in self._recipe.evaluate.items()}
-        settings = [measured, self._recipe.verification.model_dump(mode="json")]
-        return self._hash(self._model(model), settings, "evaluate.")
+        measures = self._measures(model)
+        settings = [{name: spec.model_dump(mode="json") for name, spec in measures.items()}]
+        settings.append(self._recipe.verification.model_dump(mode="json"))
+        return self._hash([self._model(model), settings], *(f"evaluate.{name}." for name in measures))
 
-    def _hash(self, model: str | None, settings: Any, prefix: str) -> str:
-        """The hash of all that a stage's result depends on; its files are those of fields that begin so."""
-        files = [files for field, files in self._files.items() if field.startswith(prefix)]
-        parts = [self._recipe.seed, self._recipe.template, model, settings, files]
+    def _hash(self, parts: Any, *prefixes: str) -> str:
+        """The hash of all that a result depends on; its files are those of fields that begin so."""
+        files = [files for field, files in self._files.items() if field.startswith(prefixes)]
+        parts = [self._recipe.seed, self._recipe.template, parts, files]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _model(self, reference: str) -> str | None:
         """The hash of a model; None for a stage that has no result yet."""
-        if reference in {stage.name for stage in self._recipe.stages}:
+        if reference in self._stages:
             outputs: str | None = self._run.stage(reference).record.get("outputs")
             return outputs
         return self._hash_of_model(self.resolve(reference))
@@ -245,9 +258,8 @@ class _Ladder:
         return record if record.get("status") == "done" and record["inputs"] == inputs else None
 
     def _evaluated(self, model: str) -> dict[str, Any]:
-        record = (
-            self._finished(_evaluation(model), self._inputs_of_evaluation(model)) if self._recipe.evaluate else None
-        )
+        measured = self._measures(model)
+        record = self._finished(_evaluation(model), self._inputs_of_evaluation(model)) if measured else None
         return {"eval": record["summary"]} if record else {}
 
 
@@ -281,25 +293,15 @@ def _up_to(recipe: Recipe, until: str | None) -> Iterator[Stage]:
             return
 
 
-def _problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:
-    """Every set of problems with the field that names it."""
-    for stage in recipe.stages:
-        if isinstance(stage, RLStage):
-            yield f"{stage.name}.problems", stage.problems
-    for name, spec in recipe.evaluate.items():
-        yield f"evaluate.{name}.problems", spec.problems
+def _require_stage(recipe: Recipe, until: str | None) -> None:
+    names = [stage.name for stage in recipe.stages]
+    if until is not None and until not in names:
+        raise UserError(f"--until {until}: no such stage; stages: {', '.join(names)}")
 
 
-def _files_of(recipe: Recipe) -> Iterator[tuple[str, dict[str, str]]]:
-    """What every field that names files stands for: the files' hashes, problems and rewards of the user's alike."""
-    from thinkery.problems.source import source_fingerprint
-    from thinkery.rewards.custom import reward_files
-
-    for field, spec in _problem_specs(recipe):
-        yield field, source_fingerprint(spec)
-    for stage in recipe.stages:
-        if isinstance(stage, RLStage):
-            yield f"{stage.name}.rewards", {path.name: sha256_of(path) for path in reward_files(stage.rewards)}
+def _steps(stage: Stage) -> int | None:
+    """How many steps a stage takes; None where only its data say."""
+    return stage.steps if isinstance(stage, PretrainStage | RLStage) else None
 
 
 def _hash_of_model(place: str) -> str:

@@ -42,10 +42,10 @@ def explain(error: ValidationError, data: Mapping[str, Any], schema: Mapping[str
     elif location[-1] == "[key]":
         line = f"{path}: {location[-2]!r} can't be a name here; allowed: small letters, digits, - and _"
     elif kind == "missing":
-        line = f"{path}: missing; allowed: {_allowed(_schema_at(location, schema))}"
+        line = f"{path}: missing; allowed: {_allowed_at(location, schema)}"
     else:
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-        line = f"{path} = {shown}: allowed: {_allowed(_schema_at(location, schema))}"
+        line = f"{path} = {shown}: allowed: {_allowed_at(location, schema)}"
     return line + (f" (and {others} more)" if others else "")
 
 
@@ -61,7 +61,12 @@ def _path(location: Location, data: Mapping[str, Any]) -> str:
 
 
 def _schema_at(location: Location, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of the field at a location."""
+    """The schema of the field at a location; of several choices the first."""
+    return _resolve(_field_at(location, root), root)
+
+
+def _field_at(location: Location, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of the field at a location, with all its choices."""
     schema: Mapping[str, Any] = root
     for part in location:
         schema = _resolve(schema, root, part)
@@ -74,7 +79,7 @@ def _schema_at(location: Location, root: Mapping[str, Any]) -> Mapping[str, Any]
         else:
             values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
             schema = values[0] if isinstance(values[0], Mapping) else {}  # True: whatever the reward itself allows
-    return _resolve(schema, root)
+    return schema
 
 
 def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any], part: int | str | None = None) -> Mapping[str, Any]:
@@ -90,6 +95,14 @@ def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any], part: int | str
 
 def _kinds(location: Location, root: Mapping[str, Any]) -> str:
     return ", ".join(_schema_at(location, root)["discriminator"]["mapping"])
+
+
+def _allowed_at(location: Location, root: Mapping[str, Any]) -> str:
+    """What the field at a location may hold, in words; a field with a shorthand has two choices."""
+    schema = _field_at(location, root)
+    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    nested = [inner for choice in choices for inner in choice.get("anyOf", [choice])]
+    return " or ".join(dict.fromkeys(_allowed(_resolve(choice, root)) for choice in nested))
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:

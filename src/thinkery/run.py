@@ -4,6 +4,7 @@
     manifest.json                   versions, hardware, commit, seed; status, hashes and seconds of every stage
     metrics.jsonl                   one line a step: stage, step, time, metrics
     completions/<stage>-<step>.parquet
+    evaluations/<model>.<set>.parquet   every sample of a held-out evaluation
     checkpoints/<stage>/step-<n>    the last checkpoint of a stage that is not done
     checkpoints/<stage>/model       its result, in Hugging Face format
     checkpoints/<stage>/data        the result of a stage that makes data
@@ -61,6 +62,25 @@ COMPLETION_COLUMNS = {
     "language": "string",
     "length": "int64",
     "finish_reason": "string",
+}
+SAMPLE_COLUMNS = {
+    "problem_id": "string",
+    "domain": "string",
+    "kind": "string",  # what sort of problem within its domain; null where its source doesn't say
+    "level": "int64",
+    "language": "string",
+    "index": "int64",
+    "checked": "bool",  # whether a rule could say right or wrong
+    "correct": "bool",
+    "answer": "string",  # in normal form
+    "well_formed": "bool",
+    "truncated": "bool",
+    "length": "int64",  # tokens
+    "thinking_length": "int64",  # tokens
+    "reflections": "int64",  # reflection words in the thinking
+    "language_share": "double",  # of the thinking's words in the question's language; null where no word counts
+    "preference": "double",  # against the reference: 1 won, 0.5 tied, 0 lost; null where nobody judged
+    "safe": "bool",  # null where nobody judged
 }
 _STEP_FOLDER = re.compile(r"step-(\d+)")
 
@@ -225,19 +245,15 @@ class StageRun:
 
     def log_completions(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes completions with the columns of ``COMPLETION_COLUMNS``; a column that a row lacks is null."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COMPLETION_COLUMNS.items()])
-        unknown = {column for row in rows for column in row} - COMPLETION_COLUMNS.keys()
-        if unknown:
-            raise ValueError(f"unknown columns {sorted(unknown)}")
-        table = pa.Table.from_pylist([{"stage": self.name, "step": step} | dict(row) for row in rows], schema)
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
         path = self._completions_folder / f"{self.name}-{step:06d}.parquet"
-        path.parent.mkdir(exist_ok=True)
-        write_bytes_atomic(path, buffer.getvalue())
+        _write_table(path, [{"stage": self.name, "step": step} | dict(row) for row in rows], COMPLETION_COLUMNS)
+
+    def save_samples(self, benchmark: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes every sample of an evaluation, with the columns of ``SAMPLE_COLUMNS``; one that a row lacks is null.
+
+        The stage is the evaluation of a model and has its name: ``<model>.eval``.
+        """
+        _write_table(self._run.folder / "evaluations" / f"{self._model}.{benchmark}.parquet", rows, SAMPLE_COLUMNS)
 
     def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
         """Keeps the state after a step that has been logged; ``write`` fills an empty folder.
@@ -281,6 +297,10 @@ class StageRun:
         remove_folder(self.folder)
         self._forget_after(None)
 
+    @property
+    def _model(self) -> str:
+        return self.name.removesuffix(".eval")
+
     def _hash_of_output(self) -> str | None:
         return sha256_of(self.output) if self.output.exists() else None
 
@@ -309,7 +329,25 @@ class StageRun:
             stage, _, step = path.stem.rpartition("-")
             if stage == self.name and forgotten(int(step)):
                 path.unlink()
+        if last is None and self._model != self.name:
+            for path in (self._run.folder / "evaluations").glob(f"{self._model}.*.parquet"):
+                path.unlink()
         remove_folder(self.events_folder)  # ``attach`` writes it again from the metrics that are left
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Writes rows as parquet; a column that a row lacks is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    unknown = {column for row in rows for column in row} - columns.keys()
+    if unknown:
+        raise ValueError(f"unknown columns {sorted(unknown)}")
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), buffer, compression="zstd")
+    path.parent.mkdir(exist_ok=True)
+    write_bytes_atomic(path, buffer.getvalue())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -6,14 +6,23 @@ from random import Random
 
 import pytest
 
-from thinkery.problems.mini import LEVELS, documents, mini_problem
-from thinkery.problems.mini.corpus import draw_task, drill_step
+from thinkery.problems.mini import DOMAINS, LEVELS, documents, mini_problem, mini_task
+from thinkery.problems.mini.corpus import drill_step
+from thinkery.problems.mini.math import draw
 from thinkery.problems.mini.solutions import take_apart, write
-from thinkery.problems.mini.tasks import Step
+from thinkery.problems.mini.tasks import Step, Task
+from thinkery.problems.mini.world import held_out
 from thinkery.types import UserError
 
 EXPRESSION = re.compile(r"[\d+\-*/()]*[+\-*/][\d+\-*/()]*\d\)?")
 EQUALITY = re.compile(r"(\d+)([+\-*/])(\d+)=(-?\d+)")
+
+
+MATH = {"math": 1.0}
+
+
+def draw_task(rng: Random, level: int) -> Task:
+    return draw(rng, level).task
 
 
 def value_of(expression: str) -> int:
@@ -27,7 +36,7 @@ def value_of(expression: str) -> int:
 def test_chain_answers_agree_with_python(level: int) -> None:
     checked = 0
     for index in range(600):
-        problem = mini_problem(index, "train", levels=[level], languages={"en": 1})
+        problem = mini_problem(index, "train", levels=[level], languages={"en": 1}, domains=MATH)
         if problem.columns["kind"] == "chain":
             assert value_of(EXPRESSION.search(problem.prompt)[0]) == int(problem.reference), problem.prompt
             checked += 1
@@ -38,7 +47,7 @@ def test_chain_answers_agree_with_python(level: int) -> None:
 def test_equations_hold_for_their_answer(level: int) -> None:
     checked = 0
     for index in range(600):
-        problem = mini_problem(index, "test", levels=[level], languages={"zh": 1})
+        problem = mini_problem(index, "test", levels=[level], languages={"zh": 1}, domains=MATH)
         if problem.columns["kind"] == "equation":
             left, right = re.search(r"([\dx+\-*/]+)=(-?\d+)", problem.prompt).groups()
             assert value_of(left.replace("x", problem.reference)) == int(right), problem.prompt
@@ -53,28 +62,53 @@ def test_only_levels_4_and_5_need_a_hard_product() -> None:
         assert any(step.hard for step in draw_task(rng, level).steps) == (level >= 4)
 
 
-def test_no_task_is_in_both_splits() -> None:
-    """By numbers: the same operations never appear in both, whatever the wording or the language."""
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_no_task_is_in_both_splits(domain: str) -> None:
+    """By substance: the same task never appears in both, whatever the wording or the language."""
 
     def keys(split: str) -> set[str]:
-        return {re.sub(r"[^\d+\-*/=x]", " ", mini_problem(i, split, languages={"en": 1}).prompt) for i in range(4000)}
+        return {mini_task(i, split, domains={domain: 1})[0].key for i in range(2000)}
 
     assert not keys("train") & keys("test")
 
 
-def test_the_corpus_holds_no_held_out_question() -> None:
+def test_numbers_of_one_split_are_not_in_the_other() -> None:
+    def numbers(split: str) -> set[str]:
+        problems = (mini_problem(i, split, languages={"en": 1}, domains=MATH) for i in range(4000))
+        return {re.sub(r"[^\d+\-*/=x]", " ", problem.prompt) for problem in problems}
+
+    assert not numbers("train") & numbers("test")
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_corpus_holds_no_held_out_question(domain: str, lines_of_the_corpus: set[str]) -> None:
     questions = {
-        mini_problem(i, "test", languages={language: 1}).prompt for i in range(3000) for language in ("en", "zh")
+        mini_problem(i, "test", languages={language: 1}, domains={domain: 1}).prompt
+        for i in range(1500)
+        for language in ("en", "zh")
     }
-    bodies = {
+    assert not questions & lines_of_the_corpus
+
+
+@pytest.fixture(scope="module")
+def lines_of_the_corpus() -> set[str]:
+    return {
         re.sub(r"^(Question: |问：|User: )", "", line) for d in islice(documents(1), 20_000) for line in d.splitlines()
     }
-    assert not questions & bodies
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_corpus_asks_questions_of_every_domain(domain: str, lines_of_the_corpus: set[str]) -> None:
+    rng = Random(5)
+    asked = sum(
+        DOMAINS[domain](rng, level).question("en") in lines_of_the_corpus for level in LEVELS for _ in range(400)
+    )
+    assert asked > 0
 
 
 def test_the_held_out_share_is_about_one_in_eight() -> None:
     rng = Random(1)
-    share = sum(draw_task(rng, rng.choice(LEVELS)).held_out for _ in range(8000)) / 8000
+    share = sum(held_out(draw(rng, rng.choice(LEVELS))) for _ in range(8000)) / 8000
     assert 0.1 < share < 0.15
 
 
@@ -91,11 +125,20 @@ def test_levels_and_languages_are_as_asked() -> None:
     assert 0.65 < sum(p.language == "zh" for p in problems) / 400 < 0.85
 
 
+def test_domains_are_as_asked() -> None:
+    problems = [mini_problem(i, "train", domains={"code": 1, "logic": 3}) for i in range(400)]
+    assert {p.domain for p in problems} == {"code", "logic"}
+    assert 0.65 < sum(p.domain == "logic" for p in problems) / 400 < 0.85
+    assert {mini_problem(i, "test").domain for i in range(200)} == {"math", "code", "stem", "logic"}
+
+
 def test_a_level_or_language_that_does_not_exist_is_named() -> None:
     with pytest.raises(UserError, match="no 9; levels are 1, 2, 3, 4, 5"):
         mini_problem(0, "train", levels=[9])
     with pytest.raises(UserError, match="no fr"):
         mini_problem(0, "train", languages={"fr": 1})
+    with pytest.raises(UserError, match=r"no art; .*domains math, code, stem, logic, general"):
+        mini_problem(0, "train", domains={"art": 1})
 
 
 def test_checking_pays_on_hard_products_and_only_there() -> None:

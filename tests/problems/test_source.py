@@ -55,6 +55,49 @@ def test_fixed_problems_are_the_same_in_every_call_and_differ_in_their_text() ->
     assert len({problem.prompt for problem in problems}) == 300
 
 
+@pytest.fixture
+def mixture(ten: Path, tmp_path: Path) -> ProblemSpec:
+    other = write(tmp_path / "other.jsonl", *({"prompt": f"q{i}", "answer": i} for i in range(8)))
+    also = [{"source": str(other), "share": 1, "preference": "helpful"}]
+    return ProblemSpec.model_validate({"source": str(ten), "share": 3, "also": also})
+
+
+def test_mixed_sources_are_drawn_by_their_shares_in_every_stretch(mixture: ProblemSpec) -> None:
+    source = open_source(mixture)
+    drawn = source.draw(0, 40)
+    assert drawn == source.draw(0, 17) + source.draw(17, 23)
+    for start in range(0, 40, 8):
+        assert sum(problem.id.startswith("other") for problem in drawn[start : start + 8]) == 2
+    assert [problem for problem in drawn if problem.id.startswith("other")][:8] == open_source(
+        ProblemSpec.model_validate({"source": mixture.also[0].source, "preference": "helpful"})
+    ).draw(0, 8)
+    assert {problem.columns.get("preference") for problem in drawn if problem.id.startswith("other")} == {"helpful"}
+    assert all("preference" not in problem.columns for problem in drawn if problem.id.startswith("ten"))
+
+
+def test_a_fixed_set_of_mixed_sources_has_their_shares(mixture: ProblemSpec) -> None:
+    source = open_source(mixture)
+    fixed = source.fixed(8)
+    assert fixed == source.fixed(8)
+    assert sum(problem.id.startswith("ten") for problem in fixed) == 6
+    assert len(source.fixed(None)) == 18
+    assert len(source.fixed(1)) == 1
+
+
+def test_what_is_left_out_of_mixed_sources_never_comes(mixture: ProblemSpec) -> None:
+    source = open_source(mixture)
+    source.exclude({"ten-1", "other-2"})
+    assert not {"ten-1", "other-2"} & {problem.id for problem in source.draw(0, 60)}
+
+
+def test_a_source_mixed_in_is_required_and_fingerprinted(mixture: ProblemSpec, ten: Path) -> None:
+    require_source("zero.problems", mixture)
+    assert len(source_fingerprint(mixture)) == 2
+    Path(mixture.also[0].source).unlink()
+    with pytest.raises(UserError, match=r"zero.problems.also\[0\].source = .*no such file"):
+        require_source("zero.problems", mixture)
+
+
 def test_excluded_problems_are_never_drawn_again(ten: Path) -> None:
     source = file_source(ten)
     source.exclude({"ten-1", "ten-4"})

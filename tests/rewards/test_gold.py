@@ -44,6 +44,14 @@ def test_good_golds_are_accepted_in_the_template_s_own_form(grader: Grader) -> N
     assert done[-1] == len(GOOD)
 
 
+def test_what_no_rule_can_check_is_no_gold(grader: Grader) -> None:
+    free = problem("free", "a poem of some kind", verifier="none")
+    assert check_gold(grader, [*GOOD, free]) == check_gold(grader, GOOD)
+    nothing = check_gold(grader, [free])
+    nothing.require()
+    assert (nothing.checked, nothing.notes()) == (0, [])
+
+
 def test_unreadable_references_are_masked_and_named(grader: Grader) -> None:
     bad = [problem("x", ""), problem("y", "\\frac{"), problem("z", "Q", verifier="choice", columns={"choices": ["1"]})]
     report = check_gold(grader, [*GOOD, *bad])

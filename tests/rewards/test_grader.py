@@ -118,8 +118,69 @@ def test_unknown_names_are_refused_with_the_known_ones(grader: Grader) -> None:
         make(ZERO, {"acuracy": 1.0})
     with pytest.raises(UserError, match=r"problem a: there is no verifier 'maths'.*math"):
         grader.submit(problem("a", "1", verifier="maths"), completion(problem("a", "1"), 0, answer("1")))
-    with pytest.raises(UserError, match="at least one"):
-        make(ZERO, {})
+
+
+def test_without_rewards_there_are_verdicts_and_totals_of_zero() -> None:
+    one = problem("a", "1")
+    with make(ZERO, {}) as grader:
+        for index, value in enumerate("12"):
+            grader.submit(one, completion(one, index, answer(value)))
+        (group,) = grader.collect([one], 2)
+    assert [v.outcome for v in group.verdicts_G] == [Outcome.CORRECT, Outcome.WRONG]
+    assert (group.rewards_G, group.totals_G) == ({}, (0.0, 0.0))
+
+
+def test_verdicts_alone_ask_no_reward(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def loud(completions, **columns):\n    raise ValueError('asked')\n")
+    problems = [problem("a", "1"), problem("b", "2")]
+    with make(ZERO, {f"{tmp_path / 'mine.py'}:loud": 1.0}) as grader:
+        for one in problems:
+            for index, value in enumerate("21"):
+                grader.submit(one, completion(one, index, answer(value)))
+        second, first = grader.verdicts(problems[::-1], 2)
+    assert [v.correct for v in first] == [False, True]
+    assert [v.correct for v in second] == [True, False]
+
+
+def test_a_reward_enters_at_its_step_and_is_not_asked_before(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "def late(completions, **columns):\n"
+        f"    Path({str(tmp_path / 'asked')!r}).write_text('yes')\n"
+        "    return [10.0 for _ in completions]\n"
+    )
+    late, one = f"{tmp_path / 'mine.py'}:late", problem("a", "1")
+    rewards = {"accuracy": RewardSpec(weight=2.0), late: RewardSpec(weight=0.5, from_step=3)}
+    with Grader(ZERO, rewards, max_completion_length=64) as grader:
+        totals = {}
+        for step in (0, 2, 3, 4, None):
+            grader.submit(one, completion(one, 0, answer("1")))
+            (group,) = grader.collect([one], 1, step=step)
+            totals[step] = group.totals_G[0]
+            assert (late in group.rewards_G) == (late in grader.errors) == (tmp_path / "asked").exists()
+    assert totals == {0: 2.0, 2: 2.0, 3: 7.0, 4: 7.0, None: 7.0}
+
+
+def test_what_no_rule_can_check_has_no_accuracy_and_is_paid_by_the_rest(tmp_path: Path) -> None:
+    """A batch of both kinds: rules read the reasoning, somebody else the general part, the format counts for both."""
+    (tmp_path / "mine.py").write_text(
+        "def kind(completions, domain, **columns):\n    return [0.5 if d == 'general' else None for d in domain]\n"
+    )
+    checked, free = problem("a", "1"), problem("b", "Dear Sir", verifier="none", domain="general", language="zh")
+    weights = {"accuracy": 1.0, "format": 0.25, f"{tmp_path / 'mine.py'}:kind": 2.0}
+    with make(ZERO, weights) as grader:
+        for one in (checked, free):
+            grader.submit(one, completion(one, 0, answer(one.reference)))
+            grader.submit(one, completion(one, 1, "?"))
+        groups = grader.collect([checked, free], 2)
+    reasoning, general = groups
+    assert [v.outcome for v in general.verdicts_G] == [Outcome.UNCHECKED] * 2
+    assert general.rewards_G["accuracy"] == (None, None)
+    assert (reasoning.totals_G, general.totals_G) == ((1.25, 0.0), (1.25, 1.0))
+    metrics = group_metrics(groups)
+    assert metrics["accuracy"] == metrics["rewards/accuracy/mean"] == metrics["accuracy/lang_en"] == 0.5
+    assert "accuracy/lang_zh" not in metrics
+    assert group_metrics([general]).keys().isdisjoint({"accuracy", "rewards/accuracy/mean"})
 
 
 def test_a_verdict_that_is_missing_at_the_step_s_deadline_is_a_timeout() -> None:

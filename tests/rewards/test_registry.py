@@ -35,9 +35,10 @@ def test_every_verifier_is_made_for_a_template(name: str) -> None:
 
 
 def test_accuracy_pays_for_parts_and_abstains_where_the_reference_is_unreadable() -> None:
-    verdicts = [Verdict(Outcome.WRONG, score=0.5), Verdict(Outcome.CORRECT), Verdict(Outcome.GOLD_UNPARSEABLE)]
+    abstains = [Verdict(Outcome.GOLD_UNPARSEABLE), Verdict(Outcome.UNCHECKED)]
+    verdicts = [Verdict(Outcome.WRONG, score=0.5), Verdict(Outcome.CORRECT), *abstains]
     reward = make_reward("accuracy", CONTEXT, {})
-    assert reward(["?"] * 3, ["x"] * 3, [[1]] * 3, verdict=verdicts) == [0.5, 1.0, None]
+    assert reward(["?"] * 4, ["x"] * 4, [[1]] * 4, verdict=verdicts) == [0.5, 1.0, None, None]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from thinkery.report.terminal import PlainView
 from thinkery.rewards.grader import Grader
 from thinkery.run import Run
 from thinkery.stages.context import StageContext
-from thinkery.stages.rl import Sampler
+from thinkery.stages.sampling import Sampler
 from thinkery.types import UserError
 
 THINKERY = Path(sys.executable).parent / "thinkery"

@@ -1,8 +1,10 @@
-"""Groups -> figures: avg@k, pass@k and cons@k with intervals, reflection words, and the summary that reports quote.
+"""Samples -> figures: avg@k, pass@k and cons@k with intervals, reflection words, the summary that reports quote, and
+the paper's phenomena with their tests.
 
-Works on graded groups (``types.Group``) and never grades itself: training and evaluation share one verifier.
+Works on verdicts that others gave and never grades itself: training and evaluation share one verifier.
 """
 
+from thinkery.evaluation.samples import Samples
 from thinkery.evaluation.summary import summarize
 
-__all__ = ["summarize"]
+__all__ = ["Samples", "summarize"]

@@ -1,83 +1,85 @@
 """One evaluation as one flat report: the figures that ``summary.json``, the README and the HTML page quote.
 
-Takes graded groups and gives plain JSON. Left out: sampling and grading (``stages/evaluate.py``).
+Takes the table of samples and gives plain JSON. Left out: sampling, grading and judging (``stages/evaluate.py``).
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from thinkery.evaluation.intervals import bootstrap_ci
-from thinkery.evaluation.reducers import avg_at_k, cons_at_k, pass_at_k
-from thinkery.evaluation.reflection import reflection_share
-from thinkery.models.template import Template
-from thinkery.types import Completion, Group, UserError
+import numpy as np
+
+from thinkery.evaluation.bootstrap import mean_ci
+from thinkery.evaluation.samples import Floats, Samples
+
+PARTS = ("level", "language", "domain")
 
 
-def summarize(
-    groups: Sequence[Group],
-    *,
-    k: int,
-    template: Template,
-    thinking: Callable[[Completion], str],
-    thinking_length: Callable[[Completion], int],
-    seed: int,
-) -> dict[str, Any]:
-    """The report of one benchmark.
+def summarize(samples: Samples, *, seed: int) -> dict[str, Any]:
+    """The report of one benchmark; ``seed`` is the bootstrap's.
 
-    Every group holds at least ``k`` samples: pass@1 (avg@k) and pass@k are unbiased over all of them, cons@k is the
-    vote of the first ``k``. ``thinking`` reads a completion's thinking and ``thinking_length`` counts its tokens (it
-    needs the tokenizer); ``seed`` is the bootstrap's. Keys: ``n`` (problems), ``k``, ``pass@1``, ``pass@1_ci95``,
-    ``pass@<k>``, ``cons@<k>``, ``format``, ``mean_length`` and ``mean_thinking_length`` (tokens), ``truncated`` and
-    ``reflection`` (shares of completions), ``by_level`` and ``by_language`` (the same figures, without interval and
-    breakdown). Raises ``UserError`` if a group is too small.
+    Keys: ``n`` (problems), ``checked`` (those that a rule can check), ``k``, ``format`` and ``truncated`` (shares of
+    samples), ``mean_length`` and ``mean_thinking_length`` (tokens), ``reflection`` (share of samples with a reflection
+    word), ``reflections`` (words a sample); ``by_level``, ``by_language`` and ``by_domain`` (the same figures, without
+    breakdown, of every part). Where rules can check: ``pass@1`` (avg@k), ``pass@<k>``, ``cons@<k>``. Where somebody
+    judged: ``preference`` (win rate against the references, a tie is half) and ``safe`` (share of safe answers to the
+    problems of the safety set). ``language_share`` where the thinking has words. Beside each of
+    ``pass@1``, ``cons@<k>``, ``preference``, ``safe`` and ``language_share`` stands ``<name>_ci95``, over problems.
     """
-    if not groups:
-        raise UserError("evaluation: there are no problems to evaluate; check the source, levels and languages")
-    small = next((group for group in groups if len(group.completions_G) < k), None)
-    if small is not None:
-        raise UserError(f"evaluation: problem {small.problem.id} has {len(small.completions_G)} samples, k is {k}")
-
-    def figures(selected: Sequence[Group]) -> dict[str, Any]:
-        return _figures(selected, k, template, thinking, thinking_length)
-
-    interval = bootstrap_ci([avg_at_k(group.verdicts_G) for group in groups], seed=seed)
-    levels = sorted({group.problem.level for group in groups})
-    languages = sorted({group.problem.language for group in groups})
-    report = figures(groups)
-    head = {key: report.pop(key) for key in ("n", "k", "pass@1")}
-    return {
-        **head,
-        "pass@1_ci95": list(interval),
-        **report,
-        "by_level": {str(level): figures([g for g in groups if g.problem.level == level]) for level in levels},
-        "by_language": {name: figures([g for g in groups if g.problem.language == name]) for name in languages},
-    }
+    figures = _Figures(samples, seed)
+    report = figures.of(np.ones(len(samples), dtype=np.bool_))
+    for part in PARTS:
+        labels = samples.labels(part)
+        report[f"by_{part}"] = {
+            str(label): figures.of(np.array([one == label for one in labels])) for label in sorted(set(labels))
+        }
+    return report
 
 
-def _figures(
-    groups: Sequence[Group],
-    k: int,
-    template: Template,
-    thinking: Callable[[Completion], str],
-    thinking_length: Callable[[Completion], int],
-) -> dict[str, Any]:
-    verdicts_PG = [group.verdicts_G for group in groups]
-    completions = [completion for group in groups for completion in group.completions_G]
-    mean = statistics.fmean
-    return {
-        "n": len(groups),
-        "k": k,
-        "pass@1": mean(avg_at_k(verdicts_G) for verdicts_G in verdicts_PG),
-        f"pass@{k}": mean(
-            pass_at_k(len(verdicts_G), sum(v.correct for v in verdicts_G), k) for verdicts_G in verdicts_PG
-        ),
-        f"cons@{k}": mean(cons_at_k(verdicts_G[:k]) for verdicts_G in verdicts_PG),
-        "format": mean(template.parse(c.text).well_formed for c in completions),
-        "mean_length": mean(len(c.token_ids) for c in completions),
-        "mean_thinking_length": mean(thinking_length(c) for c in completions),
-        "truncated": mean(c.finish_reason == "length" for c in completions),
-        "reflection": reflection_share([thinking(c) for c in completions]),
-    }
+class _Figures:
+    """The figures of any selection of the problems."""
+
+    def __init__(self, samples: Samples, seed: int) -> None:
+        self._samples, self._seed = samples, seed
+        k = samples.k
+        self._tested: dict[str, Floats] = {  # with interval; problems without a value are left out
+            "pass@1": samples.pass_1,
+            f"cons@{k}": samples.cons,
+            "preference": samples.mean("preference"),
+            "safe": samples.mean("safe"),
+            "language_share": samples.mean("language_share"),
+        }
+        self._plain: dict[str, Floats] = {
+            f"pass@{k}": samples.pass_k,
+            "format": samples.mean("well_formed"),
+            "mean_length": samples.mean("length"),
+            "mean_thinking_length": samples.mean("thinking_length"),
+            "truncated": samples.mean("truncated"),
+            "reflection": samples.reflection,
+            "reflections": samples.mean("reflections"),
+        }
+
+    def of(self, chosen_P: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+        report: dict[str, Any] = {
+            "n": int(chosen_P.sum()),
+            "checked": int((chosen_P & self._samples.checked).sum()),
+            "k": self._samples.k,
+        }
+        report |= self._means(self._tested, chosen_P, lambda values: mean_ci(values, seed=self._seed))
+        return report | self._means(self._plain, chosen_P, None)
+
+    @staticmethod
+    def _means(
+        figures_P: dict[str, Floats],
+        chosen_P: np.ndarray[Any, np.dtype[np.bool_]],
+        interval: Callable[[Floats], tuple[float, float]] | None,
+    ) -> dict[str, Any]:
+        report: dict[str, Any] = {}
+        for name, values_P in figures_P.items():
+            known = values_P[chosen_P & ~np.isnan(values_P)]
+            if len(known):
+                report[name] = float(known.mean())
+                if interval is not None:
+                    report[f"{name}_ci95"] = list(interval(known))
+        return report

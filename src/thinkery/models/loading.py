@@ -61,6 +61,23 @@ class Policy:
         return known
 
     @property
+    def end_token_id(self) -> int:
+        """The token that a demonstration's completion ends with; the rollout stops at it as well.
+
+        It is the template's stop string where that is one token of the tokenizer (``<|im_end|>`` of Qwen's), else the
+        tokenizer's own end-of-sequence token. ``UserError`` if there is neither.
+        """
+        vocabulary = self.tokenizer.get_vocab()
+        tokens = [vocabulary[string] for string in self.template.stop_strings if string in vocabulary]
+        ends = [token for token in [*tokens, self.tokenizer.eos_token_id] if token is not None]
+        if not ends or ends[0] >= self.valid_vocab:
+            raise UserError(
+                f"{self.model.name_or_path} has no end-of-sequence token that it could learn to end with: set "
+                "eos_token in its tokenizer_config.json to a token of its vocabulary"
+            )
+        return int(ends[0])
+
+    @property
     def valid_vocab(self) -> int:
         """How many of the head's rows stand for tokens; the rest is padding, never to be sampled."""
         return min(len(self.tokenizer), int(self.model.config.get_text_config().vocab_size))
@@ -130,7 +147,7 @@ def load_policy(
         raise UserError(f"{ref} has a bias in its output head, which log-probabilities here don't know: choose another")
     place = place_of(device)
     cast(torch.nn.Module, model).to(place).eval()
-    return Policy(model, tokenizer, template or _saved_template(path), place, DTYPES[dtype])
+    return Policy(model, tokenizer, template or saved_template(path), place, DTYPES[dtype])
 
 
 def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> None:
@@ -167,29 +184,30 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]
     return state
 
 
-def save_weights(model: PreTrainedModel, path: Path) -> None:
+def save_weights(model: torch.nn.Module, path: Path) -> None:
     """Writes the parameters as they are, tied ones once: for a checkpoint to go on from, not to be published."""
     save_file(_parameters(model), path)
 
 
-def restore_weights(model: PreTrainedModel, path: Path) -> None:
+def restore_weights(model: torch.nn.Module, path: Path) -> None:
     """Copies what ``save_weights`` wrote into a model, in place: optimizer and engine hold on to the same tensors.
 
     Raises ``UserError`` if the file is another model's.
     """
-    saved, own = load_file(path, device=str(model.device)), _parameters(model)
+    own = _parameters(model)
+    saved = load_file(path, device=str(next(iter(own.values())).device))
     if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
         raise UserError(f"{path} holds another model's weights: resume with the model the run was started from")
     for name, tensor in saved.items():
         own[name].copy_(tensor)
 
 
-def _parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def _parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def _saved_template(path: str) -> Template:
-    """The template stored with a checkpoint, in a folder or on the Hub."""
+def saved_template(path: str) -> Template:
+    """The template stored with a checkpoint, in a folder or on the Hub. Raises ``UserError`` if there is none."""
     found = cached_file(path, FILE_NAME, _raise_exceptions_for_missing_entries=False)
     if found is None:
         raise UserError(f"{path} has no {FILE_NAME}: name a template in the recipe, one of {', '.join(TEMPLATES)}")

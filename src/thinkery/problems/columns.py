@@ -8,7 +8,6 @@ out: the conventions themselves (``conventions``), reading files (``files.py``).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,15 +16,11 @@ from typing import Any
 from thinkery.problems.conventions import CONVENTIONS
 from thinkery.problems.conventions.base import Convention, Fields, shown
 from thinkery.problems.files import Row
+from thinkery.problems.labels import Columns, Labels
 from thinkery.problems.overlap import Item
 from thinkery.types import Problem, UserError
 
-Columns = Mapping[str, str | None]  # ours -> the file's
-
-_ID = ("id", "task_id", "unique_id")
 _ARGUMENTS = ("prompts", "completions", "completion_ids")  # positional arguments of reward functions: no column's names
-_PROGRAMMING = {"python", "python3", "py", "cpp", "c++", "c", "java", "javascript", "rust", "go"}
-_LEVEL = re.compile(r"Level (\d{1,4}|\?)")  # MATH writes these; "Level ?" is no level
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +44,11 @@ class Layout:
         if fields.values.get(self.answer) is None:  # this row may have a worked solution where others have an answer
             present = {key: value for key, value in fields.values.items() if value is not None}
             fields.answer = next(iter(_answers(self.convention, present, self.columns)), self.answer)
-        identity = self._id(fields, row.number)
-        level, language = self._level(fields), self._language(fields)
-        domain = self._name(fields, "domain")
-        fields.verifier = self.verifier or self._name(fields, "verifier")
+        labels = Labels(self.name, self.columns)
+        identity = labels.id(fields, row.number)
+        level, language = labels.level(fields), labels.language(fields)
+        domain = labels.short_text(fields, "domain")
+        fields.verifier = self.verifier or labels.short_text(fields, "verifier")
         if not isinstance(fields.values.get(self.prompt), str | list):
             expected = "must be text or a list of messages"
             raise fields.error(self.prompt, f"{expected}, not {shown(fields.values.get(self.prompt))}")
@@ -69,55 +65,6 @@ class Layout:
             verifier=verifier,
             columns=free | dict(task.columns),
         )
-
-    def _column(self, fields: Fields, ours: str, *usual: str) -> str | None:
-        """The row's column for one of ours, if it has it."""
-        if ours in self.columns:
-            column = self.columns[ours]
-            if column is not None and column not in fields.values:
-                raise fields.error(column, f"is missing, which columns: {{{ours}: {column}}} asks for")
-            return column
-        return next((name for name in usual or (ours,) if fields.values.get(name) is not None), None)
-
-    def _id(self, fields: Fields, number: int) -> str:
-        column = self._column(fields, "id", *_ID)
-        if column is None:
-            return f"{self.name}-{number}"
-        value = fields.take(column)
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-            raise fields.error(column, f"must be text or a number, not {shown(value)}")
-        return fields.checked(column, str(value))
-
-    def _level(self, fields: Fields) -> int:
-        column = self._column(fields, "level")
-        if column is None:
-            return 0
-        value = fields.take(column)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # what parquet makes of whole numbers where some are missing
-        written = _LEVEL.fullmatch(value) if isinstance(value, str) else None
-        if written:
-            value = 0 if written[1] == "?" else int(written[1])
-        if isinstance(value, bool) or not isinstance(value, int):
-            advice = "if it is no level, write columns: {level: null}"
-            raise fields.error(column, f"must be a whole number, not {shown(value)}; {advice}")
-        return value
-
-    def _language(self, fields: Fields) -> str | None:
-        """The language that people speak; a programming language's name is left a free column."""
-        column = self._column(fields, "language")
-        value = None if column is None else fields.values[column]
-        if isinstance(value, str) and value.lower() in _PROGRAMMING and "language" not in self.columns:
-            return None
-        return self._name(fields, "language")
-
-    def _name(self, fields: Fields, ours: str) -> str | None:
-        """A short text such as a domain; what is no text is left a free column."""
-        column = self._column(fields, ours)
-        value = None if column is None else fields.values[column]
-        if column is None or not isinstance(value, str) or not value.strip():
-            return None
-        return fields.checked(column, str(fields.take(column)))
 
 
 def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str | None = None) -> Layout:

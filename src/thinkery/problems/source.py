@@ -9,16 +9,18 @@ from __future__ import annotations
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Literal, Protocol
 
 from thinkery.files import sha256_of
-from thinkery.problems.columns import Columns, item_of, problems_of, text_columns
+from thinkery.problems.columns import item_of, problems_of, text_columns
 from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
 from thinkery.problems.gym import GYM, GymProblems, require_gym
 from thinkery.problems.hub import folder_rows, hub_rows, is_hub_name, require_datasets
+from thinkery.problems.labels import Columns
 from thinkery.problems.mini import mini_problem
 from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec
@@ -94,14 +96,17 @@ class MiniSource(EndlessSource):
         split: Split,
         levels: Sequence[int] = (),
         languages: Mapping[str, float] | None = None,
+        domains: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(f"the miniature world's {split} split")
-        self.split, self.levels, self.languages, self.seed = split, levels, languages, seed
+        self.split, self.levels, self.languages, self.domains, self.seed = split, levels, languages, domains, seed
 
     def problem(self, index: int) -> Problem:
         """The problem of an index; none is in the other split."""
-        return mini_problem(index, self.split, levels=self.levels, languages=self.languages, seed=self.seed)
+        return mini_problem(
+            index, self.split, levels=self.levels, languages=self.languages, domains=self.domains, seed=self.seed
+        )
 
 
 class GymSource(EndlessSource):
@@ -148,11 +153,68 @@ class FileSource:
             raise UserError(f"{self.name}: every problem was left out")
 
 
+class MixedSource:
+    """Several sources, drawn from in proportion to their shares.
+
+    Which source stands at a position depends on the shares alone (the largest remainder first), so every stretch of
+    positions holds nearly the shares, and a resumed run draws what the interrupted one would have drawn.
+    """
+
+    def __init__(self, parts: Sequence[tuple[ProblemSource, float]]) -> None:
+        self.parts = [source for source, _ in parts]
+        self.notes: Sequence[str] = [note for part in self.parts for note in part.notes]
+        total = sum(share for _, share in parts)
+        self._shares = [share / total for _, share in parts]
+        self._order: list[tuple[int, int]] = []  # position -> (part, position within the part)
+        self._taken = [0] * len(parts)
+
+    def draw(self, start: int, count: int) -> list[Problem]:
+        """Problems by position; those of one part are drawn together."""
+        self._extend(start + count)
+        places = self._order[start : start + count]
+        drawn: dict[tuple[int, int], Problem] = {}
+        for part, source in enumerate(self.parts):
+            positions = [position for owner, position in places if owner == part]
+            if positions:  # they follow one another
+                for position, problem in enumerate(source.draw(positions[0], len(positions)), start=positions[0]):
+                    drawn[part, position] = problem
+        return [drawn[place] for place in places]
+
+    def fixed(self, count: int | None) -> list[Problem]:
+        """The first ``count`` problems, each part's in proportion (None: all of all parts)."""
+        if count is None:
+            return [problem for part in self.parts for problem in part.fixed(None)]
+        self._extend(count)
+        owners = [part for part, _ in self._order[:count]]
+        parts = [(part, owners.count(i)) for i, part in enumerate(self.parts)]
+        return [problem for part, size in parts if size for problem in part.fixed(size)]
+
+    def exclude(self, ids: Collection[str]) -> None:
+        """Leaves out problems from now on."""
+        for part in self.parts:
+            part.exclude(ids)
+
+    def _extend(self, size: int) -> None:
+        while len(self._order) < size:
+            due = [
+                share * (len(self._order) + 1) - taken for share, taken in zip(self._shares, self._taken, strict=True)
+            ]
+            part = due.index(max(due))
+            self._order.append((part, self._taken[part]))
+            self._taken[part] += 1
+
+
 def open_source(spec: ProblemSpec) -> ProblemSource:
-    """The source that a recipe names. Raises ``UserError`` with what is wrong with it and where."""
+    """The source that a recipe names, with those mixed in. ``UserError`` says what is wrong with it and where."""
+    if not spec.also:
+        return _one_source(spec)
+    return MixedSource([(_one_source(one), one.share) for one in spec.all])
+
+
+def _one_source(spec: ProblemSpec) -> ProblemSource:
     split: Split = "test" if spec.split == "test" else "train"
     if spec.source == "mini":
-        return MiniSource(split, spec.levels, spec.languages, spec.seed)
+        return MiniSource(split, spec.levels, spec.languages, spec.domains, spec.seed)
     if spec.source.startswith(GYM):
         for field in ("levels", "languages"):
             if getattr(spec, field):
@@ -174,7 +236,7 @@ def _file_source(spec: ProblemSpec) -> FileSource:
             continue
         if spec.languages and problem.language not in spec.languages:
             continue
-        problems[row.place] = problem
+        problems[row.place] = _preferred(problem, spec)
         if benchmarks is not None:
             items.append(item_of(row, layout.prompt))
     notes = [f"{spec.source}: {total:,} problems; {layout}"]
@@ -188,6 +250,13 @@ def _file_source(spec: ProblemSpec) -> FileSource:
         if not problems:
             raise UserError(f"{spec.source}: every problem overlaps with one of {', '.join(spec.decontaminate)}")
     return FileSource(spec.source, list(problems.values()), spec.seed, notes)
+
+
+def _preferred(problem: Problem, spec: ProblemSpec) -> Problem:
+    """The problem with the set that the recipe says it belongs to."""
+    if spec.preference is None:
+        return problem
+    return replace(problem, columns={**problem.columns, "preference": spec.preference})
 
 
 def read_benchmarks(
@@ -231,18 +300,25 @@ def open_rows(source: str, split: str = "train") -> tuple[str, Iterator[Row]]:
 
 
 def require_source(field: str, spec: ProblemSpec) -> None:
-    """Raises ``UserError`` if a recipe's source, or what it is held against, is not there. Reads nothing."""
+    """Raises ``UserError`` if a recipe's sources, or what they are held against, are not there. Reads nothing."""
+    for i, other in enumerate(spec.also):
+        require_source(f"{field}.also[{i}]", other)
     if spec.source == "mini":
         return
     if spec.source.startswith(GYM):
         require_gym(f"{field}.source = {spec.source!r}")
         return
-    named = {f"{field}.source": spec.source} | {f"{field}.decontaminate": source for source in spec.decontaminate}
-    for where, source in named.items():
-        if Path(source).is_dir() or (is_hub_name(source) and not has_known_suffix(source)):
-            require_datasets(f"{where} = {source!r}")
-        elif not Path(source).is_file():
-            raise UserError(f"{where} = {source!r}: no such file in {Path.cwd()}")
+    require_file(f"{field}.source", spec.source)
+    for i, source in enumerate(spec.decontaminate):
+        require_file(f"{field}.decontaminate[{i}]", source)
+
+
+def require_file(field: str, source: str) -> None:
+    """Raises ``UserError`` unless a source is a file, a folder or may be a data set of the Hub. Reads nothing."""
+    if Path(source).is_dir() or (is_hub_name(source) and not has_known_suffix(source)):
+        require_datasets(f"{field} = {source!r}")
+    elif not Path(source).is_file():
+        raise UserError(f"{field} = {source!r}: no such file in {Path.cwd()}")
 
 
 def source_fingerprint(spec: ProblemSpec) -> dict[str, str]:
@@ -250,6 +326,12 @@ def source_fingerprint(spec: ProblemSpec) -> dict[str, str]:
 
     A data set of the Hub goes by its name alone: only the Hub knows whether it has changed.
     """
+    if spec.also:
+        return {
+            name: mark
+            for one in spec.all
+            for name, mark in source_fingerprint(one.model_copy(update={"also": []})).items()
+        }
     if spec.source.startswith(GYM):
         return {spec.source: f"reasoning-gym {importlib.metadata.version('reasoning-gym')}"}
     named = [source for source in (spec.source, *spec.decontaminate) if source != "mini"]

@@ -16,7 +16,7 @@ from thinkery.recipe.data import (
     RewardSpec,
 )
 from thinkery.recipe.ladder import DATA, POLICIES, Recipe, Stage, data_references, model_references
-from thinkery.recipe.load import diff_recipes, load_recipe, load_verification
+from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
 from thinkery.recipe.rl import PRESETS, RLStage
 from thinkery.recipe.stages import (
     CollectStage,
@@ -53,6 +53,7 @@ __all__ = [
     "RewardSpec",
     "SFTStage",
     "Stage",
+    "build_recipe",
     "data_references",
     "diff_recipes",
     "load_recipe",

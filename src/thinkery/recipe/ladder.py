@@ -33,11 +33,13 @@ class Recipe(Strict):
     template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model
     output_dir: str | None = None  # None: runs/<name>
     verification: Verification = Verification()  # how answers are judged, in training and evaluation alike
-    stages: Annotated[list[Stage], Field(min_length=1)]
+    stages: list[Stage] = []  # empty only where a base is evaluated as it is
     evaluate: dict[Name, EvalSpec] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.stages and (self.base is None or not self.evaluate):
+            raise ValueError("stages: name at least one, or a base and what to evaluate it on")
         reserved = {BASE, "mini", *type(self).model_fields}
         earlier: dict[str, Stage] = {}
         for stage in self.stages:

@@ -26,6 +26,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), seed: int | None = No
     Raises ``UserError`` with one line that names the field, its value and what is allowed.
     """
     data = read_yaml(path, Recipe.model_fields)
+    return build_recipe(data, overrides, seed, where=f"{path}: ")
+
+
+def build_recipe(data: dict[str, Any], overrides: Sequence[str], seed: int | None, where: str = "") -> Recipe:
+    """A recipe from its mapping, with overrides; ``where`` stands before what is wrong with it. See ``load_recipe``."""
     for override in overrides:
         _apply(data, override)
     if seed is not None:
@@ -33,7 +38,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), seed: int | None = No
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, data, Recipe.model_json_schema())}") from None
+        raise UserError(f"{where}{explain(error, data, Recipe.model_json_schema())}") from None
 
 
 class _Settings(Strict):
@@ -101,12 +106,20 @@ def _apply(data: dict[str, Any], override: str) -> None:
         close = difflib.get_close_matches(head, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
         raise UserError(f"--set {override}: no stage or field is named {head!r}; {hint}")
-    target = stages.get(head, data)
+    target: Any = stages.get(head, data)
     keys = rest if head in stages else [head, *rest]
     if not keys:
         raise UserError(f"--set {override}: name a field of the stage, for example {head}.steps=10")
     for key in keys[:-1]:
-        target = target.setdefault(key, {})
-        if not isinstance(target, dict):
+        target = target[_index(target, key, override)] if isinstance(target, list) else target.setdefault(key, {})
+        if not isinstance(target, dict | list):
             raise UserError(f"--set {override}: {key!r} has no fields of its own")
-    target[keys[-1]] = value
+    last: Any = _index(target, keys[-1], override) if isinstance(target, list) else keys[-1]
+    target[last] = value
+
+
+def _index(items: list[Any], key: str, override: str) -> int:
+    """The position in a list that a part of a path names."""
+    if not key.isdecimal() or int(key) >= len(items):
+        raise UserError(f"--set {override}: {key!r} is no position in a list of {len(items)}, which count from 0")
+    return int(key)

@@ -126,13 +126,13 @@ class RLStage(Strict):
                 "scale_rewards",
                 "PPO has no groups to scale by: leave it out with advantage_estimator gae",
             ),
-            (
-                any(reward.from_step >= self.steps for reward in self.rewards.values()),
-                "rewards",
-                f"a reward's from_step must be less than steps, {self.steps}",
-            ),
         )
         for refused, field, why in refusals:
             if refused:
                 raise ValueError(f"{field} = {getattr(self, field)}: {why}")
+        for name, reward in self.rewards.items():
+            if reward.from_step >= self.steps:
+                raise ValueError(
+                    f"rewards.{name}.from_step = {reward.from_step}: must be less than steps, {self.steps}"
+                )
         return self

@@ -58,8 +58,11 @@ TRENDS = ("accuracy", "loss")  # the first that a stage logs becomes its sparkli
 class View(Protocol):
     """Where a run tells what it does. Steps count from 1 to ``total_steps``."""
 
-    def stage(self, name: str, kind: str, total_steps: int) -> None:
-        """A stage begins (or goes on, after a resume)."""
+    def stage(self, name: str, kind: str, total_steps: int | None) -> None:
+        """A stage begins (or goes on, after a resume). None: only the stage knows how many steps, see ``expect``."""
+
+    def expect(self, total_steps: int) -> None:
+        """The stage has found out how many steps it takes."""
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step of the stage is done."""
@@ -155,7 +158,7 @@ def _summary_line(summary: Mapping[str, object]) -> str:
 class _Pace:
     """Where a stage stands, and how long it has yet to go."""
 
-    def __init__(self, name: str, kind: str, total_steps: int) -> None:
+    def __init__(self, name: str, kind: str, total_steps: int | None) -> None:
         self.name, self.kind, self.total_steps = name, kind, total_steps
         self.step = 0
         self.metrics: dict[str, float] = {}
@@ -174,11 +177,16 @@ class _Pace:
 
     @property
     def time_left(self) -> str:
-        """Empty until two steps have shown the pace."""
-        if len(self._times) < 2:
+        """Empty until two steps have shown the pace, and where nobody knows how many there are."""
+        if len(self._times) < 2 or self.total_steps is None:
             return ""
         (first, start), (last, end) = self._times[0], self._times[-1]
         return format_seconds((end - start) / max(last - first, 1) * (self.total_steps - last))
+
+    @property
+    def position(self) -> str:
+        """The step, and of how many if that is known."""
+        return f"{self.step}/{self.total_steps}" if self.total_steps is not None else f"{self.step}"
 
 
 # --- plain lines -----------------------------------------------------------------------------------------------------
@@ -190,15 +198,19 @@ class PlainView:
     def __init__(self, stream: IO[str] | None = None, *, interval: float = 5.0) -> None:
         self._stream = stream or sys.stdout
         self._interval = interval
-        self._pace = _Pace("", "", 0)
+        self._pace = _Pace("", "", None)
         self._next_line = self._next_progress = 0.0
         self._progress_lines: int | None = None  # printed of the work under way
 
-    def stage(self, name: str, kind: str, total_steps: int) -> None:
+    def stage(self, name: str, kind: str, total_steps: int | None) -> None:
         """Prints a heading."""
         self._pace = _Pace(name, kind, total_steps)
         self._next_line, self._progress_lines = 0.0, None
-        self._print(f"== {name} ({kind}, {total_steps} steps)")
+        self._print(f"== {name} ({kind}, {total_steps} steps)" if total_steps is not None else f"== {name} ({kind})")
+
+    def expect(self, total_steps: int) -> None:
+        """Counts against them from the next line on."""
+        self._pace.total_steps = total_steps
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Prints the headline figures and the time left."""
@@ -207,7 +219,7 @@ class PlainView:
         if now < self._next_line and step != self._pace.total_steps:
             return
         self._next_line = now + self._interval
-        parts = [f"{self._pace.name} {step}/{self._pace.total_steps}"]
+        parts = [f"{self._pace.name} {self._pace.position}"]
         parts += [f"{label} {value}" for label, value in _figures(metrics)]
         if self._pace.time_left:
             parts.append(f"{self._pace.time_left} left")
@@ -262,10 +274,15 @@ class RichView:
         self._completion: tuple[str, str, float, bool, int] | None = None
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
-    def stage(self, name: str, kind: str, total_steps: int) -> None:
+    def stage(self, name: str, kind: str, total_steps: int | None) -> None:
         """Starts the panel of a stage."""
         self._pace, self._completion, self._progress = _Pace(name, kind, total_steps), None, None
         self._live.start()
+
+    def expect(self, total_steps: int) -> None:
+        """Gives the bar its length."""
+        if self._pace is not None:
+            self._pace.total_steps = total_steps
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Updates the panel."""
@@ -327,7 +344,9 @@ def _bar(description: str, done: int, total: int, left: str = "") -> Table:
 def _stage_panel(pace: _Pace) -> Panel:
     """Progress, the headline figures and the trend of a stage."""
     figures = [Text.assemble((f"{label} ", "dim"), (value, "bold")) for label, value in _figures(pace.metrics)]
-    rows: list[RenderableType] = [_bar("step", pace.step, pace.total_steps, pace.time_left)]
+    rows: list[RenderableType] = []
+    if pace.total_steps is not None:
+        rows.append(_bar("step", pace.step, pace.total_steps, pace.time_left))
     if figures:
         rows.append(Columns(figures, equal=True, padding=(0, 2)))
     if pace.trend:

@@ -15,7 +15,8 @@ from thinkery.types import Outcome, Verdict
 def accuracy_reward(context: RewardContext) -> Reward:
     """1 for a correct final answer, else 0, or the share of passed tests where the verdict has one.
 
-    None where the reference itself is unreadable: such a completion is neither right nor wrong.
+    None where no rule can check the problem, or the reference itself is unreadable: such a completion is neither right
+    nor wrong.
     """
 
     def reward(
@@ -30,6 +31,6 @@ def accuracy_reward(context: RewardContext) -> Reward:
 
 
 def _worth(verdict: Verdict) -> float | None:
-    if verdict.outcome is Outcome.GOLD_UNPARSEABLE:
+    if verdict.outcome in (Outcome.GOLD_UNPARSEABLE, Outcome.UNCHECKED):
         return None
     return float(verdict.correct) if verdict.score is None else verdict.score

@@ -13,6 +13,7 @@ from itertools import islice
 
 from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.interfaces import PendingVerdict
+from thinkery.rewards.unchecked import NONE
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
 GOLD_DEADLINE_S = 600.0  # for one portion of the golds: programs with their tests take longer than numbers
@@ -23,7 +24,10 @@ Judged = tuple[Problem, Verdict]
 
 @dataclass(frozen=True, slots=True)
 class GoldReport:
-    """What became of the golds; the rest, ``checked`` less these, was accepted."""
+    """What became of the golds; the rest, ``checked`` less these, was accepted.
+
+    Problems that no rule can check are not among them.
+    """
 
     checked: int
     refused: Sequence[Judged]  # wrong, no answer or out of time
@@ -59,11 +63,14 @@ class GoldReport:
 def check_gold(
     grader: Grader, problems: Iterable[Problem], progress: Callable[[int], None] = lambda done: None
 ) -> GoldReport:
-    """Puts every problem's own answer through its verifier. ``progress`` is told how many are done."""
+    """Puts every problem's own answer through its verifier. ``progress`` is told how many are done.
+
+    Problems that no rule can check are passed over.
+    """
     checked, without = 0, []
     refused: list[Judged] = []
     unparseable: list[Judged] = []
-    remaining = iter(problems)
+    remaining = (problem for problem in problems if problem.verifier != NONE)
     while portion := list(islice(remaining, PORTION)):
         for problem, verdict in _judge(grader, portion):
             checked += 1

@@ -15,7 +15,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """The metrics of a step.
 
     ``reward_std`` is the mean over groups of the sample standard deviation; lengths are in tokens. ``accuracy`` is over
-    all completions, also by level and by language; ``grading/*`` count verdicts that are neither right nor wrong.
+    the completions that a rule can check, also by level and by language; ``grading/*`` count verdicts that are neither
+    right nor wrong. What applies to no completion has no metric.
     """
     if not groups:
         return {}
@@ -33,11 +34,14 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
     for name in groups[0].rewards_G:
         values = [value for group in groups for value in group.rewards_G[name] if value is not None]
-        metrics[f"rewards/{name}/mean"] = statistics.fmean(values) if values else 0.0
+        if values:
+            metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
     if "rewards/format/mean" in metrics:
         metrics["format"] = metrics["rewards/format/mean"]
     correct: dict[str, list[bool]] = {}
     for problem, _, verdict in rows:
+        if verdict.outcome is Outcome.UNCHECKED:
+            continue
         for name in ("accuracy", f"accuracy/level_{problem.level}", f"accuracy/lang_{problem.language}"):
             correct.setdefault(name, []).append(verdict.correct)
     return metrics | {name: statistics.fmean(values) for name, values in sorted(correct.items())}

@@ -24,6 +24,7 @@ from thinkery.rewards.language import language_reward
 from thinkery.rewards.length import length_reward
 from thinkery.rewards.math import MathVerifier
 from thinkery.rewards.repetition import repetition_reward
+from thinkery.rewards.unchecked import NONE, NoVerifier
 from thinkery.types import UserError
 from thinkery.verification import Verification
 
@@ -39,6 +40,7 @@ VERIFIERS: Mapping[str, VerifierFactory] = {
     "code": CodeVerifier,
     "choice": ChoiceVerifier,
     "gym": GymVerifier,
+    NONE: NoVerifier,
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from thinkery.recipe import Recipe
+from thinkery.models.template import TEMPLATES, Template
+from thinkery.recipe import BASE, Recipe
 from thinkery.run import StageRun
 
 if TYPE_CHECKING:
@@ -30,3 +31,8 @@ class StageContext:
     def seed(self) -> int:
         """The run's seed. Random numbers are counted from it together with the stage's name and the step."""
         return self.recipe.seed
+
+    def template_of(self, reference: str, named: str | None) -> Template | None:
+        """The template for a model: the one ``named``, for the base the recipe's, else None, which is the saved one."""
+        name = named or (self.recipe.template if reference == BASE else None)
+        return TEMPLATES[name] if name else None

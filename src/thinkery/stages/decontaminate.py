@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinkery.files import write_bytes_atomic
-from thinkery.problems.columns import Columns, item_of
+from thinkery.problems.columns import item_of
 from thinkery.problems.files import Row
+from thinkery.problems.labels import Columns
 from thinkery.problems.overlap import (
     CHARACTERS,
     NEAR,

@@ -1,29 +1,42 @@
-"""Evaluation: k samples a problem of held-out sets, graded by the verifier that training uses.
+"""Evaluation: k samples a problem of held-out sets, graded by the verifier that training uses, judged where none can.
 
-DeepSeek-R1's protocol (section 3): temperature 0.6, top-p 0.95, pass@1 as the mean over k samples, cons@k by vote.
-Left out: the figures themselves (``evaluation``).
+DeepSeek-R1's protocol (section 3): temperature 0.6, top-p 0.95, pass@1 as the mean over k samples, cons@k by vote;
+preference as a win rate against given references. Every sample is kept in the run folder. Left out: the figures
+themselves (``evaluation``).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from thinkery.evaluation.reflection import count_reflections
+from thinkery.evaluation.samples import Samples
 from thinkery.evaluation.summary import summarize
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
-from thinkery.recipe import EvalSpec, RewardSpec
+from thinkery.recipe import BASE, EvalSpec, RewardSpec
 from thinkery.rewards.gold import GoldReport, check_gold
 from thinkery.rewards.grader import Grader
+from thinkery.rewards.language import language_proportion
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.reading import completion_rows, read
-from thinkery.types import Group, Problem, Sampling
+from thinkery.stages.shots import examples, with_examples
+from thinkery.types import Completion, Group, Judge, Outcome, Problem, Sampling, UserError
+
+Row = dict[str, Any]
 
 
 def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageContext) -> dict[str, Any]:
-    """The report of each held-out set on one model."""
+    """The report of each held-out set on one model; its samples are written to the run folder.
+
+    ``context.run`` is the model's own evaluation, ``<name>.eval``. The template is the set's; without one the recipe's
+    for its base, and for every other model the one saved with it.
+    """
     reports: dict[str, Any] = {}
     for step, (name, spec) in enumerate(specs.items(), start=1):
         reports[name] = _evaluate(model, name, spec, context, step)
@@ -33,7 +46,7 @@ def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageCont
 
 
 def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step: int) -> dict[str, Any]:
-    chosen = spec.template or context.recipe.template
+    chosen = spec.template or (context.recipe.template if context.run.name == f"{BASE}.eval" else None)
     template = TEMPLATES[chosen] if chosen else None
     policy = load_policy(model, template=template, device=spec.device, dtype=spec.dtype)
     source = open_source(spec.problems)
@@ -47,18 +60,19 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
         golds = check_gold(grader, problems)
         for note in [*source.notes, *_gold_notes(golds)]:
             context.view.note(f"evaluate {name}: {note}")
-        groups = _sample(policy, name, spec, context, grader, [p for p in problems if p.id not in golds.masked])
+        asked = [problem for problem in problems if problem.id not in golds.masked]
+        if spec.shots:
+            asked = with_examples(asked, examples(spec.problems, spec.shots, grader, policy.template))
+        groups = _sample(policy, name, spec, context, grader, asked)
     no_advantages_PG = [[0.0] * spec.num_samples for _ in groups]
     context.run.log_completions(step, completion_rows(groups, no_advantages_PG, policy, 64))
-    readings = read([completion for group in groups for completion in group.completions_G], policy)
-    report = summarize(
-        groups,
-        k=spec.num_samples,
-        thinking=lambda completion: readings[completion.problem_id, completion.index].thinking,
-        thinking_length=lambda completion: readings[completion.problem_id, completion.index].length,
-        template=policy.template,
-        seed=context.seed,
-    )
+    rows = sample_rows(groups, policy)
+    if spec.judge is not None:
+        from thinkery.stages.judging import open_judge
+
+        _add_judgements(rows, groups, policy, open_judge(spec.judge), context, name)
+    context.run.save_samples(name, rows)
+    report = summarize(Samples(rows), seed=context.seed)
     return report | {"golds_masked": len(golds.masked), "golds_refused": len(golds.refused)}
 
 
@@ -81,6 +95,84 @@ def _sample(
         if finished % 64 == 0 or finished == total:
             context.view.progress(f"evaluating {name}", finished, total)
     return grader.collect(problems, spec.num_samples)
+
+
+def sample_rows(groups: Sequence[Group], policy: Policy) -> list[Row]:
+    """One row a completion, with the columns of ``run.SAMPLE_COLUMNS`` except what a judge says."""
+    readings = read([completion for group in groups for completion in group.completions_G], policy)
+    rows = []
+    for group in groups:
+        problem = group.problem
+        for completion, verdict in zip(group.completions_G, group.verdicts_G, strict=True):
+            reading = readings[completion.problem_id, completion.index]
+            rows.append(
+                {
+                    "problem_id": problem.id,
+                    "domain": problem.domain,
+                    "kind": problem.columns.get("kind"),
+                    "level": problem.level,
+                    "language": problem.language,
+                    "index": completion.index,
+                    "checked": verdict.outcome is not Outcome.UNCHECKED,
+                    "correct": verdict.correct,
+                    "answer": verdict.answer,
+                    "well_formed": policy.template.parse(completion.text).well_formed,
+                    "truncated": completion.finish_reason == "length",
+                    "length": len(completion.token_ids),
+                    "thinking_length": reading.length,
+                    "reflections": count_reflections(reading.thinking),
+                    "language_share": _language_share(reading.thinking, problem.language),
+                }
+            )
+    return rows
+
+
+def _language_share(thinking: str, language: str) -> float | None:
+    try:
+        return language_proportion(thinking, language)
+    except UserError:  # a language that can't be told from others: nothing is measured, and no evaluation ends
+        return None
+
+
+def _add_judgements(
+    rows: Sequence[Row], groups: Sequence[Group], policy: Policy, judge: Judge, context: StageContext, name: str
+) -> None:
+    """Writes into the rows what the judge says of each sample's summary (preference) and response (safe)."""
+    asked = [(group.problem, completion) for group in groups for completion in group.completions_G]
+
+    def judged(question: tuple[Problem, Completion]) -> Row:
+        problem, completion = question
+        seed = _seed_of(context.seed, name, completion)
+        said: Row = {"preference": _win(judge, problem, policy.template.parse(completion.text).answer, seed)}
+        if problem.columns.get("preference") == "safety":
+            said["safe"] = not judge.unsafe(problem, completion.text, seed=seed)
+        return said
+
+    with ThreadPoolExecutor(judge.concurrency) as pool:
+        for i, (row, said) in enumerate(zip(rows, pool.map(judged, asked), strict=True), start=1):
+            row |= said
+            if i % 64 == 0 or i == len(rows):
+                context.view.progress(f"judging {name}", i, len(rows))
+
+
+def _win(judge: Judge, problem: Problem, summary: str | None, seed: int) -> float:
+    """1, 0.5 or 0: whether the summary beats the reference. The order in which the judge sees them is drawn.
+
+    A response without a summary gives its reader nothing, and loses.
+    """
+    if not summary:
+        return 0.0
+    if seed % 2:
+        verdict = judge.compare(problem, problem.reference, summary, seed=seed)
+    else:
+        verdict = -judge.compare(problem, summary, problem.reference, seed=seed)
+    return 1.0 if verdict > 0 else 0.5 if verdict == 0 else 0.0
+
+
+def _seed_of(seed: int, name: str, completion: Completion) -> int:
+    """The judge's random numbers for one sample, counted."""
+    text = f"{seed}/{name}/{completion.problem_id}/{completion.index}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
 
 def _gold_notes(golds: GoldReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pre-training: a tokenizer and a small Qwen3-shaped base model, from nothing.
+"""Pre-training: a tokenizer and a small Qwen3- or Llama-shaped base model, from nothing.
 
 Next-token prediction on the whole document, rows cut from the endless stream of documents without padding. Byte-level
 BPE with single digits. Muon for the hidden matrices, AdamW for embeddings and norms, constant rates, then a linear
@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForCausalLM,
     GenerationConfig,
+    LlamaConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen3Config,
-    Qwen3ForCausalLM,
 )
 
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
@@ -104,8 +105,9 @@ def train_tokenizer(seed: int, vocab_size: int) -> PreTrainedTokenizerFast:
 
 
 def new_policy(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Policy:
-    """A Qwen3-shaped policy with random weights."""
-    config = Qwen3Config(
+    """A policy of the stage's architecture with random weights."""
+    shape = Qwen3Config if stage.architecture == "qwen3" else LlamaConfig
+    config = shape(
         vocab_size=len(tokenizer),
         hidden_size=stage.hidden_size,
         num_hidden_layers=stage.num_hidden_layers,
@@ -121,7 +123,7 @@ def new_policy(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Poli
     )
     config._attn_implementation = ATTENTION
     device = place_of(stage.device)
-    model: PreTrainedModel = Qwen3ForCausalLM(config)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     torch.nn.Module.to(model, device)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return Policy(model, tokenizer, TEMPLATES["r1-zero-compact"], device, DTYPES[stage.dtype])

@@ -14,7 +14,7 @@ from typing import Any
 from thinkery.evaluation.reducers import cons_at_k
 from thinkery.evaluation.reflection import reflection_share, reflections_per_completion
 from thinkery.models.loading import Policy
-from thinkery.types import Completion, Group
+from thinkery.types import Completion, Group, Outcome
 
 
 def thinking_of(completion: Completion, policy: Policy) -> str:
@@ -44,14 +44,15 @@ def read(completions: Sequence[Completion], policy: Policy) -> dict[tuple[str, i
 
 
 def reading_metrics(groups: Sequence[Group], policy: Policy) -> dict[str, float]:
-    """Thinking length (tokens), share of completions that reflect, and majority vote over each group."""
+    """Thinking length (tokens), share of completions that reflect, majority vote over each group that is checked."""
     readings = read([completion for group in groups for completion in group.completions_G], policy).values()
     thinkings = [reading.thinking for reading in readings]
-    return {
+    checked = [g.verdicts_G for g in groups if any(v.outcome is not Outcome.UNCHECKED for v in g.verdicts_G)]
+    cons = {"cons": statistics.fmean(map(cons_at_k, checked))} if checked else {}
+    return cons | {
         "completions/mean_thinking_length": statistics.fmean(reading.length for reading in readings),
         "reflection": reflection_share(thinkings),
         "reflections_per_completion": reflections_per_completion(thinkings),
-        "cons": statistics.fmean(cons_at_k(group.verdicts_G) for group in groups),
     }
 
 

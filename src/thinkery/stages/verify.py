@@ -16,9 +16,10 @@ from random import Random
 from typing import NamedTuple
 
 from thinkery.models.template import TEMPLATES, Template
-from thinkery.problems.columns import Columns, Ids, Layout, item_of, recognise
+from thinkery.problems.columns import Ids, Layout, item_of, recognise
 from thinkery.problems.conventions.plain import last_box
 from thinkery.problems.files import Row
+from thinkery.problems.labels import Columns
 from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec

@@ -11,30 +11,27 @@ Left out: rewards and advantages (numbers come in), several devices, adapters.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from thinkery.files import atomic_folder, write_json_atomic
-from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy, restore_weights, save_weights
 from thinkery.training import grpo
-from thinkery.training.logprobs import token_logprobs
 from thinkery.training.metrics import Tally
+from thinkery.training.minibatches import random_parts
 from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
 from thinkery.training.packing import Microbatch, pack, plan_microbatches
+from thinkery.training.steps import backward, clip_gradient, load_state, packed_logprobs, save_state
 from thinkery.types import UserError
 
-_WEIGHTS, _REFERENCE = "model.safetensors", "reference.safetensors"
-_OPTIMIZER, _COUNTERS = "optimizer.pt", "learner.json"
+_REFERENCE, _COUNTERS = "reference.safetensors", "learner.json"
 _NOT_FINITE_ADVICE = (
     "This update was not applied; lower learning_rate or max_grad_norm, or set delta to bound the ratio."
 )
@@ -42,16 +39,31 @@ _NOT_FINITE_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One completion to learn from. ``rollout_logprobs`` are the sampling engine's, of ``token_ids``."""
+    """One completion to learn from. ``rollout_logprobs`` are the sampling engine's, of ``token_ids``.
+
+    ``advantage`` is one number for all tokens (GRPO) or one for each (PPO, distillation).
+    """
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     rollout_logprobs: tuple[float, ...]
-    advantage: float
+    advantage: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
         if not self.prompt_ids or not self.token_ids or len(self.token_ids) != len(self.rollout_logprobs):
             raise ValueError("a sample needs a prompt, a completion, and one log-probability per completion token")
+        if isinstance(self.advantage, tuple) and len(self.advantage) != len(self.token_ids):
+            raise ValueError("a sample has one advantage, or one per completion token")
+
+    @property
+    def advantages(self) -> tuple[float, ...]:
+        """One number a token."""
+        return self.advantage if isinstance(self.advantage, tuple) else (self.advantage,) * len(self.token_ids)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any token has an advantage."""
+        return any(self.advantage) if isinstance(self.advantage, tuple) else self.advantage != 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +105,6 @@ class Learner:
         self.policy = policy
         self.config = config
         policy.model.eval()
-        self._parameters = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
         self._optimizer = build_optimizer(
             policy.model, config.optimizer, config.learning_rate, weight_decay=config.weight_decay
         )
@@ -115,7 +126,11 @@ class Learner:
         self._optimizer.set_lr_scale(scale)
         if config.reference_refresh_steps and step > 0 and step % config.reference_refresh_steps == 0:
             self._refresh_reference()
-        parts = [part for epoch in range(config.num_iterations) for part in self._split(samples, step, epoch)]
+        parts = [
+            part
+            for epoch in range(config.num_iterations)
+            for part in random_parts(samples, config.num_minibatches, seed=config.seed, step=step, epoch=epoch)
+        ]
         known = _Known(old=_LogprobCache(), reference=_LogprobCache())
         self._recompute_old(samples, parts, known.old)
         tally = Tally(epsilon=config.epsilon, epsilon_high=self._epsilon_high)
@@ -127,8 +142,7 @@ class Learner:
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
         with atomic_folder(folder) as new:
-            save_weights(self.policy.model, new / _WEIGHTS)
-            torch.save(self._optimizer.state_dict(), new / _OPTIMIZER)
+            save_state(new, self.policy.model, self._optimizer)
             if self._reference is not None:
                 save_weights(self._reference, new / _REFERENCE)
             counters = {"policy_version": self.policy.version, "reference_is_policy": self._reference_is_policy}
@@ -138,11 +152,11 @@ class Learner:
         """Restores what ``save`` wrote, into the policy's own weights. ``UserError`` if it is another model's."""
         if not (folder / _COUNTERS).exists():
             raise UserError(f"{folder} holds no learner: name a folder that Learner.save wrote")
-        device = self.policy.device
-        _restore(self.policy.model, folder / _WEIGHTS)
         if self._reference is not None:
-            _restore(self._reference, folder / _REFERENCE)
-        self._optimizer.load_state_dict(torch.load(folder / _OPTIMIZER, map_location=device, weights_only=True))
+            if not (folder / _REFERENCE).exists():
+                raise UserError(f"{folder} was saved without a reference: its run had beta 0")
+            restore_weights(self._reference, folder / _REFERENCE)
+        load_state(folder, self.policy.model, self._optimizer)
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version = counters["policy_version"]
         self._reference_is_policy = counters["reference_is_policy"]
@@ -150,18 +164,6 @@ class Learner:
     @property
     def _epsilon_high(self) -> float:
         return self.config.epsilon if self.config.epsilon_high is None else self.config.epsilon_high
-
-    def _split(self, samples: Sequence[Sample], step: int, epoch: int) -> list[list[int]]:
-        """The samples' indices in random parts, as equal in prompts as can be; each part in the samples' order."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, sample in enumerate(samples):
-            groups.setdefault(sample.prompt_ids, []).append(index)
-        by_prompt = list(groups.values())
-        key = hashlib.blake2b(f"{self.config.seed}/{step}/{epoch}/minibatches".encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key) >> 1)
-        order = torch.randperm(len(by_prompt), generator=generator)
-        parts = [part.tolist() for part in order.tensor_split(self.config.num_minibatches)]
-        return [sorted(index for prompt in part for index in by_prompt[prompt]) for part in parts if part]
 
     def _recompute_old(self, samples: Sequence[Sample], parts: list[list[int]], old: _LogprobCache) -> None:
         """Old log-probabilities of what is met after the first optimizer step only.
@@ -175,7 +177,7 @@ class Learner:
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
-        return [index for index in indices if self.config.beta > 0 or samples[index].advantage != 0.0]
+        return [index for index in indices if self.config.beta > 0 or samples[index].teaches]
 
     def _update_part(self, samples: Sequence[Sample], part: list[int], known: _Known, tally: Tally, step: int) -> None:
         """One optimizer step on the samples of ``part``; none if nothing in it gives a gradient."""
@@ -194,8 +196,9 @@ class Learner:
                     num_tokens=num_tokens,
                     max_completion_length=self.config.max_completion_length,
                 )
-                loss += self._backward(weight_N * self._loss(samples, microbatch, known, tally), microbatch, step)
-            grad_norm = self._clip(step)
+                loss_N = weight_N * self._loss(samples, microbatch, known, tally)
+                loss += backward(loss_N, microbatch, step, _NOT_FINITE_ADVICE)
+            grad_norm = clip_gradient(self.policy.model, self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
@@ -207,9 +210,8 @@ class Learner:
         config, device = self.config, self.policy.device
         chosen = [samples[index] for index in microbatch.indices]
         rollout_N = torch.tensor([logp for sample in chosen for logp in sample.rollout_logprobs], device=device)
-        advantage_S = torch.tensor([sample.advantage for sample in chosen], device=device)
-        advantage_N = advantage_S.repeat_interleave(microbatch.lengths_S)
-        logp_N, entropy_N = self._logprobs(self.policy.model, microbatch)
+        advantage_N = torch.tensor([advantage for sample in chosen for advantage in sample.advantages], device=device)
+        logp_N, entropy_N = packed_logprobs(self.policy, self.policy.model, microbatch, config.temperature)
         old_N = known.old.recall(microbatch, logp_N.detach)
         ratio_N = grpo.importance_ratio(logp_N, old_N)
         surrogate_N = grpo.clipped_surrogate(
@@ -229,40 +231,9 @@ class Learner:
         tally.add_kl(kl_N.detach())
         return loss_N + config.beta * kl_N
 
-    def _logprobs(self, model: PreTrainedModel, microbatch: Microbatch) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of each completion token [N]. Only what predicts one of them reaches the head."""
-        with self.policy.autocast():
-            hidden_1TD = hidden_states(
-                model, microbatch.input_ids_T[None], microbatch.position_ids_T[None], microbatch.layout
-            )
-            hidden_ND = hidden_1TD[0].index_select(0, microbatch.predictor_N)
-            head_VD = model.get_output_embeddings().weight[: self.policy.valid_vocab]
-            return token_logprobs(hidden_ND, head_VD, microbatch.target_N, temperature=self.config.temperature)
-
     def _frozen_logprobs(self, model: PreTrainedModel, microbatch: Microbatch) -> Tensor:
         with torch.no_grad():
-            return self._logprobs(model, microbatch)[0]
-
-    def _backward(self, loss_N: Tensor, microbatch: Microbatch, step: int) -> float:
-        """Accumulates the gradient of a microbatch and returns its loss."""
-        loss = loss_N.sum()
-        value = loss.item()
-        if not math.isfinite(value):
-            sequence_N = torch.arange(len(microbatch.indices)).repeat_interleave(microbatch.lengths_S.cpu())
-            bad = sequence_N[~torch.isfinite(loss_N.detach().cpu())].tolist()
-            where = f"first in sample {microbatch.indices[bad[0]]}" if bad else "in the sum over tokens"
-            raise UserError(f"step {step}: the loss is {value}, {where}. {_NOT_FINITE_ADVICE}")
-        loss.backward()
-        return value
-
-    def _clip(self, step: int) -> float:
-        """Clips the gradient to ``max_grad_norm`` and returns its norm before that."""
-        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.max_grad_norm).item()
-        if not math.isfinite(norm):
-            bad = [n for n, p in self._parameters.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
-            where = f"first in {bad[0]}" if bad else "in the sum over parameters"
-            raise UserError(f"step {step}: the gradient norm is {norm}, {where}. {_NOT_FINITE_ADVICE}")
-        return norm
+            return packed_logprobs(self.policy, model, microbatch, self.config.temperature)[0]
 
     def _refresh_reference(self) -> None:
         """The current policy becomes the reference (DeepSeek-R1: every 400 steps)."""
@@ -291,9 +262,3 @@ class _Known:
 
     old: _LogprobCache
     reference: _LogprobCache
-
-
-def _restore(model: PreTrainedModel, path: Path) -> None:
-    if not path.exists():
-        raise UserError(f"{path} is missing: the learner was saved without a reference (beta 0) or not as a whole")
-    restore_weights(model, path)

@@ -2,34 +2,31 @@
 
 Question-and-answer pages in several formats (some with think and answer tags, a small minority with R1-Zero's whole
 instruction, as instruction-like text occurs in real corpora), solutions of three depths, English, Chinese and mixtures,
-and pages of arithmetic drill. Document i depends on (seed, i) alone.
+and pages of arithmetic drill. As in the world at large, more care is written in English than in Chinese. Document i
+depends on (seed, i) alone.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
-from typing import TypeVar
 
 from thinkery.models.template import TEMPLATES
-from thinkery.problems.mini.solutions import Depth, equality, write
-from thinkery.problems.mini.tasks import LEVELS, SECOND_FACTOR, Step, Task, chain, equation, hard_factor
-from thinkery.problems.mini.words import word
+from thinkery.problems.mini.domains import draw_task, weighted
+from thinkery.problems.mini.solutions import equality
+from thinkery.problems.mini.tasks import SECOND_FACTOR, Step, hard_factor
+from thinkery.problems.mini.world import LEVELS, Depth, WorldTask
 
-K = TypeVar("K")
-
-KINDS: dict[Callable[[Random, int], Task], float] = {chain: 0.5, equation: 0.2, word: 0.3}
-DEPTHS: dict[Depth, float] = {"guess": 0.6, "plain": 0.27, "check": 0.13}
-FORMATS = {"tags": 0.26, "chat": 0.36, "page": 0.18, "instruction": 0.02, "drill": 0.18}
+READING = {"math": 0.40, "drill": 0.13, "code": 0.10, "stem": 0.10, "logic": 0.10, "general": 0.17}  # of documents
+DEPTHS: dict[str, dict[Depth, float]] = {  # by the language of the thinking
+    "en": {"guess": 0.57, "plain": 0.27, "check": 0.16},
+    "zh": {"guess": 0.62, "plain": 0.30, "check": 0.08},
+}
+FORMATS = {"tags": 0.30, "chat": 0.46, "page": 0.22, "instruction": 0.02}
 CHINESE_QUESTION = 0.35
-OTHER_LANGUAGE, MIXED_LANGUAGE = 0.08, 0.14  # of the thinking
+OTHER_LANGUAGE, MIXED_LANGUAGE = 0.12, 0.16  # of the thinking
 BROKEN_TAGS = 0.12
-
-
-def draw_task(rng: Random, level: int) -> Task:
-    """A task of a level, of any kind."""
-    return _draw(rng, KINDS)(rng, level)
 
 
 def documents(seed: int, start: int = 0) -> Iterator[str]:
@@ -40,22 +37,23 @@ def documents(seed: int, start: int = 0) -> Iterator[str]:
 
 def document(rng: Random) -> str:
     """One document, without its end-of-text token."""
-    form = _draw(rng, FORMATS)
-    if form == "drill":
+    domain = weighted(rng, READING)
+    if domain == "drill":
         return drill(rng)
-    task = draw_task(rng, rng.choice(LEVELS))
-    while task.held_out:
-        task = draw_task(rng, rng.choice(LEVELS))
+    task = draw_task(rng, domain, rng.choice(LEVELS))
     language = "zh" if rng.random() < CHINESE_QUESTION else "en"
-    thinking, answer = write(rng, task, _draw(rng, DEPTHS), thinking_languages(rng, language))
-    question = task.question[language]
-    if form == "page":
-        ask, reply = ("Question: ", "\nAnswer: ") if language == "en" else ("问：", "\n答：")
-        return ask + question + reply + thinking + closing(rng, language, answer)
+    spoken = thinking_languages(rng, language)
+    depth = weighted(rng, DEPTHS["en" if "en" in spoken else "zh"])
+    written = task.write(rng, depth, language, spoken)
+    question, form = task.question(language), weighted(rng, FORMATS)
+    if form in ("tags", "instruction"):
+        template = TEMPLATES["r1-zero" if form == "instruction" else "r1-zero-compact"]
+        return template.render(question) + tagged(rng, written.thinking, written.answer)
+    reply = untagged(rng, task, written.thinking, written.answer, language)
     if form == "chat":
-        return TEMPLATES["r1-zero-compact"].render(question) + " " + thinking + closing(rng, language, answer)
-    template = TEMPLATES["r1-zero" if form == "instruction" else "r1-zero-compact"]
-    return template.render(question) + tagged(rng, thinking, answer)
+        return f"{TEMPLATES['r1-zero-compact'].render(question)} {reply}"
+    ask, answer = ("Question: ", "\nAnswer: ") if language == "en" else ("问：", "\n答：")
+    return f"{ask}{question}{answer}{reply}"
 
 
 def thinking_languages(rng: Random, language: str) -> tuple[str, ...]:
@@ -67,7 +65,7 @@ def thinking_languages(rng: Random, language: str) -> tuple[str, ...]:
     return (other,) if draw < MIXED_LANGUAGE + OTHER_LANGUAGE else (language,)
 
 
-def tagged(rng: Random, thinking: str, answer: int) -> str:
+def tagged(rng: Random, thinking: str, answer: str) -> str:
     """Thinking and answer in tags, sometimes not quite."""
     full = f" <think>{thinking}</think><answer>{answer}</answer>"
     if rng.random() >= BROKEN_TAGS:
@@ -82,13 +80,12 @@ def tagged(rng: Random, thinking: str, answer: int) -> str:
     )
 
 
-def closing(rng: Random, language: str, answer: int) -> str:
-    """How an answer without tags ends."""
-    options = {
-        "en": (" The answer is {a}.", " Answer: {a}.", " So x is {a}.", " \\boxed{{{a}}}", " {a}"),
-        "zh": ("答案是{a}。", "答案：{a}。", "所以是{a}。", "\\boxed{{{a}}}", "{a}"),
-    }
-    return rng.choice(options[language]).format(a=answer)
+def untagged(rng: Random, task: WorldTask, thinking: str, answer: str, language: str) -> str:
+    """The same without tags: the thinking, and how an answer ends in running text."""
+    if task.domain == "general":
+        return f"{thinking} {answer}".strip()
+    closing = task.summary(rng, language, answer) if rng.random() < 0.6 else answer
+    return f"{thinking} {closing}"
 
 
 def drill(rng: Random) -> str:
@@ -114,7 +111,3 @@ def drill_step(rng: Random) -> Step:
         b = rng.randrange(2, 10)
         return Step(b * rng.randrange(2, 100), "/", b)
     return Step(rng.randrange(2, 100), rng.choice(("+", "-")), rng.randrange(2, 100))
-
-
-def _draw(rng: Random, weights: dict[K, float]) -> K:
-    return rng.choices(list(weights), list(weights.values()))[0]

@@ -11,11 +11,9 @@ rule or a reward; it is what the base model has read.
 from __future__ import annotations
 
 from random import Random
-from typing import Literal
 
 from thinkery.problems.mini.tasks import Step, Task
-
-Depth = Literal["guess", "plain", "check"]
+from thinkery.problems.mini.world import Depth
 
 GUESS_RIGHT = {1: 0.5, 2: 0.25, 3: 0.1, 4: 0.03, 5: 0.02}  # by level
 HARD_GUESS_RIGHT = 0.15

@@ -7,16 +7,13 @@ go, but it can take it apart. Levels 4 and 5 need one; levels 1 to 3 don't. Word
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 Operator = Literal["+", "-", "*", "/"]
-LEVELS = (1, 2, 3, 4, 5)
 SECOND_FACTOR = 49  # the largest second factor of a hard product
-TEST_SHARE = 8  # one task in eight belongs to the held-out split
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,9 @@ class Task:
         return self.steps[-1].result
 
     @property
-    def held_out(self) -> bool:
-        """Whether the task is of the held-out split: decided by its numbers, whatever its wording or language."""
-        key = ";".join(f"{step.a}{step.op}{step.b}" for step in self.steps)
-        return hashlib.blake2b(key.encode(), digest_size=8).digest()[0] % TEST_SHARE == 0
+    def key(self) -> str:
+        """What decides the task's split: its numbers, whatever its wording or language."""
+        return ";".join(f"{step.a}{step.op}{step.b}" for step in self.steps)
 
 
 ASK_CHAIN = {

@@ -1,0 +1,14 @@
+"""The commands. Parse and call, decide nothing.
+
+Heavy libraries are imported by what needs them, so that ``--help`` and mistakes answer at once.
+"""
+
+from thinkery.cli import recipes, stages, tools
+from thinkery.cli.options import app
+
+__all__ = ["app", "main", "recipes", "stages", "tools"]
+
+
+def main() -> None:
+    """The entry point of the ``thinkery`` command."""
+    app()

@@ -1,0 +1,58 @@
+"""What the commands share: the application, options that several of them have, and errors as people want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from thinkery.types import UserError
+
+app = typer.Typer(
+    help="DeepSeek-R1's training ladder as one resumable command.",
+    epilog="Example: thinkery run recipes/mini.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a defect of ours deserves the plain traceback
+)
+
+UnsafeLocal = Annotated[
+    bool,
+    typer.Option("--unsafe-local", help="Run untrusted programs as plain processes of yours where no isolation works."),
+]
+
+
+def unsafe(unsafe_local: bool) -> list[str]:
+    """The option as a setting of the recipe."""
+    return ["verification.code.unsafe_local=true"] if unsafe_local else []
+
+
+def columns_of(given: Sequence[str] | None) -> dict[str, str | None]:
+    """``["prompt=question"]`` as ``{"prompt": "question"}``; nothing after the sign means that there is none."""
+    columns: dict[str, str | None] = {}
+    for text in given or []:
+        ours, separator, theirs = text.partition("=")
+        if not separator:
+            raise UserError(f"--column {text}: write it as ours=theirs, for example prompt=question")
+        columns[ours] = theirs or None
+    return columns
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A user's mistake and a user's Ctrl-C are no reason for a traceback."""
+    from thinkery.pipeline import Stopped
+
+    try:
+        yield
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped before the first step; run the same command to go on", err=True)
+        raise typer.Exit(130) from None

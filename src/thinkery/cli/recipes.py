@@ -1,0 +1,56 @@
+"""Commands on recipes and their runs: run, report."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thinkery.cli.options import UnsafeLocal, app, plain_errors, unsafe
+from thinkery.types import UserError
+
+
+@app.command(epilog="Example: thinkery run recipes/mini.yaml --output-dir runs/try --set zero.learning_rate=1e-4")
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    output_dir: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="the recipe's output_dir, or runs/<name>")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, say what would run, and stop.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Use this seed instead of the recipe's.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with a changed recipe; redo the stages that the changes touch.")
+    ] = False,
+    unsafe_local: UnsafeLocal = False,
+) -> None:
+    """Run a recipe. Run the same command again to resume: finished stages are skipped."""
+    with plain_errors():
+        from thinkery.pipeline import plan, run_recipe
+        from thinkery.recipe import load_recipe
+        from thinkery.report.terminal import make_view
+
+        loaded = load_recipe(recipe, [*(overrides or []), *unsafe(unsafe_local)], seed)
+        folder = output_dir or Path(loaded.output_dir or Path("runs") / loaded.name)
+        if dry_run:
+            typer.echo("\n".join(plan(loaded, folder, until)))
+            return
+        with closing(make_view()) as view:
+            run_recipe(loaded, folder, view=view, until=until, force=force)
+        typer.echo(f"{folder / 'report.html'}")
+
+
+@app.command(epilog="Example: thinkery report runs/mini")
+def report(run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)]) -> None:
+    """Write report.html for a run, finished or in progress."""
+    with plain_errors():
+        from thinkery.report.html import write_report
+
+        if not (run / "manifest.json").exists():
+            raise UserError(f"{run} is no run folder: it has no manifest.json")
+        typer.echo(f"{write_report(run)}")

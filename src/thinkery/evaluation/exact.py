@@ -1,0 +1,70 @@
+"""Exact tests, for where a bootstrap has too little to resample: few points in order, few pairs.
+
+Two-sided throughout. Left out: intervals (``bootstrap.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PERMUTATIONS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Kendall's tau (-1: falls throughout, 1: rises throughout) and the p-value of there being no trend."""
+
+    tau: float
+    p: float
+
+    @property
+    def rises(self) -> bool:
+        """Whether it goes up, at 95 %."""
+        return self.tau > 0 and self.p < 0.05
+
+    @property
+    def falls(self) -> bool:
+        """Whether it goes down, at 95 %."""
+        return self.tau < 0 and self.p < 0.05
+
+
+def trend_test(curves: Sequence[Sequence[float]], *, seed: int) -> Trend:
+    """Whether values rise or fall in their order, in all curves together: a permutation test of Kendall's S.
+
+    The S of the curves are added up; under no trend every order within a curve is as likely. The permutations are drawn
+    from the seed. Raises ``ValueError`` unless every curve has at least three points.
+    """
+    arrays = [np.asarray(curve, dtype=np.float64) for curve in curves]
+    if not arrays or any(len(array) < 3 for array in arrays):
+        raise ValueError("a trend needs at least three points")
+    random = np.random.default_rng([seed, *b"trend"])
+    observed, drawn, pairs = 0.0, np.zeros(PERMUTATIONS), 0
+    for array in arrays:
+        signs = np.sign(array[None, :] - array[:, None])
+        first, second = np.triu_indices(len(array), k=1)
+        pairs += len(first)
+        observed += float(signs[first, second].sum())
+        order = random.permuted(np.tile(np.arange(len(array)), (PERMUTATIONS, 1)), axis=1)
+        for i, j in zip(first, second, strict=True):
+            drawn += signs[order[:, i], order[:, j]]
+    extreme = int((np.abs(drawn) >= abs(observed)).sum())
+    return Trend(observed / pairs, (1 + extreme) / (1 + PERMUTATIONS))
+
+
+def sign_test(better: int, worse: int) -> float:
+    """The p-value of as many pairs going one way as the other (McNemar's exact test); ties are left out before."""
+    if better < 0 or worse < 0:
+        raise ValueError(f"{better} better and {worse} worse pairs: counts can't be negative")
+    total = better + worse
+    tail = sum(math.comb(total, i) for i in range(min(better, worse) + 1))
+    return min(1.0, float(2 * tail / 2**total))
+
+
+def tenths(values: Sequence[float] | NDArray[np.float64], parts: int = 10) -> list[float]:
+    """Means of ``parts`` equal stretches: points further apart than a training curve's noise hangs together."""
+    return [float(part.mean()) for part in np.array_split(np.asarray(values, dtype=np.float64), parts) if len(part)]

@@ -1,0 +1,142 @@
+"""Looks at what a recipe names before anything starts, and takes the fingerprints of its files.
+
+Refuses templates, rewards, verifiers' sources, data and judges that lead nowhere, so that no stage finds out hours
+later. Left out: what only the whole content shows, which every stage checks before its own first step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from thinkery.files import sha256_of
+from thinkery.recipe import (
+    BASE,
+    CollectStage,
+    JudgeSpec,
+    JudgeStage,
+    ProblemSpec,
+    Recipe,
+    RewardSpec,
+    RLStage,
+    Stage,
+    data_references,
+    model_references,
+)
+from thinkery.types import UserError
+
+Files = Mapping[str, str]  # name -> hash, or what stands for it
+
+
+def check(recipe: Recipe) -> None:
+    """Refuses names that lead nowhere. Raises ``UserError`` with the field. Loads no model."""
+    for field, spec in problem_specs(recipe):
+        if any(one.source != "mini" for one in spec.all):
+            from thinkery.problems.source import require_source
+
+            require_source(field, spec)
+    for field, source in _data_sources(recipe):
+        from thinkery.problems.source import require_file
+
+        require_file(field, source)
+    for field, rewards, length in _rewards(recipe):
+        from thinkery.rewards.registry import check_rewards
+
+        check_rewards(field, rewards, length)
+    for field, judge in _judges(recipe):
+        if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
+            raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
+    _check_templates(recipe)
+
+
+def require_models(recipe: Recipe) -> None:
+    """Refuses models that are not there, before hours are spent on what comes first. Raises ``UserError``."""
+    made = {stage.name for stage in recipe.stages}
+    named = [("base", recipe.base)] if recipe.base is not None else []
+    named += [
+        (f"{stage.name}.{field}", reference)
+        for stage in recipe.stages
+        for field, reference in model_references(stage)
+        if reference not in made and reference != BASE
+    ]
+    if named:
+        from thinkery.models.loading import resolve_model
+
+        for field, reference in named:
+            try:
+                resolve_model(reference)
+            except UserError as error:
+                raise UserError(f"{field}: {error}") from None
+
+
+def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
+    """What every field that names files stands for: the files' hashes, data and rewards of the user's alike."""
+    from thinkery.problems.source import source_fingerprint
+    from thinkery.rewards.custom import reward_files
+
+    for field, spec in problem_specs(recipe):
+        yield field, source_fingerprint(spec)
+    for field, source in _data_sources(recipe):
+        yield field, {source: sha256_of(Path(source)) if Path(source).exists() else source}
+    for field, rewards, _ in _rewards(recipe):
+        yield field, {path.name: sha256_of(path) for path in reward_files(rewards)}
+
+
+def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:
+    """Every set of problems with the field that names it."""
+    for stage in recipe.stages:
+        if isinstance(stage, RLStage | CollectStage | JudgeStage):
+            yield f"{stage.name}.problems", stage.problems
+        if isinstance(stage, RLStage) and stage.probe is not None:
+            yield f"{stage.name}.probe.problems", stage.probe.problems
+    for name, spec in recipe.evaluate.items():
+        yield f"evaluate.{name}.problems", spec.problems
+
+
+def _data_sources(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Every file or data set to learn from or to keep out, with the field that names it; no stage's output."""
+    made = {stage.name for stage in recipe.stages} | {"mini"}
+    for stage in recipe.stages:
+        for field, source in _sources_of(stage):
+            if source not in made:
+                yield f"{stage.name}.{field}", source
+
+
+def _sources_of(stage: Stage) -> Iterator[tuple[str, str]]:
+    yield from data_references(stage)
+    if isinstance(stage, CollectStage):
+        for i, source in enumerate(stage.decontaminate):
+            yield f"decontaminate[{i}]", source
+
+
+def _rewards(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, RewardSpec], int]]:
+    """Every set of rewards, with its field and the longest completion it may see."""
+    for stage in recipe.stages:
+        if isinstance(stage, RLStage):
+            yield f"{stage.name}.rewards", stage.rewards, stage.max_completion_length
+        if isinstance(stage, CollectStage) and stage.best_by is not None:
+            yield f"{stage.name}.best_by", {stage.best_by: RewardSpec()}, stage.max_completion_length
+
+
+def _judges(recipe: Recipe) -> Iterator[tuple[str, JudgeSpec]]:
+    for stage in recipe.stages:
+        if isinstance(stage, CollectStage | JudgeStage) and stage.judge is not None:
+            yield f"{stage.name}.judge", stage.judge
+        if isinstance(stage, CollectStage) and stage.refine is not None and stage.refine.endpoint is not None:
+            yield f"{stage.name}.refine.endpoint", stage.refine.endpoint
+    for name, spec in recipe.evaluate.items():
+        if spec.judge is not None:
+            yield f"evaluate.{name}.judge", spec.judge
+
+
+def _check_templates(recipe: Recipe) -> None:
+    named = {"template": recipe.template}
+    named |= {f"evaluate.{name}.template": spec.template for name, spec in recipe.evaluate.items()}
+    named |= {f"{stage.name}.template": getattr(stage, "template", None) for stage in recipe.stages}
+    if any(named.values()):
+        from thinkery.models.template import TEMPLATES
+
+        for field, template in named.items():
+            if template is not None and template not in TEMPLATES:
+                raise UserError(f"{field} = {template!r}: allowed: {', '.join(TEMPLATES)}")

@@ -1,0 +1,1 @@
+"""The parts of ``stages/collect.py``: samples, what makes them readable, their rewriting, the finished set."""

@@ -1,0 +1,31 @@
+"""Questions to an endpoint, several at a time, answered in order. Left out: how it is spoken to (``rewards``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from thinkery.recipe import JudgeSpec
+from thinkery.rewards.judges import Endpoint
+from thinkery.stages.collecting.samples import Sample
+
+_THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)  # of a model that thinks aloud
+
+
+class Asker:
+    """Asks an endpoint about samples; the random numbers are the samples' own."""
+
+    def __init__(self, spec: JudgeSpec, seed: int, stage: str) -> None:
+        self._endpoint = Endpoint(spec)
+        self._concurrency, self._seed, self._stage = spec.concurrency, seed, stage
+
+    def ask(self, samples: Sequence[Sample], questions: Sequence[str]) -> list[str]:
+        """The reply to every question. Raises ``UserError`` where the endpoint can't be reached."""
+        seeds = [sample.seed(self._seed, self._stage) for sample in samples]
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="ask") as pool:
+            try:
+                return [_THOUGHT.sub("", reply) for reply in pool.map(self._endpoint.chat, questions, seeds)]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)  # what is asked already ends by its own deadline
+                raise

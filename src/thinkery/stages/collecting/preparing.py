@@ -1,0 +1,89 @@
+"""What is looked at before anything is sampled: the problems, their references, the languages to be read.
+
+Left out: the judge and the refiner, which look at their own fields when they are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thinkery.models.loading import Policy, load_policy
+from thinkery.models.template import TEMPLATES
+from thinkery.problems.source import open_source
+from thinkery.recipe import BASE, CollectStage, RewardSpec
+from thinkery.rewards.gold import check_gold
+from thinkery.rewards.grader import Grader
+from thinkery.rewards.language import language_proportion
+from thinkery.stages.context import StageContext
+from thinkery.types import Problem, UserError
+
+
+def open_policy(stage: CollectStage, context: StageContext) -> Policy:
+    """The policy to sample from: with the stage's template, for its base the recipe's, else the saved one."""
+    name = stage.template or (context.recipe.template if stage.from_ == BASE else None)
+    if name is not None and name not in TEMPLATES:
+        raise UserError(f"{stage.name}.template = {name!r}: allowed: {', '.join(TEMPLATES)}")
+    return load_policy(
+        context.resolve(stage.from_),
+        template=TEMPLATES[name] if name is not None else None,
+        device=stage.device,
+        dtype=stage.dtype,
+    )
+
+
+def open_grader(stage: CollectStage, context: StageContext, policy: Policy) -> Grader:
+    """The verifiers, and the reward that orders a problem's samples. ``UserError`` if there is no such reward."""
+    rewards = {name: RewardSpec() for name in ("accuracy", stage.best_by) if name is not None}
+    try:
+        return Grader(
+            policy.template,
+            rewards,
+            max_completion_length=stage.max_completion_length,
+            verification=context.recipe.verification,
+        )
+    except UserError as error:
+        raise UserError(f"{stage.name}.best_by = {stage.best_by!r}: {error}") from None
+
+
+def open_problems(stage: CollectStage, context: StageContext, grader: Grader) -> list[Problem]:
+    """The stage's problems; those whose own answer can't be read are left out.
+
+    Raises ``UserError`` for a reference that is readable and not accepted, for ids that are not different, and for a
+    language that can't be told from others.
+    """
+    source = open_source(stage.problems)
+    problems = source.fixed(stage.problems.n)
+    _require_different(stage, problems)
+    _require_languages(stage, problems)
+    grader.require_columns(problems)
+    view = context.view
+    report = check_gold(grader, problems, lambda done: view.progress("checking references", done, len(problems)))
+    report.require()
+    for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
+        view.note(f"{stage.name}: {note}")
+    return [problem for problem in problems if problem.id not in report.masked]
+
+
+def _require_different(stage: CollectStage, problems: Sequence[Problem]) -> None:
+    seen: dict[str, Problem] = {}
+    for problem in problems:
+        if seen.setdefault(problem.id, problem) is not problem:
+            raise UserError(
+                f"{stage.name}.problems: two problems have the id {problem.id!r}; where two sources are the "
+                "miniature world, give them different seeds"
+            )
+
+
+def _require_languages(stage: CollectStage, problems: Sequence[Problem]) -> None:
+    if stage.readable.min_language is None:
+        return
+    firsts: dict[str, str] = {}
+    for problem in problems:
+        firsts.setdefault(problem.language, problem.id)
+    for language, identity in firsts.items():
+        try:
+            language_proportion("", language)
+        except UserError as error:
+            raise UserError(
+                f"problem {identity}: {error}; or switch the rule off with {stage.name}.readable.min_language: null"
+            ) from None

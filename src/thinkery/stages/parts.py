@@ -1,0 +1,46 @@
+"""Rows of a data stage, batch by batch, kept in its checkpoints so that a killed stage goes on with the next batch.
+
+A checkpoint holds a file for every batch so far; those of the checkpoint before it are linked, not copied. Left out:
+what the rows are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_part(folder: Path, before: Path | None, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a batch into a checkpoint's ``folder``, beside the batches of the checkpoint ``before``."""
+    for path in sorted(before.glob("*.jsonl")) if before is not None else ():
+        try:
+            os.link(path, folder / path.name)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, folder / path.name)
+    write_lines(folder / f"{name}.jsonl", rows)
+
+
+def read_part(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a batch."""
+    return list(_read(folder / f"{name}.jsonl"))
+
+
+def read_parts(folder: Path, prefix: str) -> Iterator[dict[str, Any]]:
+    """The rows of all batches whose names begin so, in the order of the names."""
+    for path in sorted(folder.glob(f"{prefix}*.jsonl")):
+        yield from _read(path)
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes JSON lines. Half a character, which a model may write, is escaped."""
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)

@@ -1,0 +1,143 @@
+"""How an RL stage comes by its groups: problems drawn by position, sampled, graded while others still decode.
+
+Left out: how completions are made (``rollout``) and graded (``rewards``); what is learnt from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from thinkery.models.loading import Policy
+from thinkery.models.reward_model import require_same_tokenizer
+from thinkery.problems.source import ProblemSource
+from thinkery.recipe import RewardSpec, RLStage
+from thinkery.rewards.gold import check_gold
+from thinkery.rewards.grader import Grader
+from thinkery.rollout.engine import NativeRollout
+from thinkery.stages.context import StageContext
+from thinkery.types import Group, Outcome, Sampling
+
+# Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
+_SMALLEST_SPREAD = 1e-6
+
+
+class Sampler:
+    """Draws problems and samples their groups; its state is how many problems it has drawn."""
+
+    def __init__(
+        self, stage: RLStage, context: StageContext, policy: Policy, source: ProblemSource, grader: Grader
+    ) -> None:
+        self.stage, self.context, self.source, self.grader = stage, context, source, grader
+        self.rollout = NativeRollout(policy, max_slots=stage.max_slots)
+        self.sampling = Sampling(
+            num_generations=stage.num_generations,
+            temperature=stage.temperature,
+            top_p=stage.top_p,
+            top_k=stage.top_k,
+            max_completion_length=stage.max_completion_length,
+        )
+        self.drawn = 0
+        self.metrics: dict[str, float] = {}
+
+    def mask_unreadable(self) -> None:
+        """Leaves out the problems whose own answer can't be read; stops if one can be read and is not accepted."""
+        rounds = 1 + (self.stage.max_refills if self.stage.dynamic_sampling else 0)
+        drawn = self.source.draw(0, self.stage.steps * self.stage.num_problems * rounds)
+        problems = {problem.id: problem for problem in drawn}
+        self.grader.require_columns(list(problems.values()))
+        view = self.context.view
+        report = check_gold(
+            self.grader, problems.values(), lambda done: view.progress("checking references", done, len(problems))
+        )
+        report.require()
+        for note in [*self.source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
+            view.note(f"{self.stage.name}: {note}")
+        self.source.exclude(report.masked)
+
+    def informative_groups(self, step: int) -> list[Group]:
+        """A step's groups. With dynamic sampling, groups that tell nothing give way to new ones.
+
+        DAPO (arXiv 2503.14476), section 3.2: ``0 < correct < G``. What is still missing after ``max_refills`` rounds
+        is made up with the groups first put aside, so that a step always has its size.
+        """
+        stage = self.stage
+        self.metrics = {}
+        groups = self._groups(step, stage.num_problems)
+        if not stage.dynamic_sampling:
+            return groups
+        kept, dead = _by_information(groups)
+        refills = 0
+        while len(kept) < stage.num_problems and refills < stage.max_refills:
+            refills += 1
+            more, more_dead = _by_information(self._groups(step, stage.num_problems - len(kept)))
+            kept, dead = kept + more, dead + more_dead
+        self.metrics |= {"dynamic_sampling/refills": float(refills), "dynamic_sampling/dead": float(len(dead))}
+        return (kept + dead)[: stage.num_problems]
+
+    def save(self, folder: Path) -> None:
+        """Writes all that the next step's draw depends on."""
+        folder.mkdir()
+        (folder / "sampler.json").write_text(json.dumps({"drawn": self.drawn}))
+
+    def load(self, folder: Path) -> None:
+        """Restores what ``save`` wrote."""
+        self.drawn = json.loads((folder / "sampler.json").read_text())["drawn"]
+
+    def _groups(self, step: int, count: int) -> list[Group]:
+        """The next ``count`` problems, sampled and graded. Grading goes on while others still decode."""
+        problems = self.source.draw(self.drawn, count)
+        self.drawn += count
+        by_id = {problem.id: problem for problem in problems}
+        completions = self.rollout.generate(
+            problems, self.sampling, seed=self.context.seed, step=step, stage=self.stage.name
+        )
+        total = count * self.stage.num_generations
+        for finished, completion in enumerate(completions, start=1):
+            self.grader.submit(by_id[completion.problem_id], completion)
+            if finished % self.stage.num_generations == 0:
+                self.context.view.progress("sampling", finished, total)
+        groups = self.grader.collect(problems, self.stage.num_generations, step=step)
+        for name, count in self.grader.errors.items():
+            self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
+        return groups
+
+
+def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader:
+    """The grader with the stage's rewards and the recipe's verification.
+
+    Rewards that are models are found first; ``UserError`` if one was made with another tokenizer than the policy's.
+    """
+    return Grader(
+        policy.template,
+        {name: _found(spec, context, policy) for name, spec in stage.rewards.items()},
+        max_completion_length=stage.max_completion_length,
+        verification=context.recipe.verification,
+        reward_errors=stage.reward_errors,
+        reward_timeout_s=stage.reward_timeout_s,
+    )
+
+
+def _found(spec: RewardSpec, context: StageContext, policy: Policy) -> RewardSpec:
+    """The reward with its model's place instead of its name, if it has one."""
+    model = spec.options.get("model")
+    if not isinstance(model, str):
+        return spec
+    place = context.resolve(model)
+    require_same_tokenizer(place, policy.tokenizer)
+    return spec.model_copy(update={"model": place})
+
+
+def _by_information(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
+    """Groups that tell completions apart, and the others."""
+    told = [_tells_apart(group) for group in groups]
+    kept = [group for group, informative in zip(groups, told, strict=True) if informative]
+    return kept, [group for group, informative in zip(groups, told, strict=True) if not informative]
+
+
+def _tells_apart(group: Group) -> bool:
+    """Whether some completions are right and others wrong; where no rule can check, whether their totals differ."""
+    if all(verdict.outcome is Outcome.UNCHECKED for verdict in group.verdicts_G):
+        return max(group.totals_G) - min(group.totals_G) > _SMALLEST_SPREAD
+    return 0 < sum(verdict.correct for verdict in group.verdicts_G) < len(group.verdicts_G)

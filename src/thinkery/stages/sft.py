@@ -1,0 +1,198 @@
+"""Supervised fine-tuning: cold start, the 800k set (from the base again), distillation into students.
+
+Demonstrations are rendered by the template that the result keeps, closed with the token at which the rollout stops,
+and learnt by ``training.sft``. DeepSeek-R1, sections 2.3.1, 2.3.3 and 2.4. Left out: how demonstrations are read
+(``problems.demonstrations``) and made (the stage ``collect``).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from thinkery.models.loading import Policy, load_policy, save_policy
+from thinkery.models.template import TEMPLATES, Template
+from thinkery.problems.demonstrations import read_demonstrations
+from thinkery.recipe import BASE, SFTStage
+from thinkery.stages.context import StageContext
+from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
+from thinkery.types import Demonstration, UserError
+
+_CHUNK = 512  # demonstrations tokenized at once
+
+
+def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
+    """Fits the model that ``stage.from_`` names to the demonstrations and saves it.
+
+    Returns the loss of the first and of the last update (nats a token), and what was learnt: how many demonstrations,
+    of which domains, how many were too long, tokens (prompts included, over all epochs), updates.
+    """
+    demonstrations = read_demonstrations(stage.data, context.resolve)
+    policy = load_policy(
+        context.resolve(stage.from_), template=_template(stage, context), device=stage.device, dtype=stage.dtype
+    )
+    stop_where_demonstrations_end(policy)
+    encoded = _encode(stage, context, policy, demonstrations)
+    learner = SupervisedLearner(policy, encoded.examples, learner_config(stage, context.seed))
+    context.view.note(f"{stage.name}: {encoded.summary()}; {learner.total_updates:,} updates")
+    first_loss, last_loss = _train(stage, context, learner)
+    context.run.save_output(lambda folder: save_policy(policy, folder))
+    return {
+        "loss_first": first_loss,
+        "loss": last_loss,
+        "demonstrations": len(encoded.examples),
+        "left_out": encoded.too_long,
+        "tokens": learner.tokens,
+        "updates": learner.total_updates,
+        "domains": dict(sorted(encoded.domains.items())),
+    }
+
+
+def stop_where_demonstrations_end(policy: Policy) -> None:
+    """Makes the token that demonstrations end with one of those that every engine stops at, here and after saving.
+
+    Base models of Qwen know ``<|im_end|>`` and don't stop at it; their instruct models do.
+    """
+    generation = policy.model.generation_config
+    if generation is None:
+        raise UserError(f"{policy.model.name_or_path} has no generation config: is it a causal language model?")
+    end, known = policy.end_token_id, generation.eos_token_id
+    ends = [] if known is None else known if isinstance(known, list) else [known]
+    if end not in ends:
+        generation.eos_token_id = [*ends, end] if ends else end
+
+
+@dataclass
+class Encoded:
+    """Demonstrations as token ids. Those longer than ``limit`` tokens are counted and left out."""
+
+    limit: int
+    examples: list[Example]
+    domains: Counter[str]
+    too_long: int = 0
+
+    def add(self, demonstration: Demonstration, example: Example) -> None:
+        """Takes a demonstration in, unless it is too long."""
+        if example.length > self.limit:
+            self.too_long += 1
+            return
+        self.examples.append(example)
+        self.domains[demonstration.domain] += 1
+
+    def summary(self) -> str:
+        """What is there, in a line."""
+        domains = ", ".join(f"{name} {count:,}" for name, count in sorted(self.domains.items()))
+        tokens = sum(example.length for example in self.examples)
+        left_out = f"; {self.too_long:,} longer than {self.limit:,} tokens left out" if self.too_long else ""
+        return f"{len(self.examples):,} demonstrations ({domains}), {tokens:,} tokens{left_out}"
+
+
+def encode(policy: Policy, demonstrations: Sequence[Demonstration]) -> list[Example]:
+    """Prompts and completions as the rollout would see them, each completion with its end token.
+
+    Raises ``UserError``, naming the demonstration, if the template would read it as something else, if it holds a
+    token that ends completions, or if the tokenizer can't write it.
+    """
+    tokenizer, template = policy.tokenizer, policy.template
+    prompts = [template.render(demonstration.prompt) for demonstration in demonstrations]
+    completions = [template.write(demonstration.thinking, demonstration.answer) for demonstration in demonstrations]
+    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    completion_ids = tokenizer(completions, add_special_tokens=False)["input_ids"]
+    written = tokenizer.batch_decode(completion_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    end = policy.end_token_id
+    examples = []
+    for i, demonstration in enumerate(demonstrations):
+        _check(policy, demonstration, completions[i], completion_ids[i], written[i])
+        examples.append(Example(array("i", prompt_ids[i]), array("i", [*completion_ids[i], end])))
+    return examples
+
+
+def learner_config(stage: SFTStage, seed: int) -> SFTConfig:
+    """The stage's fields that are the learner's, under the same names."""
+    shared = {field.name for field in fields(SFTConfig)} & set(type(stage).model_fields)
+    return SFTConfig(**{name: getattr(stage, name) for name in shared}, seed=seed)
+
+
+def _template(stage: SFTStage, context: StageContext) -> Template | None:
+    """The template to learn; None: the one saved with the model."""
+    name = stage.template or (context.recipe.template if stage.from_ == BASE else None)
+    return TEMPLATES[name] if name else None
+
+
+def _encode(stage: SFTStage, context: StageContext, policy: Policy, demonstrations: Sequence[Demonstration]) -> Encoded:
+    context_length = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    encoded = Encoded(min(stage.max_length, context_length or stage.max_length), [], Counter())
+    for start in range(0, len(demonstrations), _CHUNK):
+        chunk = demonstrations[start : start + _CHUNK]
+        for demonstration, example in zip(chunk, encode(policy, chunk), strict=True):
+            encoded.add(demonstration, example)
+        context.view.progress("tokenizing", start + len(chunk), len(demonstrations))
+    if not encoded.examples:
+        raise UserError(
+            f"{stage.name}: nothing to learn from: all {len(demonstrations):,} demonstrations are longer than "
+            f"{encoded.limit:,} tokens; raise max_length, or take a model with a longer context"
+        )
+    return encoded
+
+
+def _check(policy: Policy, demonstration: Demonstration, completion: str, ids: Sequence[int], written: str) -> None:
+    """Refuses a demonstration that would be learnt as something else than what it says."""
+    where = f"the demonstration {demonstration.id}"
+    parsed = policy.template.parse(completion)
+    said = (parsed.thinking or "").strip(), (parsed.answer or "").strip()
+    if said != (demonstration.thinking.strip(), demonstration.answer.strip()):
+        raise UserError(
+            f"{where}: the template {policy.template.name} would not read its thinking and answer back; take tags "
+            "like </think> and <answer> out of its texts"
+        )
+    ends = set(policy.eos_token_ids) & set(ids)
+    if ends:
+        token = policy.tokenizer.convert_ids_to_tokens(min(ends))
+        raise UserError(f"{where}: its text holds {token}, which ends a completion; take it out")
+    if written != completion and written != _normalized(policy, completion):
+        at = next((i for i, (a, b) in enumerate(zip(written, completion, strict=False)) if a != b), len(written))
+        raise UserError(
+            f"{where}: the tokenizer of {policy.model.name_or_path} can't write {completion[at : at + 20]!r} "
+            f"(it makes {written[at : at + 20]!r} of it); take another model, or leave the demonstration out"
+        )
+
+
+def _normalized(policy: Policy, text: str) -> str:
+    """A text as the tokenizer sees it: Qwen's, for one, compose accents (NFC) first."""
+    backend = getattr(policy.tokenizer, "backend_tokenizer", None)
+    normalizer = getattr(backend, "normalizer", None)
+    return str(normalizer.normalize_str(text)) if normalizer is not None else text
+
+
+def _train(stage: SFTStage, context: StageContext, learner: SupervisedLearner) -> tuple[float, float]:
+    """All updates that are not done yet; returns the loss of the first update and that of the last."""
+    total = learner.total_updates
+    done, first_loss, loss = 0, 0.0, 0.0
+    checkpoint = context.run.latest_checkpoint()
+    if checkpoint is not None:
+        done, folder = checkpoint
+        learner.load(folder / "learner")
+        first_loss = json.loads((folder / "progress.json").read_text())["first_loss"]
+
+    def save(folder: Path) -> None:
+        learner.save(folder / "learner")
+        (folder / "progress.json").write_text(json.dumps({"first_loss": first_loss}))
+
+    for step in range(done, total):
+        started, tokens = time.monotonic(), learner.tokens
+        metrics = learner.update(step)
+        seconds = time.monotonic() - started
+        metrics |= {"time/step": seconds, "tokens_per_second": (learner.tokens - tokens) / seconds}
+        loss = metrics["loss"]
+        first_loss = loss if step == 0 else first_loss
+        context.run.log(step + 1, metrics)
+        context.view.step(step + 1, metrics)
+        if (step + 1) % stage.save_steps == 0 and step + 1 < total:
+            context.run.save_checkpoint(step + 1, save)
+    return first_loss, loss
