@@ -356,6 +356,21 @@ def test_any_value_in_any_field_gives_a_problem_or_a_message(example: str, data:
     assert message is None or message.startswith("a.jsonl, line ")
 
 
+def test_prompts_that_no_rule_checks_may_come_without_an_answer(tmp_path: Path) -> None:
+    path = tmp_path / "talk.jsonl"
+    path.write_text('{"prompt": "Hello!"}\n{"prompt": "Who are you?", "answer": "Thinkery"}\n')
+    source = open_source(ProblemSpec(source=str(path), verifier="none", preference="helpful"))
+    hello, who = source.fixed(None)
+    assert (hello.reference, hello.verifier, hello.domain) == ("", "none", "general")
+    assert (who.reference, who.verifier, who.columns["preference"]) == ("Thinkery", "none", "helpful")
+    assert source.notes == [f"{path}: 2 problems; plain: prompt = prompt, checked by no rule"]
+    path.write_text('{"prompt": "Hello!", "verifier": "none"}\n{"prompt": "1 + 1", "answer": "2"}\n')
+    assert [one.verifier for one in open_source(ProblemSpec(source=str(path))).fixed(None)] == ["none", "math"]
+    path.write_text('{"prompt": "Hello!"}\n')
+    with pytest.raises(UserError, match="line 1: the field answer is missing"):
+        open_source(ProblemSpec(source=str(path)))
+
+
 @pytest.mark.shared
 def test_the_benchmarks_are_read_whole(shared: Path) -> None:
     sizes = {"gsm8k_test.jsonl": 1319, "rllm_math.json": 500, "rllm_aime.json": 30, "HumanEval.jsonl.gz": 164}

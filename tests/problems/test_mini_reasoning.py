@@ -28,12 +28,9 @@ KINDS = {
 REFLECTION = re.compile(r"heck|Verify|Wait|Wrong|mistake|检查|验算|等等|不对|错了")
 CHINESE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
 LATIN_IN_CHINESE = {  # letters of options, units and symbols, Python
-    "logic": {*"ABCD"},
-    "stem": {*"ABCD", *"NOSVWJms", *["He", "Na", "Mg", "Al", "Cl", "Ca", "Fe", "Cu", "Zn", "Ag", "Au", "kg", "ohm"]},
-    "code": {
-        *"fxyab",
-        *["def", "return", "for", "in", "if", "else", "not", "sum", "len", "sorted", "upper", "lower", "python"],
-    },
+    "logic": "A B C D",
+    "stem": "A B C D N O S V W J m s kg ohm He Na Mg Al Cl Ca Fe Cu Zn Ag Au",
+    "code": "f x y a b def return for in if else not sum len sorted upper lower python",
 }
 
 domains = pytest.mark.parametrize("domain", list(DOMAINS))
@@ -184,9 +181,9 @@ def test_each_language_keeps_to_its_own_script(domain: str) -> None:
             if language == "en":
                 assert not CHINESE.search(text), text
             else:
-                plain = re.sub(r"'\w*'", "", text)  # not the letters that a task is about
-                assert set(re.findall(r"[A-Za-z]+", plain)) <= LATIN_IN_CHINESE[domain], text
-                assert CHINESE.search(task.question("zh")) or domain == "code"
+                plain = re.sub(r"'\w*'", "", text)  # without the letters that a task is about
+                assert set(re.findall(r"[A-Za-z]+", plain)) <= set(LATIN_IN_CHINESE[domain].split()), text
+                assert CHINESE.search(task.question("zh"))
 
 
 @domains
@@ -252,9 +249,9 @@ def test_the_verifier_runs_what_the_world_writes(judge: Judge) -> None:
     for task in drawn("code", 400, seed=8):
         answer = task.write(rng, rng.choice(("guess", "check")), "zh", ("en", "zh")).answer
         expected = is_right(task, answer)
-        if seen[task.kind, expected] >= 3:
+        if seen[task.kind, expected] == 2:
             continue
         seen[task.kind, expected] += 1
         assert judge.gold(task, "en") is Outcome.CORRECT
         assert judge.answer(task, "en", answer) is (Outcome.CORRECT if expected else Outcome.WRONG), answer
-    assert seen == {(kind, right): 3 for kind in KINDS["code"] for right in (True, False)}
+    assert seen == {(kind, right): 2 for kind in KINDS["code"] for right in (True, False)}

@@ -75,7 +75,7 @@ def reference_loss(policy: Policy, start: Policy, samples: list[Sample], config:
             old_T = sequence_logps(start, sample)
         losses = []
         for token, logp in enumerate(sequence_logps(policy, sample)):
-            ratio, advantage = (logp - old_T[token]).exp(), sample.advantage
+            ratio, advantage = (logp - old_T[token]).exp(), sample.advantages[token]
             objective = torch.minimum(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
             if config.delta is not None and advantage < 0:
                 objective = objective.clamp(min=config.delta * advantage)
@@ -100,11 +100,20 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
+def by_token(samples: list[Sample]) -> list[Sample]:
+    """The samples with another advantage for each token, some of them without any."""
+    return [
+        replace(sample, advantage=tuple(sample.advantages[0] * (t % 3 - 1) for t in range(len(sample.token_ids))))
+        for sample in samples
+    ]
+
+
+@pytest.mark.parametrize("of_tokens", [False, True], ids=["one advantage", "one a token"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_loss_and_gradient_agree_with_a_float64_reference(
-    make_policy: MakePolicy, make_samples: MakeSamples, variant: dict[str, Any]
+    make_policy: MakePolicy, make_samples: MakeSamples, variant: dict[str, Any], of_tokens: bool
 ) -> None:
-    samples = make_samples()
+    samples = by_token(make_samples()) if of_tokens else make_samples()
     config = settings(**variant, num_iterations=2, microbatch_tokens=90, learning_rate=0.02)
     learner = Learner(make_policy(dtype=torch.float64), config)
     metrics, gradients, before = watched_update(learner, samples)
@@ -166,7 +175,7 @@ def test_mismatch_and_entropy_are_means_over_the_trained_tokens(
     make_policy: MakePolicy, make_samples: MakeSamples
 ) -> None:
     policy, samples = make_policy(), make_samples()
-    trained = [sample for sample in samples if sample.advantage != 0.0]
+    trained = [sample for sample in samples if sample.teaches]
     with torch.no_grad():
         gaps = torch.cat([sequence_logps(policy, s) - torch.tensor(s.rollout_logprobs) for s in trained])
     metrics = Learner(policy, settings()).update(samples, 0)
@@ -183,7 +192,7 @@ def test_good_completions_become_likelier_and_bad_ones_less_likely(
 
     def gain() -> float:
         with torch.no_grad():
-            return sum(s.advantage * sequence_logps(policy, s).sum().item() for s in samples)
+            return sum(s.advantages[0] * sequence_logps(policy, s).sum().item() for s in samples)
 
     learner, before = Learner(policy, settings(learning_rate=3e-3)), gain()
     for step in range(5):
@@ -261,6 +270,22 @@ def test_loading_needs_a_learner_of_the_same_model(make_policy: MakePolicy, tmp_
     del other.model.model.layers[1]
     with pytest.raises(UserError, match="another model's weights"):
         Learner(other, settings()).load(tmp_path / "learner")
+
+
+def test_equal_advantages_of_all_tokens_are_one_advantage(make_policy: MakePolicy, make_samples: MakeSamples) -> None:
+    samples = make_samples()
+    results = [watched_update(Learner(make_policy(), settings()), samples)]
+    spread = [replace(sample, advantage=sample.advantages) for sample in samples]
+    results.append(watched_update(Learner(make_policy(), settings()), spread))
+    assert results[0][0] == results[1][0]
+    assert same(results[0][1], results[1][1])
+
+
+def test_a_sample_has_one_advantage_or_one_for_each_token() -> None:
+    assert Sample((1,), (2, 3), (-0.5, -0.5), 1.5).advantages == (1.5, 1.5)
+    assert not Sample((1,), (2, 3), (-0.5, -0.5), (0.0, 0.0)).teaches
+    with pytest.raises(ValueError, match="one advantage, or one per completion token"):
+        Sample((1,), (2, 3), (-0.5, -0.5), (1.0,))
 
 
 def test_a_sample_needs_a_logprob_for_each_token() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from thinkery.problems.conventions import CONVENTIONS
 from thinkery.problems.conventions.base import Convention, Fields, shown
+from thinkery.problems.conventions.plain import NONE, PLAIN
 from thinkery.problems.files import Row
 from thinkery.problems.labels import Columns, Labels
 from thinkery.problems.overlap import Item
@@ -36,6 +37,8 @@ class Layout:
 
     def __str__(self) -> str:
         reference = self.convention.says.format(answer=self.answer)
+        if self.verifier == NONE:
+            reference = "checked by no rule"
         return f"{self.convention.name}: prompt = {self.prompt}, {reference}"
 
     def problem(self, row: Row) -> Problem:
@@ -59,7 +62,7 @@ class Layout:
             id=identity,
             prompt=task.prompt,
             reference=task.reference,
-            domain=domain or verifier,
+            domain=domain or ("general" if verifier == NONE else verifier),
             level=level,
             language=language or "en",
             verifier=verifier,
@@ -81,6 +84,8 @@ def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str
     fitting = [convention for convention in CONVENTIONS if _fits(convention, values, columns)]
     overridden = {name for convention in fitting for name in convention.over}
     left = [convention for convention in fitting if convention.name not in overridden]
+    if not left and (verifier or values.get("verifier")) == NONE and (prompts := _prompts(PLAIN, values, columns)):
+        return Layout(PLAIN, _only(row, "prompt", prompts, values), "answer", name, columns, verifier)
     if not left:
         raise UserError(f"{row.place}: {_why_none(values, columns)}")
     if len(left) > 1:

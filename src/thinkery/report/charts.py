@@ -81,6 +81,30 @@ STORY = (
         "share",
     ),
     Chart(
+        "Language of the thinking",
+        "Share of the thinking's words in the question's language. Without a reward for it this falls steadily; "
+        "with it, it should stay near 100%.",
+        (("language", "in the question's language"),),
+        "share",
+        "P13",
+    ),
+    Chart(
+        "Preference",
+        "What the reward models think of the answers. A score that keeps rising says nothing by itself: "
+        "look at the probe beside it.",
+        (("rewards/helpful/mean", "helpful"), ("rewards/safety/mean", "safe"), ("rewards/model/mean", "model")),
+        "figure",
+        "P14",
+    ),
+    Chart(
+        "Probe",
+        "pass@1 on held-out problems that a rule can check. If it falls while the reward rises, "
+        "the policy is gaming its reward.",
+        (("probe/pass@1", "now"), ("probe/best", "best so far")),
+        "share",
+        "P14",
+    ),
+    Chart(
         "Accuracy by language",
         "The languages should rise together; a gap that opens says that the model thinks better in one of them.",
         (),
@@ -123,6 +147,13 @@ HEALTH = (
         "Answers that never came. If this grows along with the length, the limit is in the way.",
         (("completions/clipped_ratio", "cut off"),),
         "share",
+    ),
+    Chart(
+        "Incoherent completions",
+        "Cut off, malformed or caught in a loop. Sampling too hot shows here first.",
+        (("incoherent", "incoherent"),),
+        "share",
+        "P19",
     ),
     Chart(
         "Dead groups",

@@ -1,8 +1,8 @@
-"""The run as one HTML page: what the model wrote at first and in the end, curves, held-out evaluation, a reader.
+"""The run as one HTML page: models by benchmark, the paper's phenomena, what was written, data, curves, a reader.
 
 ``write_report`` reads the run folder's files and nothing else, so a page can be made again from any run, also from one
 that is still going on. The page needs no network: styles, script, data and the chart library (plotly) are inside, and
-its content security policy forbids loading anything. Left out: comparing runs.
+its content security policy forbids loading anything. Left out: testing the phenomena (``evaluation.phenomena``).
 
 Model output is hostile text. The template escapes everything; the data travels as JSON in which ``<`` is escaped, and
 the script puts it on the page as text only.
@@ -24,35 +24,50 @@ from plotly.offline import get_plotlyjs
 
 from thinkery.files import write_text_atomic
 from thinkery.report.charts import charts_for
-from thinkery.report.phenomena import Card, by_part, percent, phenomena
+from thinkery.report.figures import Card, by_part, percent, percent_or_dash, plain
 from thinkery.report.runfiles import Row, RunFiles, read_run
+from thinkery.report.tables import BASE, cards_of, reward_models, seen, stage_table, tally
 from thinkery.report.terminal import format_seconds
 
 ASSETS = PackageLoader("thinkery.report", "assets")
 PAIRS = 8  # of completions from the first and the last step
-BASE = "base"
+CHIEF = "r1"  # the model that a ladder is climbed for; the last one where there is no such stage
+Found = Sequence[Mapping[str, Any]]
 
 
-def write_report(run_folder: Path) -> Path:
-    """Writes ``report.html`` into a run folder and returns its path. Raises ``UserError`` if there is no such run."""
-    path = run_folder / "report.html"
-    write_text_atomic(path, render(read_run(run_folder)))
+def write_report(run_folder: Path, found: Found | None = None, output: Path | None = None, runs: int = 1) -> Path:
+    """Writes the page of a run and returns its path: ``report.html`` in its folder, or ``output``.
+
+    ``found`` are the phenomena, tested on ``runs`` runs together; None takes what the run's ``summary.json`` lists.
+    Raises ``UserError`` if there is no such run.
+    """
+    run = read_run(run_folder)
+    path = output or run_folder / "report.html"
+    write_text_atomic(path, render(run, run.summary.get("phenomena") or [] if found is None else found, runs))
     return path
 
 
-def render(run: RunFiles) -> str:
+def render(run: RunFiles, found: Found, runs: int = 1) -> str:
     """The page as text."""
     environment = Environment(
         loader=ASSETS, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "percent_or_dash": _percent_or_dash}
-    evaluations = [_evaluation(name, cards) for name, cards in _cards(run).items()]
+    environment.filters |= {"percent": percent, "percent_or_dash": percent_or_dash, "plain": plain}
+    cards = cards_of(run)
+    evaluations = [_evaluation(name, by_model) for name, by_model in cards.items()]
     charts = {stage: charts_for(columns) for stage, columns in run.metrics.items()}
+    rows = seen(found)
     return environment.get_template("report.html").render(
         name=run.recipe.get("name") or run.manifest.get("name") or run.folder.name,
         facts=_facts(run),
         unfinished=_unfinished(run),
         hero=_hero(run, evaluations),
+        table=stage_table(cards),
+        phenomena=rows,
+        tally=tally(rows),
+        runs=runs,
+        collected=run.collected,
+        reward_models=reward_models(run),
         evaluations=evaluations,
         sides=_sides(run),
         charts=charts,
@@ -68,10 +83,6 @@ def render(run: RunFiles) -> str:
 
 def _asset(name: str) -> Markup:
     return Markup(ASSETS.get_source(Environment(), name)[0])
-
-
-def _percent_or_dash(value: float | None) -> str:
-    return "–" if value is None else percent(value)
 
 
 def _embedded(run: RunFiles, charts: Mapping[str, Mapping[str, Sequence[Any]]]) -> Markup:
@@ -128,7 +139,7 @@ def _unfinished(run: RunFiles) -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The report cards of one evaluation set, the base model's first, and what they show between first and last."""
+    """The report cards of one evaluation set, the base model's first."""
 
     name: str
     cards: dict[str, Card]
@@ -144,19 +155,14 @@ class Evaluation:
         return next(iter(self.cards.values()))
 
     @property
+    def last_name(self) -> str:
+        """The model that the run was made for."""
+        return CHIEF if CHIEF in self.cards else list(self.cards)[-1]
+
+    @property
     def last(self) -> Card:
-        """The card of the model that the run ended with."""
-        return list(self.cards.values())[-1]
-
-
-def _cards(run: RunFiles) -> dict[str, dict[str, Card]]:
-    """Evaluation set -> model -> report card; models in the order of the ladder."""
-    models = {BASE: run.summary.get(BASE) or {}} | (run.summary.get("stages") or {})
-    found: dict[str, dict[str, Card]] = {}
-    for model, entry in models.items():
-        for name, card in (entry.get("eval") or {}).items():
-            found.setdefault(name, {})[model] = card
-    return found
+        """Its card."""
+        return self.cards[self.last_name]
 
 
 def _evaluation(name: str, cards: dict[str, Card]) -> dict[str, Any]:
@@ -174,9 +180,9 @@ def _evaluation(name: str, cards: dict[str, Card]) -> dict[str, Any]:
         "cards": cards,
         "first": first,
         "last": last,
+        "last_name": evaluation.last_name,
         "changed": len(cards) > 1,
         "parts": {label: rows for label, rows in parts.items() if rows},
-        "phenomena": phenomena(first, last) if len(cards) > 1 else [],
     }
 
 
@@ -216,7 +222,7 @@ def _ends(run: RunFiles) -> Iterator[tuple[str, int, list[Row]]]:
     steps = [(stage, step, rows) for stage, steps in run.completions.items() for step, rows in steps if rows]
     if len(steps) > 1:
         yield steps[0]
-        yield steps[-1]
+        yield [one for one in steps if one[0] == CHIEF][-1] if CHIEF in run.completions else steps[-1]
 
 
 def _share_right(rows: Sequence[Row]) -> float:

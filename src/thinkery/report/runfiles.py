@@ -22,6 +22,7 @@ from thinkery.types import UserError
 MAX_POINTS = 1500  # of a curve
 MAX_STEPS = 40  # with completions, of a stage
 MAX_ROWS = 64  # completions of a step
+MAX_ALL_ROWS = 6000  # completions of the whole page
 MAX_CHARACTERS = 12_000  # of a completion
 COLUMNS = (
     *("problem_id", "index", "prompt", "completion", "thinking", "answer", "reference", "correct", "outcome"),
@@ -38,7 +39,7 @@ class RunFiles:
 
     ``metrics`` maps a stage to its columns, all of the length of its ``step`` column, None where a step did not log the
     metric. ``completions`` maps a stage to its logged steps in order, each with its rows. Stages stand in the order
-    in which they began.
+    in which they began. ``collected`` maps a stage that collects data to the rows of its table, one a domain.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class RunFiles:
     summary: dict[str, Any]
     metrics: dict[str, Curves]
     completions: dict[str, list[tuple[int, list[Row]]]]
+    collected: dict[str, list[Row]]
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -67,6 +69,7 @@ def read_run(folder: Path) -> RunFiles:
         summary=_read_json(folder / "summary.json"),
         metrics=_read_metrics(folder / "metrics.jsonl"),
         completions=_read_completions(folder / "completions"),
+        collected=_read_collected(folder, recipe),
     )
 
 
@@ -78,6 +81,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     return value if isinstance(value, dict) else {}
+
+
+def _read_collected(folder: Path, recipe: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """The tables that the stages of kind collect have written."""
+    names = [stage["name"] for stage in recipe.get("stages") or [] if stage.get("kind") == "collect"]
+    paths = {name: folder / "checkpoints" / name / "data" / "table.json" for name in names}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def _read_metrics(path: Path) -> dict[str, Curves]:
@@ -126,10 +136,9 @@ def _read_completions(folder: Path) -> dict[str, list[tuple[int, list[Row]]]]:
         if stage and step.isdigit():
             paths.setdefault(stage, {})[int(step)] = path
     stages = sorted(paths, key=lambda stage: min(path.stat().st_mtime for path in paths[stage].values()))
-    return {
-        stage: [(step, _read_rows(paths[stage][step])) for step in _spread(sorted(paths[stage]), MAX_STEPS)]
-        for stage in stages
-    }
+    chosen = {stage: _spread(sorted(paths[stage]), MAX_STEPS) for stage in stages}
+    limit = min(MAX_ROWS, max(4, MAX_ALL_ROWS // max(1, sum(map(len, chosen.values())))))
+    return {stage: [(step, _read_rows(paths[stage][step], limit)) for step in chosen[stage]] for stage in stages}
 
 
 def _spread(steps: Sequence[int], limit: int) -> list[int]:
@@ -138,9 +147,9 @@ def _spread(steps: Sequence[int], limit: int) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (limit - 1))] for i in range(limit)]
 
 
-def _read_rows(path: Path) -> list[Row]:
+def _read_rows(path: Path, limit: int) -> list[Row]:
     table = pq.read_table(path)
-    rows = table.slice(0, MAX_ROWS).to_pylist()
+    rows = table.slice(0, limit).to_pylist()
     return [{name: _plain(row.get(name)) for name in COLUMNS} for row in rows]
 
 

@@ -1,7 +1,7 @@
 """Rewards and verifiers by name, and the making of them from a recipe.
 
 ``Problem.verifier`` names who judges a completion; a stage's ``rewards`` name what is paid for. A name with a colon,
-``my_rewards.py:helpful_units``, is a reward of the user's own. Left out: rewards that are models.
+``my_rewards.py:helpful_units``, is a reward of the user's own. Left out: what a reward or a verifier does.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from thinkery.rewards.code import CodeVerifier
 from thinkery.rewards.custom import is_custom, load_reward
 from thinkery.rewards.format import format_reward
 from thinkery.rewards.gym import GymVerifier
+from thinkery.rewards.instruction import InstructionVerifier
 from thinkery.rewards.interfaces import Reward, RewardContext, RewardFactory, Verifier, VerifierFactory
 from thinkery.rewards.language import language_reward
 from thinkery.rewards.length import length_reward
 from thinkery.rewards.math import MathVerifier
+from thinkery.rewards.model import helpful_reward, model_reward, safety_reward
 from thinkery.rewards.repetition import repetition_reward
 from thinkery.rewards.unchecked import NONE, NoVerifier
 from thinkery.types import UserError
@@ -31,15 +33,19 @@ from thinkery.verification import Verification
 REWARDS: Mapping[str, RewardFactory] = {
     "accuracy": accuracy_reward,
     "format": format_reward,
+    "helpful": helpful_reward,
     "language": language_reward,
     "length": length_reward,
+    "model": model_reward,
     "repetition": repetition_reward,
+    "safety": safety_reward,
 }
 VERIFIERS: Mapping[str, VerifierFactory] = {
     "math": MathVerifier,
     "code": CodeVerifier,
     "choice": ChoiceVerifier,
     "gym": GymVerifier,
+    "instruction": InstructionVerifier,
     NONE: NoVerifier,
 }
 

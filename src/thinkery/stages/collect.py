@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from thinkery.models.loading import Policy
@@ -46,7 +47,7 @@ def run_collect(stage: CollectStage, context: StageContext) -> dict[str, Any]:
             started = time.monotonic()
             samples = collector.collect(problems[batch * stage.batch_problems :][: stage.batch_problems], batch)
             record(context, batch + 1, samples, time.monotonic() - started)
-            context.run.save_checkpoint(batch + 1, lambda folder: write_part(folder, parts, batch, samples))  # noqa: B023
+            context.run.save_checkpoint(batch + 1, partial(write_part, before=parts, batch=batch, samples=samples))
             _, parts = context.run.latest_checkpoint() or (0, None)
     assert parts is not None  # there is a problem, so there was a batch
     table, lost = Table(), sift(read_parts(parts), stage.deduplicate, benchmarks)

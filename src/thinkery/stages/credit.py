@@ -111,8 +111,15 @@ def make_credit(stage: RLStage, context: StageContext, policy: Policy) -> Credit
     place = context.resolve(stage.teacher)
     teacher = load_policy(place, template=policy.template, device=stage.device, dtype=stage.dtype)
     _require_same_tokenizer(stage, teacher, policy)
-    settings = {"temperature": stage.temperature, "microbatch_tokens": stage.microbatch_tokens}
-    return GroupCredit(stage, Teacher(teacher, weight=stage.teacher_weight, **settings))
+    return GroupCredit(
+        stage,
+        Teacher(
+            teacher,
+            weight=stage.teacher_weight,
+            temperature=stage.temperature,
+            microbatch_tokens=stage.microbatch_tokens,
+        ),
+    )
 
 
 def learner_config(stage: RLStage, seed: int) -> LearnerConfig:

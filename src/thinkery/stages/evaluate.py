@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from thinkery.evaluation.reflection import count_reflections
@@ -24,6 +23,7 @@ from thinkery.rewards.grader import Grader
 from thinkery.rewards.language import language_proportion
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
+from thinkery.stages.judging import ask_all, open_judge
 from thinkery.stages.reading import completion_rows, read
 from thinkery.stages.shots import examples, with_examples
 from thinkery.types import Completion, Group, Judge, Outcome, Problem, Sampling, UserError
@@ -68,8 +68,6 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
     context.run.log_completions(step, completion_rows(groups, no_advantages_PG, policy, 64))
     rows = sample_rows(groups, policy)
     if spec.judge is not None:
-        from thinkery.stages.judging import open_judge
-
         _add_judgements(rows, groups, policy, open_judge(spec.judge), context, name)
     context.run.save_samples(name, rows)
     report = summarize(Samples(rows), seed=context.seed)
@@ -148,11 +146,10 @@ def _add_judgements(
             said["safe"] = not judge.unsafe(problem, completion.text, seed=seed)
         return said
 
-    with ThreadPoolExecutor(judge.concurrency) as pool:
-        for i, (row, said) in enumerate(zip(rows, pool.map(judged, asked), strict=True), start=1):
-            row |= said
-            if i % 64 == 0 or i == len(rows):
-                context.view.progress(f"judging {name}", i, len(rows))
+    for i, (row, said) in enumerate(zip(rows, ask_all(judge, judged, asked), strict=True), start=1):
+        row |= said
+        if i % 64 == 0 or i == len(rows):
+            context.view.progress(f"judging {name}", i, len(rows))
 
 
 def _win(judge: Judge, problem: Problem, summary: str | None, seed: int) -> float:

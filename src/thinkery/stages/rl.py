@@ -62,7 +62,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
             keep(stage, context, parts, step + 1)
             if probe and probe.fallen:
                 break
-    summary = {name: metrics[name] for name in ("reward", "accuracy") if name in metrics}
+    summary: dict[str, Any] = {name: metrics[name] for name in ("reward", "accuracy") if name in metrics}
     if probe and probe.fallen:
         probe.restore_best()
         summary |= {"stopped_at": step + 1, "best_step": probe.best_step}

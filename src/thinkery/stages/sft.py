@@ -40,7 +40,8 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     stop_where_demonstrations_end(policy)
     encoded = _encode(stage, context, policy, demonstrations)
     learner = SupervisedLearner(policy, encoded.examples, learner_config(stage, context.seed))
-    context.view.note(f"{stage.name}: {encoded.summary()}; {learner.total_updates:,} updates")
+    context.view.note(f"{stage.name}: {encoded.summary()}")
+    context.view.expect(learner.total_updates)
     first_loss, last_loss = _train(stage, context, learner)
     context.run.save_output(lambda folder: save_policy(policy, folder))
     return {

@@ -20,6 +20,9 @@ _CODE_SETS = ("apps", "codecontests", "codeforces", "taco")  # data_source value
 _ANSWERS = (("answer", "final_answer", "ground_truth", "reference"), ("solution",))
 
 
+NONE = "none"  # the verifier of prompts that no rule can check; they may come without an answer
+
+
 def last_box(text: str) -> str | None:
     r"""What the last balanced ``\boxed{}`` of a worked solution holds (of nested ones the outermost), or None.
 
@@ -41,6 +44,8 @@ def last_box(text: str) -> str | None:
 
 def _read_plain(fields: Fields) -> Task:
     prompt = prompt_of(fields)
+    if fields.verifier == NONE and fields.values.get(fields.answer) is None:
+        return Task(prompt, "", NONE)
     if fields.verifier == "code" and isinstance(fields.values.get(fields.answer), dict | list):
         return Task(prompt, json.dumps(fields.take(fields.answer), default=str), "code")
     worked = fields.values.get(fields.answer)

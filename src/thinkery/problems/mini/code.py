@@ -23,7 +23,7 @@ from thinkery.problems.mini.code_operations import (
     Expression,
     Operation,
     draw_operation,
-)  # fmt: skip
+)
 from thinkery.problems.mini.solutions import GUESS_RIGHT
 from thinkery.problems.mini.telling import Teller
 from thinkery.problems.mini.world import Depth, Written
@@ -46,10 +46,6 @@ _ASK = {
     "list": {
         "en": ("Write f(x) for a list x: {s}.", "f(x) takes a list of numbers: {s}. Write f."),
         "zh": ("写函数f(x)，x是列表：{s}。", "函数f(x)对数的列表x：{s}。写出f。"),
-    },
-    "condition": {
-        "en": ("Write f(x) for a number x: {s}.", "f(x) takes a number: {s}. Write f."),
-        "zh": ("写函数f(x)，x是数：{s}。", "函数f(x)对数x：{s}。写出f。"),
     },
     "examples": {
         "en": ("Find f(x)=a*x+b as Python: {s}.", "Write f(x)=a*x+b with {s}."),
@@ -251,13 +247,14 @@ def _inputs(kind: str, operations: tuple[Operation, ...]) -> tuple[Any, ...]:
     if kind == "number":
         return (0, 1, 7, 12, -5)
     if kind == "text":
-        return ("Hello World", "abCDefgh", "Zebra!", "ox")
+        return ("Hello World", "abCDefgh", "Zebra!", "ox", "I")
     values = list(range(-150, 150))
     reached = values
     for operation in operations:
         if operation.kind in FILTERS:
             limit = operation.constant if isinstance(operation.constant, int) else 10
-            near = [v for v, r in zip(values, reached, strict=True) if abs(r - limit) <= 1]
+            distance = {value: abs(got - limit) for value, got in zip(values, reached, strict=True)}
+            near = sorted(values, key=distance.__getitem__)[:5]
             return ([], [*near, 3, 140, -2, 8], [5, 2, 9, 14, 60, 61], [-140, *near, 77], [limit, 41, 7])
         reached = operation.do(reached)
     raise ValueError("a list's operations hold a filter")
@@ -301,7 +298,7 @@ def condition(rng: Random) -> CodeTask:
     limit = test.constant if isinstance(test.constant, int) else 10
     key = f"condition;{test.kind} {test.constant};{then.kind} {then.constant};{other.kind} {other.constant}"
     inputs = (limit - 1, limit, limit + 1, 101, -8)
-    return CodeTask("condition", 5, key, _asked(rng, "condition", words), stages, Expression("x"), run, inputs, trial)
+    return CodeTask("condition", 5, key, _asked(rng, "number", words), stages, Expression("x"), run, inputs, trial)
 
 
 def _when(test: Operation, language: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from thinkery.files import write_json_atomic
+from thinkery.problems.demonstrations import FILE_NAME
 from thinkery.problems.overlap import Benchmarks, Item, find_duplicates
 from thinkery.stages.collecting.samples import KEPT, Reason, Sample, dropped, question_of
 from thinkery.stages.collecting.table import Table
@@ -65,7 +66,7 @@ def sift(rows: Iterable[Row], deduplicate: float | None, benchmarks: Benchmarks 
 
 def write_set(parts: Path, lost: Mapping[int, Loss], table: Table, folder: Path) -> None:
     """Writes ``data.jsonl``, ``dropped.jsonl`` and ``table.json`` into ``folder``, and counts the rows in ``table``."""
-    with _open(folder / "data.jsonl") as data, _open(folder / "dropped.jsonl") as rest:
+    with _open(folder / FILE_NAME) as data, _open(folder / "dropped.jsonl") as rest:
         for position, row in enumerate(read_parts(parts)):
             if position in lost:
                 row = dropped(row, *lost[position])

@@ -21,8 +21,6 @@ from thinkery.types import Problem, UserError
 def open_policy(stage: CollectStage, context: StageContext) -> Policy:
     """The policy to sample from: with the stage's template, for its base the recipe's, else the saved one."""
     name = stage.template or (context.recipe.template if stage.from_ == BASE else None)
-    if name is not None and name not in TEMPLATES:
-        raise UserError(f"{stage.name}.template = {name!r}: allowed: {', '.join(TEMPLATES)}")
     return load_policy(
         context.resolve(stage.from_),
         template=TEMPLATES[name] if name is not None else None,
@@ -32,17 +30,13 @@ def open_policy(stage: CollectStage, context: StageContext) -> Policy:
 
 
 def open_grader(stage: CollectStage, context: StageContext, policy: Policy) -> Grader:
-    """The verifiers, and the reward that orders a problem's samples. ``UserError`` if there is no such reward."""
-    rewards = {name: RewardSpec() for name in ("accuracy", stage.best_by) if name is not None}
-    try:
-        return Grader(
-            policy.template,
-            rewards,
-            max_completion_length=stage.max_completion_length,
-            verification=context.recipe.verification,
-        )
-    except UserError as error:
-        raise UserError(f"{stage.name}.best_by = {stage.best_by!r}: {error}") from None
+    """The verifiers, and the reward that orders a problem's samples."""
+    return Grader(
+        policy.template,
+        {name: RewardSpec() for name in ("accuracy", stage.best_by) if name is not None},
+        max_completion_length=stage.max_completion_length,
+        verification=context.recipe.verification,
+    )
 
 
 def open_problems(stage: CollectStage, context: StageContext, grader: Grader) -> list[Problem]:

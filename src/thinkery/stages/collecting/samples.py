@@ -6,10 +6,11 @@ Left out: who decides (``readable``, ``matching``, ``refining``, ``verifying``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from thinkery.problems.demonstrations import demonstration_row
 from thinkery.rollout.counter import completion_key
 from thinkery.types import Demonstration, Message, Outcome, Problem, Verdict
 
@@ -92,14 +93,14 @@ class Sample:
             return told | ({"thinking": self.thinking, "answer": self.answer} if self.rewritten else {})
         demonstration = Demonstration(
             id=f"{problem.id}#{self.index}",
-            prompt=problem.prompt if isinstance(problem.prompt, str) else tuple(map(dict, problem.prompt)),
+            prompt=problem.prompt,
             thinking=self.thinking,
             answer=self.answer,
             domain=problem.domain,
             language=problem.language,
             level=problem.level,
         )
-        return asdict(demonstration) | told | {"tokens": self.tokens}
+        return demonstration_row(demonstration) | told | {"tokens": self.tokens}
 
 
 def question_of(prompt: str | Sequence[Message]) -> str:

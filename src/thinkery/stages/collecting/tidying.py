@@ -33,9 +33,9 @@ def tidy(thinking: str, language: str) -> str:
     text = _said_once(text)
     if language == "en" and (match := _FIRST_WORD.match(text)):
         text = match[0].capitalize() + text[match.end() :]
-    if text and not text.endswith(_SENTENCE_ENDS):
-        text += "。" if language in ("zh", "ja") else "."
-    return text
+    stop, other = ("。", ".") if language in ("zh", "ja") else (".", "。")
+    text = text.removesuffix(other)
+    return text if not text or text.endswith(_SENTENCE_ENDS) else text + stop
 
 
 def summarize(problem: Problem, answer: str) -> str:
