@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +24,60 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 def shared() -> Path:
     """The folder of shared data; its tests are marked ``shared``."""
     return SHARED
+
+
+class ChatServer:
+    """An OpenAI-compatible endpoint on this machine: ``answer(body)`` is the reply's text, or (status, headers, body).
+
+    ``requests`` are the bodies received, ``headers`` those of the last request.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], str | tuple[int, dict[str, str], bytes]]) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: dict[str, str] = {}
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.requests.append({"path": self.path, **body})
+                server.headers = dict(self.headers)
+                reply = answer(body)
+                if isinstance(reply, str):
+                    content = json.dumps({"choices": [{"message": {"role": "assistant", "content": reply}}]})
+                    reply = 200, {"Content-Type": "application/json"}, content.encode()
+                status, headers, content_bytes = reply
+                with contextlib.suppress(ConnectionError):  # who asked may have given up
+                    self.send_response(status)
+                    for name, value in {"Content-Length": str(len(content_bytes)), **headers}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(content_bytes)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def chat_server() -> Iterator[Callable[..., ChatServer]]:
+    """Starts endpoints: ``chat_server(answer)`` -> a ``ChatServer``."""
+    servers: list[ChatServer] = []
+
+    def start(answer: Callable[[dict[str, Any]], str | tuple[int, dict[str, str], bytes]]) -> ChatServer:
+        servers.append(ChatServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

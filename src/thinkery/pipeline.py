@@ -91,8 +91,8 @@ def run_recipe(
             ladder.climb(until)
         except KeyboardInterrupt:
             raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
-        summary = ladder.summary()
-        _write_report(folder)
+        summary = ladder.summary() | {"phenomena": _report(folder)}
+        run.save_summary(summary)
     return summary
 
 
@@ -275,10 +275,10 @@ def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
         )
 
 
-def _write_report(folder: Path) -> None:
-    from thinkery.report.html import write_report
+def _report(folder: Path) -> list[dict[str, Any]]:
+    from thinkery.stages.report import report_run
 
-    write_report(folder)
+    return report_run(folder)
 
 
 def _evaluation(model: str) -> str:

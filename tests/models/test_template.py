@@ -32,6 +32,15 @@ def test_rendering_agrees_with_transformers(template: Template) -> None:
     assert template.render("1+1?") == template.render(messages[:1])
 
 
+@pytest.mark.parametrize("template", [*TEMPLATES.values(), PREFILLED], ids=[*TEMPLATES, "prefilled"])
+@pytest.mark.parametrize(
+    ("thinking", "answer"), [("1+1=2.\n\nWait, yes.", "It is 2."), ("", "你好！"), (" so ", "a < b")]
+)
+def test_what_is_written_is_read_back(template: Template, thinking: str, answer: str) -> None:
+    well_formed = bool(thinking) or template.optional_thinking
+    assert template.parse(template.write(thinking, answer)) == Parsed(thinking, answer, well_formed)
+
+
 def test_the_r1_zero_template_asks_for_structure_only() -> None:
     text = ZERO.render("What is 1+1?")
     assert all(tag in text for tag in TAGS)

@@ -15,7 +15,12 @@ from thinkery.types import Outcome, UserError, Verdict
 from thinkery.verification import Verification
 
 CONTEXT = RewardContext(TEMPLATES["r1-zero"], max_completion_length=64)
-NEEDED: dict[str, dict[str, Any]] = {"length": {"buffer": 16}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "length": {"buffer": 16},
+    "helpful": {"model": "an/elsewhere"},  # a model is loaded when its set is first met
+    "safety": {"model": "an/elsewhere"},
+    "model": {"model": "an/elsewhere", "on": "helpful"},
+}
 
 
 @pytest.mark.parametrize("name", sorted(REWARDS))
@@ -45,7 +50,8 @@ def test_accuracy_pays_for_parts_and_abstains_where_the_reference_is_unreadable(
     ("rewards", "said"),
     [
         ({"acuracy": {}}, r"zero.rewards: there is no reward 'acuracy'; did you mean accuracy\?"),
-        ({"helpful": {}}, r"there is no reward 'helpful'; your own is written my_rewards.py:my_function"),
+        ({"kindness": {}}, r"there is no reward 'kindness'; your own is written my_rewards.py:my_function"),
+        ({"helpful": {}}, r"reward 'helpful' needs the option 'model'"),
         ({"accuracy": {"scale": 2}}, r"reward 'accuracy' has no option 'scale'; its options: none"),
         ({"length": {}}, r"reward 'length' needs the option 'buffer'"),
         ({"length": {"bufer": 3}}, r"reward 'length' has no option 'bufer'; its options: buffer"),

@@ -71,7 +71,7 @@ def test_every_sample_is_kept_or_dropped_once_and_says_why(collected: Path) -> N
     assert found == sorted((problem.id, index) for problem in problems for index in range(6))
     assert {row["reason"] for row in data} == {"correct"}
     assert {"wrong", "malformed", "surplus"} <= {row["reason"] for row in dropped}
-    assert all(row["text"] for row in dropped if row["reason"] != "duplicate")
+    assert all(row["text"] for row in dropped)
 
 
 def test_what_is_kept_is_right_short_of_nothing_and_states_its_answer(collected: Path) -> None:
@@ -162,9 +162,10 @@ def test_a_problems_best_samples_by_the_named_reward_are_kept(tmp_path: Path, mo
         "def brief(prompts, completions, **columns):\n    return [-float(len(text)) for text in completions]\n"
     )
     collect(tmp_path / "run", best_by="mine.py:brief", max_per_problem=1, deduplicate=None, refine=None)
-    length = {(row["problem_id"]): len(TEMPLATE.write(row["thinking"], row["answer"])) for row in rows_of(
-        tmp_path / "run", "data.jsonl"
-    )}
+    length = {
+        (row["problem_id"]): len(TEMPLATE.write(row["thinking"], row["answer"]))
+        for row in rows_of(tmp_path / "run", "data.jsonl")
+    }
     surplus = defaultdict(list)
     for row in rows_of(tmp_path / "run", "dropped.jsonl"):
         if row["reason"] == "surplus":
@@ -176,7 +177,9 @@ def test_a_problems_best_samples_by_the_named_reward_are_kept(tmp_path: Path, mo
 @pytest.fixture
 def unchecked(tmp_path: Path) -> Path:
     """Questions whose answers no rule is to check, and one that a rule checks."""
-    rows = [{"id": f"q{i}", "prompt": f"What is {20 + i}-{i}?", "answer": "20", "verifier": "none"} for i in range(12)]
+    rows = [
+        {"id": f"q{i}", "prompt": f"What is {20 + i}-{i}?", "answer": "20", "verifier": "none"} for i in range(1, 13)
+    ]
     rows.append({"id": "checked", "prompt": "What is 1+1?", "answer": "2", "verifier": "math"})
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -184,11 +187,13 @@ def unchecked(tmp_path: Path) -> Path:
 
 
 def test_where_no_rule_can_check_the_judge_decides(unchecked: Path, tmp_path: Path, endpoint: Any) -> None:
-    endpoint.reply = lambda question: json.dumps(
-        {"analysis": "compared", "correctness": "20" in question.split("[Response]")[1].split("[End of response]")[0]}
-    )
+    def compare(question: str) -> str:
+        agrees = len(re.findall(r"\b20\b", question)) > 1  # in the response, and not in the reference alone
+        return json.dumps({"analysis": "compared", "correctness": agrees})
+
+    endpoint.reply = compare
     judge = {"source": endpoint.address, "model": "strong"}
-    collect(tmp_path / "run", problems={"source": str(unchecked)}, judge=judge)
+    collect(tmp_path / "run", problems={"source": str(unchecked)}, judge=judge, refine={"by": "rules"})
     data, dropped = rows_of(tmp_path / "run", "data.jsonl"), rows_of(tmp_path / "run", "dropped.jsonl")
     judged = [row for row in data if row["problem_id"] != "checked"]
     assert judged
@@ -202,7 +207,9 @@ def test_where_no_rule_can_check_the_judge_decides(unchecked: Path, tmp_path: Pa
 def test_a_strong_model_refines_and_what_it_spoils_is_dropped(tmp_path: Path, endpoint: Any) -> None:
     spoilt = {
         "changed": ("<reasoning>I say {a}. It is fine.</reasoning>\n<summary>The answer is {b}.</summary>"),
-        "new_step": ("<reasoning>I say {a}. It is fine.</reasoning>\n<summary>By 99881 I find that {a}.</summary>"),
+        "new_step": (
+            "<reasoning>I say {a}. It is fine.</reasoning>\n<summary>By 99881 I find \\boxed{{{a}}}.</summary>"
+        ),
         "unrefined": "I would rather not.",
         "code": "<reasoning>I run\n```\nprint({a})\n```</reasoning>\n<summary>The answer is {a}.</summary>",
         "correct": "<think>Hm.</think><reasoning>I add up and get {a}. I check it.</reasoning>"
@@ -235,14 +242,14 @@ def test_a_strong_model_refines_and_what_it_spoils_is_dropped(tmp_path: Path, en
         ({"problems": {"source": "mini", "n": 4, "domains": {"general": 1}}}, "cold.judge: "),
         ({"refine": {"by": "rules", "translate": True}, "readable": {"min_language": None}}, "cold.refine.translate: "),
         ({"problems": {"source": "mini"}}, "problems.n: "),
-        ({"problems": {"source": "wrong.jsonl"}}, "reference that their verifier does not accept"),
+        ({"problems": {"source": "wrong.jsonl"}}, "wrong.jsonl, line 1: the field answer"),
         ({"problems": {"source": "foreign.jsonl"}}, "cold.readable.min_language"),
         ({"problems": {"source": "fine.jsonl"}}, "rules translate the miniature world's thinking alone"),
         (
             {"problems": {**PROBLEMS, "also": [{"source": "mini", "n": 5, "domains": {"math": 1}}]}},
             "two problems have the id 'mini-train-0-0'",
         ),
-        ({"refine": {"by": "few-shot"}, "max_completion_length": 600}, "cold.refine.by: "),
+        ({"refine": {"by": "few-shot"}, "max_completion_length": 900}, "cold.refine.by: "),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_sampled(

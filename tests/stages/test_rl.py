@@ -7,7 +7,9 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +17,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from thinkery.models.loading import load_policy
-from thinkery.pipeline import run_recipe
+from thinkery.pipeline import Stopped, run_recipe
 from thinkery.problems.source import MiniSource
 from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
@@ -26,6 +28,7 @@ from thinkery.stages.sampling import Sampler
 from thinkery.types import UserError
 
 THINKERY = Path(sys.executable).parent / "thinkery"
+MATH: dict[str, Any] = {"source": "mini", "domains": {"math": 1}}
 
 
 def recipe_of(name: str = "short", evaluate: int = 0, **settings: object) -> Recipe:
@@ -34,7 +37,7 @@ def recipe_of(name: str = "short", evaluate: int = 0, **settings: object) -> Rec
         "name": "zero",
         "kind": "rl",
         "from": "base",
-        "problems": {"source": "mini"},
+        "problems": MATH,
         "rewards": {"accuracy": 1, "format": 1},
         "num_problems": 4,
         "num_generations": 4,
@@ -45,7 +48,7 @@ def recipe_of(name: str = "short", evaluate: int = 0, **settings: object) -> Rec
     }
     data = {"name": name, "base": "thinkery://mini-base", "stages": [stage | settings]}
     if evaluate:
-        problems = {"source": "mini", "split": "test", "n": evaluate}
+        problems = MATH | {"split": "test", "n": evaluate}
         data["evaluate"] = {"reasoning": {"problems": problems, "num_samples": 4, "max_completion_length": 160}}
     return Recipe.model_validate(data)
 
@@ -122,27 +125,63 @@ def weights_of(folder: Path) -> bytes:
     return (folder / "checkpoints" / "zero" / "model" / "model.safetensors").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five steps with everything that has a state: a reference that is refreshed, several updates a rollout."""
-    recipe = recipe_of(steps=5, beta=0.01, reference_refresh_steps=2, num_minibatches=2, warmup_steps=2)
-    path = tmp_path_factory.mktemp("recipes") / "short.yaml"
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True, exclude_none=True)))
-    return path
+class Interrupted(PlainView):
+    """Someone presses Ctrl-C after so many steps, before the last one's checkpoint is written."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._left = after
+
+    def completion(self, prompt: str, text: str, reward: float, correct: bool) -> None:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
+
+
+def settings_of(kind: str) -> dict[str, Any]:
+    """Five steps with everything that has a state."""
+    updates = {"steps": 5, "num_minibatches": 2, "warmup_steps": 2, "save_steps": 2}
+    probe = {"problems": MATH | {"split": "test", "n": 4, "levels": [1]}, "every": 2, "num_samples": 2, "max_drop": 1}
+    rewards = {"accuracy": 1, "format": {"weight": 1, "from_step": 3}}
+    match kind:
+        case "grpo":
+            return updates | {"save_steps": 1, "beta": 0.01, "reference_refresh_steps": 2}
+        case "teacher":
+            return updates | {"teacher": "thinkery://mini-base", "rewards": rewards, "probe": probe}
+        case _:
+            return updates | {"preset": "ppo", "value_warmup_steps": 1, "gae_lambda": 0.9, "probe": probe}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    subprocess.run([THINKERY, "run", recipe_file, "--output-dir", folder], check=True, timeout=300)
-    return folder
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+
+    def run(kind: str) -> Path:
+        if not (folder / kind).exists():
+            run_recipe(recipe_of(**settings_of(kind)), folder / kind, view=PlainView())
+        return folder / kind
+
+    return run
 
 
-@pytest.mark.parametrize("killed_after", [1, 2, 4])
+def assert_the_same(folder: Path, other: Path) -> None:
+    assert weights_of(folder) == weights_of(other)
+    timing = ("time", "time/rollout", "time/update", "time/step", "tokens_per_second")
+    ours, theirs = (
+        [{k: v for k, v in line.items() if k not in timing} for line in metrics_of(f)] for f in (folder, other)
+    )
+    assert ours == theirs
+    assert [line["step"] for line in ours][-5:] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("killed_after", [1, 4])
 def test_killed_at_any_step_and_started_again_the_weights_are_the_same_bits(
-    killed_after: int, recipe_file: Path, uninterrupted: Path, tmp_path: Path
+    killed_after: int, uninterrupted: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    command = [THINKERY, "run", recipe_file, "--output-dir", tmp_path / "run"]
+    recipe = recipe_of(**settings_of("grpo"))
+    path = tmp_path / "short.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True, exclude_none=True)))
+    command = [THINKERY, "run", path, "--output-dir", tmp_path / "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         shown = 0
         for line in process.stdout:  # one completion is shown a step, before the step's checkpoint is written
@@ -153,19 +192,24 @@ def test_killed_at_any_step_and_started_again_the_weights_are_the_same_bits(
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "checkpoints" / "zero" / "model").exists()
     subprocess.run(command, check=True, timeout=300)
-    assert weights_of(tmp_path / "run") == weights_of(uninterrupted)
-    ours, theirs = metrics_of(tmp_path / "run"), metrics_of(uninterrupted)
-    assert [line["step"] for line in ours] == [line["step"] for line in theirs] == [1, 2, 3, 4, 5]
-    timing = ("time", "time/rollout", "time/update", "time/step", "tokens_per_second")
-    for one, other in zip(ours, theirs, strict=True):
-        assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
+    assert_the_same(tmp_path / "run", uninterrupted("grpo"))
 
 
-def test_another_seed_gives_another_policy(uninterrupted: Path, recipe_file: Path, tmp_path: Path) -> None:
-    subprocess.run(
-        [THINKERY, "run", recipe_file, "--output-dir", tmp_path / "run", "--seed", "1"], check=True, timeout=300
-    )
-    assert weights_of(tmp_path / "run") != weights_of(uninterrupted)
+@pytest.mark.parametrize(("kind", "after"), [("teacher", 1), ("teacher", 4), ("ppo", 1), ("ppo", 3)])
+def test_interrupted_with_a_probe_a_teacher_or_a_critic_the_weights_are_the_same_bits(
+    kind: str, after: int, uninterrupted: Callable[[str], Path], tmp_path: Path
+) -> None:
+    recipe = recipe_of(**settings_of(kind))
+    with pytest.raises(Stopped):
+        run_recipe(recipe, tmp_path / "run", view=Interrupted(after))
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    assert_the_same(tmp_path / "run", uninterrupted(kind))
+
+
+def test_another_seed_gives_another_policy(uninterrupted: Callable[[str], Path], tmp_path: Path) -> None:
+    recipe = recipe_of(**settings_of("grpo")).model_copy(update={"seed": 1})
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    assert weights_of(tmp_path / "run") != weights_of(uninterrupted("grpo"))
 
 
 def test_dynamic_sampling_fills_the_step_with_groups_that_teach(tmp_path: Path) -> None:
@@ -178,7 +222,7 @@ def test_dynamic_sampling_fills_the_step_with_groups_that_teach(tmp_path: Path) 
         Grader(policy.template, stage.rewards, max_completion_length=stage.max_completion_length) as grader,
     ):
         context = StageContext(recipe, run.stage("zero"), PlainView(), str)
-        sampler = Sampler(stage, context, policy, MiniSource("train"), grader)
+        sampler = Sampler(stage, context, policy, MiniSource("train", domains={"math": 1}), grader)
         groups = sampler.informative_groups(0)
     assert len(groups) == 6
     assert len({group.problem.id for group in groups}) == 6

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from thinkery.cli.options import UnsafeLocal, app, plain_errors, unsafe
-from thinkery.types import UserError
 
 
 @app.command(epilog="Example: thinkery run recipes/mini.yaml --output-dir runs/try --set zero.learning_rate=1e-4")
@@ -45,12 +44,18 @@ def run(
         typer.echo(f"{folder / 'report.html'}")
 
 
-@app.command(epilog="Example: thinkery report runs/mini")
-def report(run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)]) -> None:
-    """Write report.html for a run, finished or in progress."""
+@app.command(epilog="Example: thinkery report runs/mini runs/mini-1 runs/mini-ablations")
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="The run folder; several are tested together.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the page.", show_default="report.html of the run, pooled.html of several"),
+    ] = None,
+) -> None:
+    """Write the report of a run, finished or in progress, or of several seeds and comparisons together."""
     with plain_errors():
-        from thinkery.report.html import write_report
+        from thinkery.stages.report import report_runs
 
-        if not (run / "manifest.json").exists():
-            raise UserError(f"{run} is no run folder: it has no manifest.json")
-        typer.echo(f"{write_report(run)}")
+        typer.echo(f"{report_runs(runs, output)}")

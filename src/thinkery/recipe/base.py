@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Name = Annotated[  # becomes part of file names
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$", description="at most 40 small letters, digits, - and _")
 ]
+RecipeName = Annotated[  # may name a model's size
+    str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$", description="at most 40 small letters, digits, -, _ and .")
+]
 Probability = Annotated[float, Field(gt=0, le=1)]
 Dtype = Literal["bfloat16", "float32"]
 BASE = "base"  # the name under which stages and results refer to the starting model

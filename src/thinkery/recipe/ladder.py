@@ -11,7 +11,7 @@ from typing import Annotated, Self
 import yaml
 from pydantic import Field, NonNegativeInt, model_validator
 
-from thinkery.recipe.base import BASE, Name, Strict
+from thinkery.recipe.base import BASE, Name, RecipeName, Strict
 from thinkery.recipe.data import EvalSpec
 from thinkery.recipe.rl import RLStage
 from thinkery.recipe.stages import CollectStage, JudgeStage, PretrainStage, RewardModelStage, SFTStage
@@ -27,7 +27,7 @@ DATA = (CollectStage, JudgeStage)  # what they make is data
 class Recipe(Strict):
     """A ladder: a starting model, stages in order, and what every stage's model is evaluated on."""
 
-    name: Name
+    name: RecipeName
     seed: NonNegativeInt = 0
     base: str | None = None  # thinkery://mini-base, a folder or a Hub id; None if every stage starts from nothing
     template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model

@@ -155,10 +155,11 @@ def _figures(here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if name.endswith("_ci95"):
             continue
         interval = here.get(f"{name}_ci95")
-        text = value if isinstance(value, str) else _span(value, "→") if isinstance(value, list) else plain(value)
-        if interval is not None:
-            text = plain(value, signed=True)
-        written.append((name.replace("_", " "), text, _span(interval, "to", signed=True) if interval else ""))
+        signed = interval is not None and name != "ratio"  # what has an interval is a difference, or the ratio
+        text = (
+            value if isinstance(value, str) else _span(value, "→") if isinstance(value, list) else plain(value, signed)
+        )
+        written.append((name.replace("_", " "), text, _span(interval, "to", signed) if interval else ""))
     return written
 
 

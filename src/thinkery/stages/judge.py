@@ -120,7 +120,7 @@ class _Work:
         problems = self._batches[number]
         found: dict[tuple[str, int], Row] = {}
         total = len(problems) * stage.num_generations
-        named = f"{stage.name}/{self._models[turn]}"
+        named = f"{stage.name}/{turn}"  # by place: the same model may be asked twice
         for completion in rollout.generate(problems, sampling, seed=context.seed, step=0, stage=named):
             thinking, answer = split_response(policy.template, completion.text)
             found[completion.problem_id, completion.index] = {

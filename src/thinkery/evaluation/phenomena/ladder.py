@@ -78,8 +78,9 @@ class RunData:
 
     def __init__(self, folder: Path) -> None:
         recipe_path, manifest_path = folder / "recipe.yaml", folder / "manifest.json"
-        if not recipe_path.exists() or not manifest_path.exists():
-            raise UserError(f"{folder} is no run folder: it has no {recipe_path.name} or no {manifest_path.name}")
+        for path in (manifest_path, recipe_path):
+            if not path.exists():
+                raise UserError(f"{folder} is no run folder: it has no {path.name}")
         self.folder = folder
         self.recipe: dict[str, Any] = yaml.safe_load(recipe_path.read_text(encoding="utf-8")) or {}
         self.seed = int(json.loads(manifest_path.read_text(encoding="utf-8")).get("seed") or 0)
@@ -209,12 +210,16 @@ def _table(columns: Sequence[Column], domain: str | None, climbs: Sequence[Seque
     return Table(values, np.array([parts[0][0][problem][1] for problem in shared]), where)
 
 
-def _by_problem(samples: Samples, figure: str, domain: str | None) -> dict[str, tuple[float, int]]:
-    """Problem -> figure and level, for the problems of a domain (None: all) that have the figure."""
-    columns = zip(samples.ids, FIGURES[figure](samples), samples.labels("level"), samples.labels("domain"), strict=True)
+def _by_problem(samples: Samples, figure: str, domain: str | None) -> dict[tuple[Any, ...], tuple[float, int]]:
+    """Problem -> figure and level, for the problems of a domain (None: all) that have the figure.
+
+    A problem is its id with what is known of it: sets of other settings may number other problems alike.
+    """
+    labels = [samples.labels(name) for name in ("domain", "kind", "level", "language")]
+    values = FIGURES[figure](samples)
     return {
-        problem: (float(value), level)
-        for problem, value, level, found in columns
+        (problem, found, *rest): (float(value), rest[1])
+        for problem, value, found, *rest in zip(samples.ids, values, *labels, strict=True)
         if domain in (None, found) and not np.isnan(value)
     }
 

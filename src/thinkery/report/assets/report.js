@@ -78,8 +78,9 @@ function layout(chart) {
   };
 }
 
+// Only what is unfolded: a ladder has far more curves than anybody looks at.
 function drawCurves() {
-  for (const section of document.querySelectorAll(".curves")) {
+  for (const section of document.querySelectorAll(".curves[open]")) {
     const stage = run.stages[section.dataset.stage];
     for (const plot of section.querySelectorAll(".plot")) {
       const chart = stage.charts.find((c) => c.title === plot.dataset.title);
@@ -223,4 +224,5 @@ function startReader() {
 startPairs();
 startReader();
 drawCurves();
+for (const section of document.querySelectorAll(".curves")) section.addEventListener("toggle", drawCurves);
 dark.addEventListener("change", drawCurves);

@@ -71,7 +71,11 @@ def write_set(parts: Path, lost: Mapping[int, Loss], table: Table, folder: Path)
             if position in lost:
                 row = dropped(row, *lost[position])
             table.add(row)
-            (data if row["reason"] in _KEPT else rest).write(_line(row))
+            if row["reason"] in _KEPT:
+                del row["text"]  # only what it was rewritten to is to be learnt from
+                data.write(_line(row))
+            else:
+                rest.write(_line(row))
     write_json_atomic(folder / "table.json", table.rows())
 
 

@@ -86,10 +86,10 @@ class Sample:
         """What is kept between batches: of a kept sample a ``Demonstration`` and what the set says of it."""
         assert self.reason is not None
         problem = self.problem
-        told = {"problem_id": problem.id, "index": self.index, "reason": self.reason.value}
+        told = {"problem_id": problem.id, "index": self.index, "reason": self.reason.value, "text": self.text}
         if self.reason not in KEPT:
             told |= {"detail": self.detail, "domain": problem.domain, "language": problem.language}
-            told |= {"level": problem.level, "text": self.text}
+            told |= {"level": problem.level}
             return told | ({"thinking": self.thinking, "answer": self.answer} if self.rewritten else {})
         demonstration = Demonstration(
             id=f"{problem.id}#{self.index}",
@@ -112,7 +112,8 @@ def question_of(prompt: str | Sequence[Message]) -> str:
 
 def dropped(row: Mapping[str, Any], reason: Reason, detail: str) -> dict[str, Any]:
     """A kept sample's row as that of one which was dropped in the end."""
-    told = {name: row[name] for name in ("problem_id", "index")} | {"reason": reason.value, "detail": detail}
+    told = {"problem_id": row["problem_id"], "index": row["index"], "reason": reason.value, "text": row["text"]}
+    told |= {"detail": detail}
     return told | {name: row[name] for name in ("domain", "language", "level", "thinking", "answer")}
 
 

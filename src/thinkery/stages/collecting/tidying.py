@@ -1,8 +1,8 @@
 r"""Thinking tidied and a summary written, both by rule: what refines samples where there is nobody to ask.
 
 Neither adds a step. The thinking loses leftover tags, needless space and sentences said twice in a row, and begins and
-ends as sentences do. The summary states a bare answer in a sentence, or puts a program in a block; an answer that is
-already a sentence stays as it is. Left out: better words, which need a model (``rewriting``).
+ends as sentences do. The summary states a bare number or choice in a sentence, or puts a program in a block; every
+other answer stays as it is. Left out: better words, which need a model (``few_shot``, ``endpoint``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from thinkery.stages.collecting.readable import FENCES
 from thinkery.types import Problem
 
 STATEMENTS = {"en": "The answer is {a}.", "zh": "答案是{a}。"}
+SENTENCES = ("math", "choice")  # the verifiers that read sentences; others may want the very words
 MINI = "mini-"  # how the ids of the miniature world's problems begin
 
 _TAG = re.compile(r"</?(?:think|answer)>|<\|[^|<>\n]{1,40}\|>")
@@ -21,7 +22,7 @@ _INNER_SPACE = re.compile(r"(?<=\S)[ \t]{2,}(?=\S)")
 _END_SPACE = re.compile(r"[ \t]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _SENTENCE = re.compile(r".+?(?:[.!?]+(?=\s|$)|[。！？]+|\n+|$)[ \t]*", re.DOTALL)
-_FIRST_WORD = re.compile(r"[a-z][a-z']+(?=[\s,])|i(?=[\s'])")
+_FIRST_WORD = re.compile(r"(?!(?:def|class|import|return|print)\b)[a-z][a-z']+(?=[\s,])|i(?=[\s'])")
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", ":", "：", "…", *FENCES)
 
 
@@ -43,10 +44,8 @@ def summarize(problem: Problem, answer: str) -> str:
     answer = answer.strip()
     if problem.verifier == "code":
         return answer if any(fence in answer for fence in FENCES) else f"{_fence(problem)}\n{answer}\n```"
-    if "\n" in answer or is_prose(answer):
-        return answer
     statement = STATEMENTS.get(problem.language)
-    if statement is None:
+    if problem.verifier not in SENTENCES or statement is None or "\n" in answer or is_prose(answer):
         return answer
     return statement.format(a=f"${answer}$" if "\\" in answer and "$" not in answer else answer)
 
