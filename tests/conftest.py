@@ -66,7 +66,7 @@ class ChatServer:
         self._server.server_close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chat_server() -> Iterator[Callable[..., ChatServer]]:
     """Starts endpoints: ``chat_server(answer)`` -> a ``ChatServer``."""
     servers: list[ChatServer] = []

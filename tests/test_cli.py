@@ -31,7 +31,11 @@ def thinkery(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["report"], ["verify"], ["decontaminate"], ["doctor"]])
+STAGES = ["grpo", "sft", "collect", "judge", "reward-model", "eval"]
+COMMANDS = ["run", "report", "verify", "decontaminate", "doctor", *STAGES]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=lambda names: "".join(names) or "all")
 def test_every_help_has_an_example_and_loads_nothing_heavy(arguments: list[str]) -> None:
     script = (
         "import sys\n"

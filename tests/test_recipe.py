@@ -90,6 +90,15 @@ def test_the_resolved_recipe_reads_back_as_itself(ladder: Path, tmp_path: Path) 
     assert "num_minibatches: 1" in resolved.read_text()  # a default, written down
 
 
+def test_what_null_switches_off_stays_off_when_it_is_read_back(ladder: Path, tmp_path: Path) -> None:
+    off = ["cold.readable={min_language: null}", "cold.deduplicate=null", "zero.problems.source=a.jsonl"]
+    recipe = load_recipe(ladder, [*off, "zero.problems.columns={level: null}"])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(recipe.to_yaml())
+    assert load_recipe(resolved) == recipe
+    assert "cold.deduplicate: 0.8 -> None" in diff_recipes(load_recipe(ladder), recipe)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_shipped_recipes_are_valid(path: Path) -> None:
     assert load_recipe(path).name == path.stem
@@ -221,6 +230,25 @@ def test_broken_files_are_refused_with_the_place(tmp_path: Path, text: str, expe
     message = refusal(path)
     assert message.startswith(str(path))
     assert expected in message
+
+
+def test_what_an_alias_stands_for_is_changed_in_one_place_alone(tmp_path: Path) -> None:
+    path = tmp_path / "aliases.yaml"
+    path.write_text("""
+name: aliases
+base: ./base
+stages:
+  - &rl {name: one, kind: rl, from: base, problems: &p {source: mini}, rewards: {format: 1}, steps: 9, learning_rate: 1}
+  - {<<: *rl, name: two}
+  - {<<: *rl, name: three, problems: {<<: *p, seed: 1}}
+""")
+    stages = load_recipe(path, ["one.problems.source=a.jsonl", "two.rewards.format=3"]).stages
+    rl = [stage for stage in stages if isinstance(stage, RLStage)]
+    assert [(stage.problems.source, stage.rewards["format"].weight) for stage in rl] == [
+        ("a.jsonl", 1), ("mini", 3), ("mini", 1),
+    ]  # fmt: skip
+    path.write_text("name: a\nstages: &s [*s]\n")
+    assert "an alias (*) stands inside what it is an alias of" in refusal(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

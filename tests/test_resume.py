@@ -1,4 +1,4 @@
-"""A run that is killed in every stage, and in every evaluation, ends as one that never was: the whole ladder in nano."""
+"""A run that is killed in every stage and every evaluation ends as one that never was: the ladder, in nano."""
 
 from __future__ import annotations
 

@@ -42,4 +42,15 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
         raise UserError(f"{path}{where}: {error.problem}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping with the fields {', '.join(fields)}")
-    return data
+    try:
+        own: dict[str, Any] = _unshared(data)
+    except RecursionError:
+        raise UserError(f"{path}: an alias (*) stands inside what it is an alias of") from None
+    return own
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which every alias has become a value of its own: to change one must not change the others."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value

@@ -17,7 +17,10 @@ import yaml
 from thinkery.run import Run
 
 LEVELS = (1, 2, 3, 4, 5)
-PROBLEMS, K, STEPS = 100, 8, 60
+BENCHMARKS = dict.fromkeys(("zero", "dev1", "dev2", "dev3"), ("reasoning", "general")) | {
+    "r1": ("reasoning", "general", "few-shot")
+}
+PROBLEMS, K, STEPS = 80, 6, 60
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def _rows(model: Model, benchmark: str, rng: random.Random) -> list[dict[str, An
         solves = model.instructions if domain == "general" else model.solves - model.slope * (level - 3)
         solves += model.code if domain == "code" else 0.0
         solves = model.few_shot if benchmark == "few-shot" and model.few_shot is not None else solves
-        talent = min(max(solves + random.Random(f"{benchmark}/{p}").gauss(0, 0.15), 0.01), 0.99)
+        talent = min(max(solves + random.Random(f"{domain}/{p}").gauss(0, 0.15), 0.01), 0.99)
         for k in range(K):
             correct = checked and rng.random() < talent
             wrong = "same" if rng.random() < model.agrees else f"w{k}"
@@ -100,7 +103,7 @@ def write_world(folder: Path, world: World, *, seed: int = 0) -> Path:
         for name, model in world.models.items():
             evaluation = run.stage(f"{name}.eval")
             evaluation.start("inputs")
-            for benchmark in ("reasoning", "general", "few-shot"):
+            for benchmark in BENCHMARKS.get(name, ("reasoning",)):
                 evaluation.save_samples(benchmark, _rows(model, benchmark, rng))
             if model.parameters:
                 _write_weights(run.stage(name).output, model.parameters)

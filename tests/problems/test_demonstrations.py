@@ -135,7 +135,7 @@ def test_a_stages_demonstrations_come_back_as_they_were(tmp_path: Path) -> None:
         Demonstration("a", (turn("system", "s"), turn("user", "你好")), "", "你好", "general", "zh", 0),
         Demonstration("b", "Tag?", "", "It is <b>.", "code", "en", 1),
     ]
-    rows = [demonstration_row(one) | {"reward": 1.0, "why": None} for one in made]
+    rows = [demonstration_row(one) | {"reward": 1.0, "response": "as sampled", "input": 7} for one in made]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     spec = DataSpec(source="cold-start")
     assert open_demonstrations(spec, {"cold-start": str(tmp_path)}.__getitem__) == made
@@ -240,3 +240,16 @@ def test_the_miniature_worlds_writer_is_the_same_every_time_and_keeps_to_the_spl
 @pytest.mark.parametrize("text", ["4", "<b>4</b>", " 4\n", "no tags <think> in the middle"])
 def test_a_completion_without_thinking_is_its_answer_as_it_is(text: str) -> None:
     assert split_thinking(text) == ("", text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "mini", "n": 5, "split": "validation"}, "mini has train and test"),
+        ({"source": "a.jsonl", "languages": {"en": 1.0}}, "only mini can choose"),
+        ({"source": "cold-start", "columns": {"prompt": "question"}}, "the columns of cold-start are known"),
+    ],
+)
+def test_settings_that_a_source_does_not_know_are_refused(settings: Row, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataSpec(**settings)

@@ -1,5 +1,6 @@
-"""A small run, written by the real run folder: a finished R1-Zero on the miniature world, with made-up numbers."""
+"""A small run, written by the real run folder: a finished climb on the miniature world, with made-up numbers."""
 
+import json
 import math
 import random
 from collections.abc import Callable
@@ -16,6 +17,38 @@ base: thinkery://mini-base
 stages:
   - {name: zero, kind: rl, from: base, steps: 60}
 """
+LATER_STAGES = """\
+  - {name: samples-800k, kind: collect, from: zero}
+  - {name: helpful-rm, kind: reward_model, from: base}
+"""
+PHENOMENA = [
+    {
+        "id": "P1",
+        "title": "Pure RL lifts pass@1",
+        "holds": True,
+        "paper": "15.6 to 71.0",
+        "here": {"base": 0.092, "zero": 0.731, "gain": 0.639, "gain_ci95": [0.61, 0.66]},
+        "test": "the gain in pass@1 +0.639",
+    },
+    {
+        "id": "P2",
+        "title": "A vote adds",
+        "holds": False,
+        "paper": "71.0 to 86.7",
+        "here": {"model": "zero", "ends": [1.5, 2.25], "ratio": 1.02, "ratio_ci95": [0.97, 1.07]},
+        "test": "the ratio",
+        "why": "the interval reaches one",
+    },
+    {
+        "id": "P3",
+        "title": "Vote and pass@k",
+        "holds": None,
+        "paper": "?",
+        "here": {},
+        "test": "",
+        "why": "nobody looked",
+    },
+]
 
 
 def metrics_at(step: int, total: int, rng: random.Random) -> dict[str, float]:
@@ -102,6 +135,7 @@ def card(pass_1: float, *, pass_k: float, cons_k: float, thinking: float, reflec
         "truncated": 0.01,
         "reflection": reflection,
         "by_level": levels,
+        "by_domain": {"code": {"pass@1": pass_1 - 0.05}, "math": {"pass@1": pass_1 + 0.05}},
         "by_language": {"en": {"pass@1": pass_1 + 0.01}, "zh": {"pass@1": pass_1 - 0.01}},
     }
 
@@ -110,11 +144,32 @@ BASE = card(0.092, pass_k=0.71, cons_k=0.29, thinking=26, reflection=0.06)
 ZERO = card(0.731, pass_k=0.93, cons_k=0.86, thinking=69, reflection=0.27)
 
 
+REWARD_MODEL = {
+    "train": 1800,
+    "held_out": 200,
+    "accuracy": 0.83,
+    "accuracy_ci95": [0.78, 0.87],
+    "ece": 0.031,
+    "bins": [{"count": 40, "predicted": 0.55, "actual": 0.6}, {"count": 160, "predicted": 0.9, "actual": 0.88}],
+    "length_correlation": None,
+    "longer_by_model": 0.55,
+    "longer_by_labels": 0.51,
+}
+
+
+def _write_collected(folder: Path) -> None:
+    """The table of a stage that collected data."""
+    folder.mkdir(parents=True)
+    counts = {"problems": 395, "sampled": 1580, "samples": 395, "kept_share": 0.25, "mean_tokens": 6094.2}
+    whole = {"domain": "all"} | counts | {"reasons": {"correct": 395, "wrong": 1185}}
+    (folder / "table.json").write_text(json.dumps([{"domain": "math"} | counts | {"reasons": {}}, whole]))
+
+
 def write_run(folder: Path, *, steps: int = 60, until: int | None = None, every: int = 20, rows: int = 10) -> Path:
     """Writes a run of ``steps`` steps, or as it stands when it was stopped after step ``until``."""
     rng = random.Random(0)
     with Run(folder) as run:
-        run.begin("mini", 0, RECIPE.replace("60", str(steps)))
+        run.begin("mini", 0, RECIPE.replace("60", str(steps)) + (LATER_STAGES if until is None else ""))
         stage = run.stage("zero")
         stage.start("inputs")
         for step in range(1, (until or steps) + 1):
@@ -123,8 +178,13 @@ def write_run(folder: Path, *, steps: int = 60, until: int | None = None, every:
                 stage.log_completions(step, [completion_at(step, i, steps, rng) for i in range(rows)])
         if until is None:
             stage.done({"pass@1": ZERO["pass@1"]})
+            for name in ("samples-800k", "helpful-rm"):
+                run.stage(name).start("inputs")
+                run.stage(name).done({})
+            _write_collected(run.stage("samples-800k", "data").output)
             zero = {"eval": {"reasoning": ZERO}, "seconds": 412.0}
-            run.save_summary({"base": {"eval": {"reasoning": BASE}}, "stages": {"zero": zero}})
+            summary = {"base": {"eval": {"reasoning": BASE}}, "stages": {"zero": zero, "helpful-rm": REWARD_MODEL}}
+            run.save_summary(summary | {"phenomena": PHENOMENA})
     return folder
 
 
@@ -137,9 +197,3 @@ def make_run() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("finished"))
-
-
-@pytest.fixture(scope="session")
-def cards() -> tuple[dict[str, object], dict[str, object]]:
-    """The evaluation of the base model and that of the trained one."""
-    return BASE, ZERO

@@ -53,7 +53,7 @@ class Page(HTMLParser):
         if self._open == "data":
             self._data += data
         elif self._open not in ("script", "style"):
-            self.text += data
+            self.text += data + " "
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +70,41 @@ def test_numbers_of_the_evaluation_are_on_the_page(page: Page) -> None:
     assert "Still going on" not in text
 
 
-def test_phenomena_are_on_the_page_under_their_numbers(page: Page) -> None:
+def test_the_stage_table_has_every_model_and_marks_the_best(page: Page, finished_run: Path) -> None:
+    html = (finished_run / "report.html").read_text(encoding="utf-8")
+    table = html[html.index('<table class="stages">') :].partition("</table>")[0]
+    rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', table, re.DOTALL)
+    assert [label for label, _ in rows] == ["pass@1", "Math", "Code", "majority of 16"]
+    assert re.findall(r"<th>(.*?)</th>", table) == ["Benchmark", "base", "zero"]
+    figures = [re.sub(r"<small>.*?</small>|<(?!/?b>)[^>]*>|\s", "", cells) for _, cells in rows]
+    assert figures == ["9.2<b>73.1</b>", "14.2<b>78.1</b>", "4.2<b>68.1</b>", "29.0<b>86.0</b>"]
+    assert 'title="95% interval 7.2% to 11.2%"' in table
+
+
+def test_phenomena_are_on_the_page_with_verdict_test_and_why(page: Page) -> None:
     text = " ".join(page.text.split())
-    assert "26 → 69 tokens, ×2.7" in text
-    assert "6.0% → 27.0% of completions, ×4.5" in text
-    assert [row for row in ("P1", "P2", "P3", "P4", "P5", "P6", "P7") if row not in text] == []
+    assert "1 of 3 hold, 1 does not hold, 1 not measured." in text
+    assert "gain +0.639 +0.61 to +0.66" in text
+    assert "model zero ends 1.5 → 2.25 ratio 1.02 0.97 to 1.07" in text
+    for expected in ("✓ holds", "✗ does not hold", "· not measured", "nobody looked.", "the gain in pass@1 +0.639."):
+        assert expected in text
+
+
+def test_phenomena_of_several_runs_go_where_they_are_asked_to(finished_run: Path, tmp_path: Path) -> None:
+    before = (finished_run / "report.html").read_bytes() if (finished_run / "report.html").exists() else None
+    path = write_report(finished_run, [], tmp_path / "pooled.html", runs=3)
+    assert path == tmp_path / "pooled.html"
+    assert "phenomena, here" not in Page(path).text
+    after = (finished_run / "report.html").read_bytes() if (finished_run / "report.html").exists() else None
+    assert before == after
+
+
+def test_collected_data_and_reward_models_are_on_the_page(page: Page) -> None:
+    text = " ".join(page.text.split())
+    assert "math 395 6,094 395 1,580 25.0% all 395" in text
+    assert "correct 395, wrong 1,185." in text
+    assert "accuracy 83.0% 78.0% to 87.0% calibration error 3.1% correlation with length – prefers the longer" in text
+    assert len([tag for tag, _ in page.elements if tag == "circle"]) == 2
 
 
 def test_every_chart_has_its_data_and_its_sentence(page: Page) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from thinkery.models.loading import load_policy
 from thinkery.models.template import TEMPLATES
+from thinkery.problems.mini import mini_problem
 from thinkery.problems.overlap import Benchmarks, Item
 from thinkery.recipe import CollectStage, ReadableSpec
+from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.math import MathVerifier
 from thinkery.stages.collecting.few_shot import FewShotRewriter
 from thinkery.stages.collecting.finishing import read_parts, sift, write_part, write_set
@@ -117,6 +119,17 @@ def test_the_math_verifier_accepts_the_summary_of_what_it_accepts(name: str) -> 
                     assert (verdict if isinstance(verdict, Verdict) else verdict.result(60)).correct, text
     finally:
         verifier.close()
+
+
+@pytest.mark.parametrize("name", ["r1-zero-compact", "r1-compact"])
+def test_the_choice_verifier_accepts_a_letter_with_the_text_of_its_option(name: str) -> None:
+    problems = [mini_problem(i, "train", domains={"stem": 1, "logic": 1}) for i in range(60)]
+    verifier = ChoiceVerifier(TEMPLATES[name], Verification())
+    for problem in problems:
+        summary = summarize(problem, problem.reference)
+        option = problem.columns["choices"]["ABCD".index(problem.reference)]
+        assert summary.rstrip(".。").endswith(option)
+        assert verifier.begin(TEMPLATES[name].write("I know it.", summary), problem).correct
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def test_the_order_takes_a_judges_bias_for_what_it_reads_first_out_of_the_mean()
     rows = judge_pairs(stage_of(), Reader(bias=1.6), problems, equal, seed=0)
     assert [sum(row["verdicts"]) for row in rows] == [0] * 100
     assert all(Verdicts(tuple(row["verdicts"]), tuple(row["swapped"])).agree is False for row in rows)
-    always_first = [verdict for row in rows for verdict, swapped in zip(row["verdicts"], row["swapped"]) if not swapped]
-    assert set(always_first) == {-2}  # what one order alone would have said of every pair
+    shown = [pair for row in rows for pair in zip(row["verdicts"], row["swapped"], strict=True)]
+    assert {verdict for verdict, swapped in shown if not swapped} == {-2}  # what one order alone says of every pair
 
 
 def test_a_bias_leaves_the_better_response_preferred() -> None:
@@ -232,13 +232,16 @@ def by_rule(body: dict[str, Any]) -> str:
     return json.dumps({"analysis": "", "verdict": "A>>B" if a > b else "B>>A" if b > a else "A=B"})
 
 
-@pytest.fixture
-def judged(tmp_path: Path, chat_server: Callable[..., Any]) -> tuple[Path, JudgeStage, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def judged(
+    tmp_path_factory: pytest.TempPathFactory, chat_server: Callable[..., Any]
+) -> tuple[Path, JudgeStage, dict[str, Any]]:
     """A whole stage with two models and an endpoint as its judge."""
     server = chat_server(by_rule)
     judge = {"source": server.address, "model": "m", "concurrency": 4, "timeout_s": 60}
     stage = stage_of(judge=judge, others=["base"], batch_problems=4, max_completion_length=24, num_generations=2)
-    return tmp_path / "whole", stage, run(tmp_path / "whole", stage)
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, stage, run(folder, stage)
 
 
 def test_the_stage_writes_pairs_their_reasons_and_a_table(judged: tuple[Path, JudgeStage, dict[str, Any]]) -> None:
@@ -284,7 +287,7 @@ def test_problems_of_the_other_set_are_left_out_and_none_at_all_is_an_error(tmp_
     rows = [{"prompt": f"Q{i}", "answer": "a", "preference": "safety"} for i in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     problems = {"source": str(path), "verifier": "none"}
-    with pytest.raises(UserError, match="pairs.problems: none belongs to the helpful set"):
+    with pytest.raises(UserError, match=r"pairs\.problems: none belongs to the helpful set"):
         run(tmp_path / "run", stage_of(problems=problems))
 
 

@@ -107,7 +107,9 @@ def greedy(model: Path, rows: Sequence[Row], length: int = 96) -> list[tuple[str
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
     """A run that has learnt eight demonstrations by heart, and its summary."""
     folder = tmp_path_factory.mktemp("runs")
-    return folder / "learnt", run(recipe_of(data_of(folder), epochs=60, learning_rate=3e-3), folder / "learnt")
+    return folder / "learnt", run(
+        recipe_of(data_of(folder), epochs=60, learning_rate=3e-3, dtype="bfloat16"), folder / "learnt"
+    )
 
 
 def test_demonstrations_learnt_by_heart_are_sampled_back_and_end_where_they_end(learnt: tuple[Path, Row]) -> None:

@@ -1,18 +1,17 @@
-"""Exact tests, for where a bootstrap has too little to resample: few points in order, few pairs.
+"""The permutation test of a trend, for where a bootstrap has too little to resample: a few points in order.
 
-Two-sided throughout. Left out: intervals (``bootstrap.py``).
+Two-sided. Left out: intervals (``bootstrap.py``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-PERMUTATIONS = 20_000
+PERMUTATIONS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +20,6 @@ class Trend:
 
     tau: float
     p: float
-
-    @property
-    def rises(self) -> bool:
-        """Whether it goes up, at 95 %."""
-        return self.tau > 0 and self.p < 0.05
-
-    @property
-    def falls(self) -> bool:
-        """Whether it goes down, at 95 %."""
-        return self.tau < 0 and self.p < 0.05
 
 
 def trend_test(curves: Sequence[Sequence[float]], *, seed: int) -> Trend:
@@ -54,15 +43,6 @@ def trend_test(curves: Sequence[Sequence[float]], *, seed: int) -> Trend:
             drawn += signs[order[:, i], order[:, j]]
     extreme = int((np.abs(drawn) >= abs(observed)).sum())
     return Trend(observed / pairs, (1 + extreme) / (1 + PERMUTATIONS))
-
-
-def sign_test(better: int, worse: int) -> float:
-    """The p-value of as many pairs going one way as the other (McNemar's exact test); ties are left out before."""
-    if better < 0 or worse < 0:
-        raise ValueError(f"{better} better and {worse} worse pairs: counts can't be negative")
-    total = better + worse
-    tail = sum(math.comb(total, i) for i in range(min(better, worse) + 1))
-    return min(1.0, float(2 * tail / 2**total))
 
 
 def tenths(values: Sequence[float] | NDArray[np.float64], parts: int = 10) -> list[float]:

@@ -21,6 +21,8 @@ from thinkery.types import Demonstration, UserError
 Resolve = Callable[[str], str]
 
 FILE_NAME = "data.jsonl"  # in the folder of a stage that makes demonstrations
+# A stage adds fields that say why it kept a row; whatever they are called, these are the demonstration's.
+OWN_COLUMNS = {"prompt": "prompt", "thinking": "thinking", "answer": "answer", "system": None, "input": None}
 
 
 def read_demonstrations(specs: Sequence[DataSpec], resolve: Resolve) -> list[Demonstration]:
@@ -52,7 +54,7 @@ def open_demonstrations(spec: DataSpec, resolve: Resolve) -> list[Demonstration]
     if is_stage and Path(place).exists() and not Path(place).stat().st_size:
         raise UserError(f"the stage {spec.source} kept no demonstration: see its table.json for why")
     name, rows = open_rows(place, spec.split)
-    demonstrations = list(demonstrations_of(rows, spec.source if is_stage else name, spec.columns))
+    demonstrations = list(demonstrations_of(rows, name, OWN_COLUMNS if is_stage else spec.columns))
     if spec.n is None:
         return demonstrations
     if spec.n > len(demonstrations):

@@ -133,8 +133,8 @@ class DataSpec(Strict):
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     split: str = "train"
     languages: dict[str, PositiveFloat] = {}  # of mini
-    seed: int = 0  # of mini
-    columns: dict[str, str | None] = {}
+    seed: int = 0  # of mini, and of which n are drawn
+    columns: dict[str, str | None] = {}  # of files and data sets: ours -> theirs
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -142,6 +142,12 @@ class DataSpec(Strict):
             raise ValueError("n and share: give one of them")
         if self.source == "mini" and self.n is None and self.share is None:
             raise ValueError("n: mini is endless, say how many, for example n: 500")
+        if self.source == "mini" and self.split not in ("train", "test"):
+            raise ValueError(f"split = {self.split!r}: mini has train and test")
+        if self.source != "mini" and self.languages:
+            raise ValueError(f"languages: only mini can choose; leave this out for {self.source}")
+        if self.columns and "/" not in self.source and "." not in self.source:
+            raise ValueError(f"columns: the columns of {self.source} are known; leave this out")
         return self
 
 

@@ -70,7 +70,7 @@ class Recipe(Strict):
 
     def to_yaml(self) -> str:
         """The recipe with every default filled in; ``load_recipe`` reads it back to an equal recipe."""
-        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data = self.model_dump(mode="json", by_alias=True)  # with null: it may switch a default off
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 

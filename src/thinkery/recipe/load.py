@@ -73,7 +73,7 @@ def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
 
 def _flat(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """Leaves by their path, stages by their name; the order of the stages is a leaf as well."""
-    data = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    data = recipe.model_dump(mode="json", by_alias=True)
     stages = data.pop("stages")
     yield from _leaves("", data)
     yield "stages", ", ".join(stage["name"] for stage in stages)

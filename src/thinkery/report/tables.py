@@ -163,5 +163,5 @@ def _figures(here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return written
 
 
-def _span(ends: Sequence[float], word: str, signed: bool = False) -> str:
+def _span(ends: Sequence[float | None], word: str, signed: bool = False) -> str:
     return f" {word} ".join(plain(end, signed) for end in ends)

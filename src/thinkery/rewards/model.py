@@ -27,7 +27,7 @@ def helpful_reward(context: RewardContext, *, model: str) -> Reward:
     ``model`` is a pairwise reward model that reads the summary. A completion without a summary is worth the lowest
     score that the model gave to what it learnt from.
     """
-    return _ModelReward(context, model, "helpful", on="helpful", objective="pairwise")
+    return _ModelReward(context, model, "helpful", on="helpful", needs=("pairwise", "summary"))
 
 
 def safety_reward(context: RewardContext, *, model: str) -> Reward:
@@ -35,23 +35,25 @@ def safety_reward(context: RewardContext, *, model: str) -> Reward:
 
     ``model`` is a pointwise reward model that reads the response.
     """
-    return _ModelReward(context, model, "safety", on="safety", objective="pointwise")
+    return _ModelReward(context, model, "safety", on="safety", needs=("pointwise", "response"))
 
 
 def model_reward(context: RewardContext, *, model: str, on: str | None = None) -> Reward:
     """Any reward model of this project, on all problems, or on those whose column ``preference`` is ``on``."""
     if on is not None and on not in SETS:
         raise UserError(f"reward 'model': on = {on!r}: allowed: {', '.join(SETS)}, or leave it out for all problems")
-    return _ModelReward(context, model, "model", on=on, objective=None)
+    return _ModelReward(context, model, "model", on=on, needs=None)
 
 
 class _ModelReward:
     """One reward model on the problems of one set."""
 
-    def __init__(self, context: RewardContext, model: str, name: str, *, on: str | None, objective: str | None) -> None:
+    def __init__(
+        self, context: RewardContext, model: str, name: str, *, on: str | None, needs: tuple[str, str] | None
+    ) -> None:
         if not isinstance(model, str) or not model:
             raise UserError(f"reward {name!r}: model names a reward model's folder or stage, not {model!r}")
-        self._context, self._ref, self._name, self._on, self._objective = context, model, name, on, objective
+        self._context, self._ref, self._name, self._on, self._needs = context, model, name, on, needs
         self._model: RewardModel | None = None
 
     def __call__(
@@ -88,9 +90,11 @@ class _ModelReward:
         from thinkery.models.reward_model import load_reward_model
 
         model = load_reward_model(self._ref)
-        if self._objective not in (None, model.card.objective):
+        card = model.card
+        if self._needs not in (None, (card.objective, card.reads)):
+            objective, reads = self._needs or ("", "")
             raise UserError(
-                f"reward {self._name!r}: {self._ref} is a {model.card.objective} reward model, and this reward takes a "
-                f"{self._objective} one; use the reward model: {{model: ...}} for any"
+                f"reward {self._name!r}: {self._ref} is {card.objective} and reads the {card.reads}, and this reward needs "
+                f"{objective} and the {reads}; the reward model: {{model: ...}} takes any"
             )
         return model

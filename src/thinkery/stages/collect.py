@@ -8,6 +8,7 @@ it was kept or dropped. Left out: the parts themselves (``collecting``).
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -122,9 +123,11 @@ class Collector:
     def _read(self, group: Group, index: int) -> Sample:
         completion, verdict = group.completions_G[index], group.verdicts_G[index]
         parsed = self.policy.template.parse(completion.text)
-        worth = None if self.stage.best_by is None else group.rewards_G[self.stage.best_by][index]
+        worth = 0.0 if self.stage.best_by is None else group.rewards_G[self.stage.best_by][index]
         thinking, answer = (parsed.thinking or "").strip(), parsed.answer or ""
-        sample = Sample(group.problem, index, completion.text, thinking, answer, verdict, worth or 0.0)
+        sample = Sample(
+            group.problem, index, completion.text, thinking, answer, verdict, -math.inf if worth is None else worth
+        )
         if completion.finish_reason != "stop":
             return sample.settled(Reason.TRUNCATED, f"at {len(completion.token_ids)} tokens")
         if not parsed.well_formed:

@@ -21,10 +21,10 @@ from thinkery.types import Completion, Group, UserError
 def health_metrics(groups: Sequence[Group], policy: Policy) -> dict[str, float]:
     """``incoherent`` and ``language``, over all completions of a step.
 
-    ``incoherent``: the share that is cut off, malformed or ends in a loop (DeepSeek-R1 samples its last RL at a
-    temperature of 0.7, since more is incoherent). ``language``: the mean share of the thinking's words that are in the
-    question's language, as the reward ``language`` reads it with its own languages; over completions with words, of
-    problems in a language that can be told apart, and left out where there are none.
+    ``incoherent``: the share that is cut off, malformed, or ends its thinking or its answer in a loop (DeepSeek-R1
+    samples its last RL at a temperature of 0.7, since at 1 much is incoherent). ``language``: the mean share of the
+    thinking's words that are in the question's language, as the reward ``language`` reads it by default; over
+    completions with words, of problems in a language that can be told apart, and left out where there are none.
     """
     completions = [completion for group in groups for completion in group.completions_G]
     shares = [
@@ -39,9 +39,10 @@ def health_metrics(groups: Sequence[Group], policy: Policy) -> dict[str, float]:
 
 
 def _incoherent(completion: Completion, template: Template) -> bool:
-    if completion.finish_reason == "length" or not template.parse(completion.text).well_formed:
+    parsed = template.parse(completion.text)
+    if completion.finish_reason == "length" or not parsed.well_formed:
         return True
-    return ends_in_loop(completion.text)
+    return any(ends_in_loop(part) for part in (parsed.thinking, parsed.answer) if part)
 
 
 @cache

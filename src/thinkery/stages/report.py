@@ -5,7 +5,7 @@ Left out: the tests (``evaluation.phenomena``) and the page (``report``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,5 @@ def report_runs(folders: Sequence[Path], output: Path | None = None) -> Path:
     if len(folders) == 1:
         return write_report(folders[0], found, output)
     page = output or folders[0] / "pooled.html"
-    runs: list[Mapping[str, Any]] = [{"folder": folder.name} for folder in folders]
-    write_json_atomic(page.with_suffix(".json"), {"runs": runs, "phenomena": found})
+    write_json_atomic(page.with_suffix(".json"), {"runs": [folder.name for folder in folders], "phenomena": found})
     return write_report(folders[0], found, page, runs=len(folders))

@@ -159,8 +159,8 @@ def _check(policy: Policy, demonstration: Demonstration, completion: str, ids: S
     stops = [string for string in policy.template.stop_strings if string in completion]
     if stops:
         raise UserError(
-            f"{where}: its text holds {stops[0]!r}, where the template {policy.template.name} ends a completion; take it "
-            "out, or choose another template"
+            f"{where}: its text holds {stops[0]!r}, where the template {policy.template.name} ends a completion; take "
+            "it out, or choose another template"
         )
     if written != completion and written != _normalized(policy, completion):
         at = next((i for i, (a, b) in enumerate(zip(written, completion, strict=False)) if a != b), len(written))

@@ -35,9 +35,7 @@ def examples(spec: ProblemSpec, count: int, grader: Grader, template: Template) 
             shown.setdefault(problem.id, (problem, answer))
         if len(shown) == count:
             return list(shown.values())
-    raise UserError(
-        f"shots: {spec.source} has only {len(shown)} problems with a solution to show, {count} are asked for"
-    )
+    raise UserError(f"shots = {count}: {spec.source} has only {len(shown)} problems with a solution to show")
 
 
 def with_examples(problems: Iterable[Problem], shown: Sequence[tuple[Problem, str]]) -> list[Problem]:

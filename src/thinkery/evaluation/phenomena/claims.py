@@ -93,8 +93,9 @@ def either(first: Claim, second: Claim) -> Claim:
 
 
 def with_interval(name: str, found: Estimate) -> dict[str, Any]:
-    """An estimate as figures: ``name`` and ``name_ci95``."""
-    return {name: found.value, f"{name}_ci95": [found.low, found.high]}
+    """An estimate as figures: ``name`` and ``name_ci95``; null where it is unbounded, which JSON can't say."""
+    value, low, high = (end if np.isfinite(end) else None for end in (found.value, found.low, found.high))
+    return {name: value, f"{name}_ci95": [low, high]}
 
 
 def written(value: float) -> str:

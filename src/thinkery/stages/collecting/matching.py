@@ -7,6 +7,8 @@ The judge reads what the reader would read, without the thinking. Left out: the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import compress
 
 from thinkery.recipe import CollectStage
 from thinkery.rewards.judges import NoVerdict
@@ -35,9 +37,9 @@ class Matcher:
 
     def match(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples, those dropped that don't agree with their reference. What a rule checks passes."""
-        unchecked = [sample for sample in samples if sample.unchecked]
+        open_to_doubt = [sample.unchecked and sample.matched != sample.answer for sample in samples]
         judge = self._judge
-        if not unchecked or judge is None:
+        if not any(open_to_doubt) or judge is None:
             return list(samples)
 
         def matched(sample: Sample) -> Sample:
@@ -45,7 +47,7 @@ class Matcher:
                 agrees = judge.matches(sample.problem, sample.answer, seed=sample.seed(self._seed, self._stage))
             except NoVerdict as error:
                 return sample.settled(Reason.MISMATCHED, str(error))
-            return sample if agrees else sample.settled(Reason.MISMATCHED)
+            return replace(sample, matched=sample.answer) if agrees else sample.settled(Reason.MISMATCHED)
 
-        asked = ask_all(judge, matched, unchecked)
-        return [next(asked) if sample.unchecked else sample for sample in samples]
+        asked = ask_all(judge, matched, list(compress(samples, open_to_doubt)))
+        return [next(asked) if doubted else sample for sample, doubted in zip(samples, open_to_doubt, strict=True)]

@@ -24,9 +24,11 @@ def fault(
     if length < spec.min_length or (spec.max_length is not None and length > spec.max_length):
         return Reason.LENGTH, f"{length} tokens of thinking"
     if spec.max_repetition is not None:
-        share = repetition_share(thinking)
-        if share > spec.max_repetition or ends_in_loop(thinking):
-            return Reason.REPETITION, f"{share:.2f} of it" if share > spec.max_repetition else "ends in a loop"
+        repeated = repetition_share(thinking)
+        if repeated > spec.max_repetition:
+            return Reason.REPETITION, f"{repeated:.2f} of it"
+        if ends_in_loop(thinking):
+            return Reason.REPETITION, "ends in a loop"
     if spec.max_paragraph is not None:
         longest = max(map(len, thinking.split("\n")))
         if longest > spec.max_paragraph:

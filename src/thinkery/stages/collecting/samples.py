@@ -57,6 +57,7 @@ class Sample:
     worth: float = 0.0
     tokens: int = 0
     rewritten: bool = False
+    matched: str | None = None  # the answer that a judge found to agree with the reference
     reason: Reason | None = None
     detail: str = ""
 

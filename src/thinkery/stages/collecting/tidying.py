@@ -8,6 +8,7 @@ other answer stays as it is. Left out: better words, which need a model (``few_s
 from __future__ import annotations
 
 import re
+import string
 
 from thinkery.rewards.answers.statements import is_prose
 from thinkery.stages.collecting.readable import FENCES
@@ -15,6 +16,7 @@ from thinkery.types import Problem
 
 STATEMENTS = {"en": "The answer is {a}.", "zh": "答案是{a}。"}
 SENTENCES = ("math", "choice")  # the verifiers that read sentences; others may want the very words
+LONGEST_OPTION = 60  # characters
 MINI = "mini-"  # how the ids of the miniature world's problems begin
 
 _TAG = re.compile(r"</?(?:think|answer)>|<\|[^|<>\n]{1,40}\|>")
@@ -47,7 +49,18 @@ def summarize(problem: Problem, answer: str) -> str:
     statement = STATEMENTS.get(problem.language)
     if problem.verifier not in SENTENCES or statement is None or "\n" in answer or is_prose(answer):
         return answer
+    if problem.verifier == "choice":
+        return statement.format(a=_with_its_text(problem, answer))
     return statement.format(a=f"${answer}$" if "\\" in answer and "$" not in answer else answer)
+
+
+def _with_its_text(problem: Problem, letter: str) -> str:
+    """``B, gold``: a letter with the option that it stands for, where the problem lists short ones."""
+    choices = problem.columns.get("choices")
+    number = string.ascii_uppercase.find(letter) if len(letter) == 1 else -1
+    if not isinstance(choices, list) or not 0 <= number < len(choices) or len(str(choices[number])) > LONGEST_OPTION:
+        return letter
+    return f"{letter}{'，' if problem.language == 'zh' else ', '}{choices[number]}"
 
 
 def _said_once(text: str) -> str:

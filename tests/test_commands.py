@@ -1,0 +1,86 @@
+"""A stage alone is a recipe of one stage: what the options become, and the same stage run by its command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from thinkery.commands import (
+    Order,
+    collect_recipe,
+    eval_recipe,
+    figures,
+    grpo_recipe,
+    judge_recipe,
+    reward_model_recipe,
+    sft_recipe,
+)
+from thinkery.recipe import CollectStage, JudgeStage, RewardModelStage, RewardSpec, RLStage, SFTStage
+from thinkery.types import UserError
+
+
+def order(name: str, *data: str, **fields: Any) -> Order:
+    return Order(name, "./model", data or ("data.jsonl",), **{"columns": {}, **fields})
+
+
+def test_grpo_takes_problems_and_rewards() -> None:
+    asked = order("grpo", "a.jsonl", "b.jsonl", columns={"prompt": "question"}, template="r1-zero", seed=3)
+    recipe = grpo_recipe(
+        asked, ["accuracy", "length={weight: 0.5, buffer: 9}"], steps=5, learning_rate=1e-5, preset=None
+    )
+    (stage,) = recipe.stages
+    assert isinstance(stage, RLStage)
+    assert (recipe.base, recipe.template, recipe.seed, stage.from_, stage.steps) == ("./model", "r1-zero", 3, "base", 5)
+    assert [spec.source for spec in stage.problems.all] == ["a.jsonl", "b.jsonl"]
+    assert [spec.columns for spec in stage.problems.all] == [{"prompt": "question"}] * 2
+    assert stage.rewards == {"accuracy": RewardSpec(), "length": RewardSpec(weight=0.5, buffer=9)}
+    assert stage.num_generations == 16  # what is not said is the stage's own
+
+
+def test_the_other_stages_take_their_own_kind_of_data() -> None:
+    (collect,) = collect_recipe(
+        order("collect"), 5, {"source": "mini"}, refine={"by": "rules"}, temperature=None
+    ).stages
+    assert isinstance(collect, CollectStage)
+    assert (collect.problems.n, collect.temperature) == (5, 1.0)
+    assert collect.judge is not None
+    assert collect.refine is not None
+    (sft,) = sft_recipe(order("sft", "a.jsonl", "b.jsonl", split="train"), epochs=3).stages
+    assert isinstance(sft, SFTStage)
+    assert ([spec.source for spec in sft.data], sft.epochs) == (["a.jsonl", "b.jsonl"], 3)
+    (judge,) = judge_recipe(order("judge"), None, {"source": "mini"}, task="safety", others=["./other"]).stages
+    assert isinstance(judge, JudgeStage)
+    assert (judge.task, judge.others, judge.problems.n) == ("safety", ["./other"], None)
+    for objective, reads in (("pairwise", "summary"), ("pointwise", "response")):
+        (model,) = reward_model_recipe(order("reward-model"), objective, None).stages
+        assert isinstance(model, RewardModelStage)
+        assert model.reads == reads
+
+
+def test_eval_measures_each_set_under_a_name_of_its_own() -> None:
+    sources = ("x/math500.jsonl", "y/math500.parquet", "mini", "gym://basic_arithmetic", "HuggingFaceH4/MATH-500")
+    recipe = eval_recipe(order("eval", *sources, overrides=["top_p=0.5", "verification.workers=1"]), 7, num_samples=4)
+    assert list(recipe.evaluate) == ["math500", "math500-2", "mini", "basic_arithmetic", "math-500"]
+    assert {(s.problems.n, s.problems.split, s.num_samples, s.top_p) for s in recipe.evaluate.values()} == {
+        (7, "test", 4, 0.5)
+    }
+    assert (recipe.stages, recipe.verification.workers) == ([], 1)
+
+
+def test_overrides_reach_the_stage_and_verification() -> None:
+    recipe = sft_recipe(order("sft", overrides=["batch_size=7", "data.0.n=3", "verification.math.units=ignored"]))
+    (stage,) = recipe.stages
+    assert isinstance(stage, SFTStage)
+    assert (stage.batch_size, stage.data[0].n, recipe.verification.math.units) == (7, 3, "ignored")
+    with pytest.raises(UserError, match=r"^sft\.bach_size: no such field; did you mean batch_size\?$"):
+        sft_recipe(order("sft", overrides=["bach_size=7"]))
+    with pytest.raises(UserError, match=r"^grpo\.steps = 0: allowed: an integer > 0$"):
+        grpo_recipe(order("grpo"), ["accuracy"], steps=0, learning_rate=1)
+    with pytest.raises(UserError, match=r"^--reward length=\[: write it as name or name=weight"):
+        grpo_recipe(order("grpo"), ["length=["], steps=1, learning_rate=1)
+
+
+def test_figures_are_lines_of_set_name_and_value() -> None:
+    report = {"pass@1": 0.5, "pass@1_ci95": [0.4, 0.6], "n": 1234, "by_level": {"1": {"pass@1": 0.5}}}
+    assert figures({"base": {"eval": {"math": report}}}) == ["math  pass@1  0.5000 [0.4000, 0.6000]", "math  n  1,234"]
