@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from thinkery.models.loading import resolve_model
 from thinkery.pipeline import Stopped, plan, run_recipe
 from thinkery.recipe import EvalSpec, Recipe, RLStage, Stage, data_references, load_recipe, model_references
 from thinkery.report.terminal import PlainView
@@ -63,7 +65,8 @@ class School:
         self.interrupt_at: int | None = None
         self.base = folder / "base"
         self.base.mkdir()
-        (self.base / "config.json").write_text("{}")
+        for path in Path(resolve_model("thinkery://mini-base")).glob("*.json"):  # all but the weights
+            shutil.copy(path, self.base)
         (self.base / "number").write_text("0")
         self.problems = folder / "problems.jsonl"
         self.problems.write_text('{"prompt": "1+1", "answer": "2"}\n')
@@ -278,7 +281,7 @@ def test_a_plan_says_what_would_happen_and_touches_nothing(school: School) -> No
 def workshop(school: School) -> School:
     """A school whose ladder has every kind of stage that makes or takes data."""
     users = school.folder.with_name("users.jsonl")
-    users.write_text("a demonstration\n")
+    users.write_text('{"prompt": "Hello!", "answer": "Good day!"}\n')
     school.recipe_path.write_text(DATA_LADDER.format(base=school.base, problems=school.problems, users=users))
     return school
 
@@ -313,7 +316,7 @@ def test_a_stage_is_done_again_when_data_that_it_was_made_from_change(
 ) -> None:
     workshop.run()
     path = workshop.folder.parent / file
-    path.write_text('{"prompt": "1+2", "answer": "3"}\n' if "problems" in file else "7")
+    path.write_text('{"prompt": "1+2", "answer": "3"}\n' if file.endswith("jsonl") else "7")
     workshop.run()
     assert workshop.calls == redone
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
-from thinkery.preflight import check, files_of, require_models
+from thinkery.preflight import check, files_of, require_inputs
 from thinkery.recipe import (
     BASE,
     DATA,
@@ -82,9 +82,9 @@ def run_recipe(
     """
     _require_stage(recipe, until)
     check(recipe)
-    require_models(recipe)
     with Run(folder) as run:
         _refuse_changes(run, recipe, force)
+        require_inputs(recipe, _done(run))
         run.begin(recipe.name, recipe.seed, recipe.to_yaml())
         ladder = _Ladder(recipe, run, view, runners)
         try:
@@ -291,6 +291,11 @@ def _up_to(recipe: Recipe, until: str | None) -> Iterator[Stage]:
         yield stage
         if stage.name == until:
             return
+
+
+def _done(run: Run) -> set[str]:
+    """The stages that have finished; whether they are out of date shows when their turn comes."""
+    return {name for name, record in run.manifest["stages"].items() if record["status"] == "done"}
 
 
 def _require_stage(recipe: Recipe, until: str | None) -> None:

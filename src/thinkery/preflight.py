@@ -7,7 +7,7 @@ later. Left out: what only the whole content shows, which every stage checks bef
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from thinkery.files import sha256_of
@@ -18,8 +18,10 @@ from thinkery.recipe import (
     JudgeStage,
     ProblemSpec,
     Recipe,
+    RewardModelStage,
     RewardSpec,
     RLStage,
+    SFTStage,
     Stage,
     data_references,
     model_references,
@@ -50,24 +52,80 @@ def check(recipe: Recipe) -> None:
     _check_templates(recipe)
 
 
-def require_models(recipe: Recipe) -> None:
-    """Refuses models that are not there, before hours are spent on what comes first. Raises ``UserError``."""
-    made = {stage.name for stage in recipe.stages}
-    named = [("base", recipe.base)] if recipe.base is not None else []
-    named += [
-        (f"{stage.name}.{field}", reference)
-        for stage in recipe.stages
-        for field, reference in model_references(stage)
-        if reference not in made and reference != BASE
-    ]
-    if named:
-        from thinkery.models.loading import resolve_model
+def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
+    """Refuses models that can't be what a stage takes them for, and files with a row that can't be read.
 
-        for field, reference in named:
+    ``done`` are stages that need nothing any more. Raises ``UserError`` with the field, or with file and line. Loads no
+    weights; of what is on the Hub only the configurations of models are fetched.
+    """
+    left = [stage for stage in recipe.stages if stage.name not in done]
+    made = {stage.name for stage in recipe.stages}
+    if recipe.base is not None:
+        _require_policy("base", recipe.base, recipe.template)
+    for stage in left:
+        template = getattr(stage, "template", None)
+        for field, reference in model_references(stage):
+            if reference in made or reference == BASE:
+                continue
+            if field.startswith("rewards."):
+                _require_reward_model(f"{stage.name}.{field}", reference)
+            else:
+                _require_policy(f"{stage.name}.{field}", reference, template if field == "from" else None)
+    for field, spec in problem_specs(recipe):
+        if field.partition(".")[0] not in done:
+            _read_problems(field, spec)
+    for stage in left:
+        if isinstance(stage, SFTStage | RewardModelStage):
+            _read_data(stage, made)
+
+
+def _require_policy(field: str, reference: str, template: str | None) -> None:
+    from thinkery.models.checking import require_policy
+    from thinkery.models.template import TEMPLATES
+
+    try:
+        require_policy(reference, TEMPLATES[template] if template else None)
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+
+
+def _require_reward_model(field: str, reference: str) -> None:
+    from thinkery.models.reward_model import read_card
+
+    try:
+        read_card(reference)
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+
+
+def _read_problems(field: str, spec: ProblemSpec) -> None:
+    """Reads the files of a set of problems to their end."""
+    from thinkery.problems.source import open_source
+
+    for one in spec.all:
+        if Path(one.source).is_file():
             try:
-                resolve_model(reference)
+                open_source(one.model_copy(update={"also": [], "decontaminate": []}))
             except UserError as error:
                 raise UserError(f"{field}: {error}") from None
+
+
+def _read_data(stage: SFTStage | RewardModelStage, made: Collection[str]) -> None:
+    """Reads the files that a stage learns from to their end."""
+    from thinkery.problems.demonstrations import open_demonstrations
+    from thinkery.problems.preferences import read_labels, read_pairs
+
+    for i, spec in enumerate(stage.data):
+        if spec.source in made or not Path(spec.source).is_file():
+            continue
+        whole = spec.model_copy(update={"n": None, "share": None})
+        try:
+            if isinstance(stage, SFTStage):
+                open_demonstrations(whole, str)
+            else:
+                (read_pairs if stage.objective == "pairwise" else read_labels)([whole], str)
+        except UserError as error:
+            raise UserError(f"{stage.name}.data[{i}]: {error}") from None
 
 
 def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:

@@ -98,5 +98,6 @@ def test_above_zero_wants_every_run() -> None:
     assert Estimate(0.5, 0.1, 0.9, (0.4, 0.6)).above_zero
     assert not Estimate(0.5, 0.1, 0.9, (-0.01, 1.0)).above_zero
     assert not Estimate(0.5, -0.1, 0.9, (0.4, 0.6)).above_zero
+    assert not Estimate(3e-17, 1e-17, 5e-17, (3e-17,)).above_zero  # rounding
     with pytest.raises(ValueError, match="without problems"):
         estimate([np.zeros((2, 0, 1))], lambda means: means[..., 0], seed=0)

@@ -145,12 +145,10 @@ def test_padding_is_never_the_token_that_scored_texts_end_in(make_checkpoint: Ma
         new(make_checkpoint(), template=ends_in_eos)  # its only special token is B
 
 
-def test_a_text_that_is_empty_or_too_long_is_refused(make_checkpoint: Make) -> None:
+def test_of_a_text_longer_than_the_context_the_end_is_read(make_checkpoint: Make) -> None:
     model = new(make_checkpoint())
-    with pytest.raises(UserError, match="1025 tokens exceeds the reward model's context of 1024"):
-        model.score(["A" * 1025])
-    with pytest.raises(UserError, match="empty"):
-        model.score([""])
+    assert model.context == 1024
+    assert model.score(["C" * 500 + "AD" * 512]) == model.score(["AD" * 512])
 
 
 def test_what_is_no_reward_model_is_refused(make_checkpoint: Make, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_metrics_by_hand() -> None:
         "accuracy/level_2": 0.25,
         "accuracy/lang_en": 1.0,
         "accuracy/lang_zh": 0.25,
+        "accuracy/domain_math": 5 / 8,
         "completions/mean_length": 2.5,
         "completions/clipped_ratio": 2 / 8,
         "grading/timeouts": 1.0,

@@ -251,6 +251,7 @@ def test_the_stage_writes_pairs_their_reasons_and_a_table(judged: tuple[Path, Ju
     assert summary["pairs"] == len(pairs) > 0
     assert summary["chosen_longer"] == 0.5
     assert summary["order_agreement"] == 1.0
+    assert summary["first_preferred"] == 0.5
     for pair in pairs:
         assert {"id", "prompt", "chosen", "rejected", "gap", "verdicts", "domain", "language"} <= pair.keys()
         assert taste(pair["chosen"]["answer"]) > taste(pair["rejected"]["answer"])
@@ -297,4 +298,6 @@ def test_where_nothing_is_left_to_learn_from_the_stage_says_what_to_change(
     server = chat_server(lambda body: json.dumps({"analysis": "", "verdict": "A=B"}))
     judge = {"source": server.address, "model": "m"}
     with pytest.raises(UserError, match=r"none of \d+ judged .* is left \(gap \d+\)"):
-        run(tmp_path / "run", stage_of(judge=judge, max_completion_length=16))
+        run(tmp_path / "equal", stage_of(judge=judge, max_completion_length=16))
+    with pytest.raises(UserError, match=r"none of 0 judged"):  # no two responses that differ
+        run(tmp_path / "same", stage_of(judge=judge, max_completion_length=1, temperature=1e-3))

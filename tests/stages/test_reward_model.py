@@ -142,7 +142,7 @@ def test_its_scores_are_scaled_on_what_it_learnt_from(polite: tuple[Path, dict[s
 
 
 def test_a_pointwise_model_that_reads_everything_learns_from_the_thinking(tmp_path: Path) -> None:
-    data = write(tmp_path / "labels.jsonl", labels(240))
+    data = write(tmp_path / "labels.jsonl", labels(160))
     summary = run(tmp_path / "run", stage_of(data, objective="pointwise", reads="response", epochs=2))
     assert summary["accuracy"] > 0.9
     assert summary["auc"] > 0.95
@@ -152,7 +152,7 @@ def test_a_pointwise_model_that_reads_everything_learns_from_the_thinking(tmp_pa
 
 
 def test_a_model_that_likes_length_is_found_out(tmp_path: Path, polite: tuple[Path, dict[str, Any]]) -> None:
-    data = write(tmp_path / "longer.jsonl", longer(160))
+    data = write(tmp_path / "longer.jsonl", longer(112))
     summary = run(tmp_path / "run", stage_of(data))
     assert summary["longer_by_labels"] == 1.0
     assert summary["longer_by_model"] > 0.9

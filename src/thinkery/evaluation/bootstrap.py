@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]  # means (..., C) -> values (...)
 
 RESAMPLES = 2000
+_NOTHING = 1e-9  # what rounding may leave of models that are alike
 _BLOCK = 2_000_000  # numbers drawn at a time: bounds the memory, whatever the number of problems
 
 
@@ -40,7 +41,7 @@ class Estimate:
     @property
     def above_zero(self) -> bool:
         """Whether the interval lies above zero, and the figure of every run does too."""
-        return self.low > 0 and all(value > 0 for value in self.by_run)
+        return self.low > _NOTHING and all(value > _NOTHING for value in self.by_run)
 
     @property
     def interval(self) -> list[float]:

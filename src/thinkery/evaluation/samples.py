@@ -81,7 +81,8 @@ class Samples:
     @property
     def checked(self) -> NDArray[np.bool_]:
         """Whether a rule could say right or wrong."""
-        return self._numbers_PK["checked"][:, 0] == 1
+        checked: NDArray[np.bool_] = self._numbers_PK["checked"][:, 0] == 1
+        return checked
 
     @cached_property
     def pass_1(self) -> Floats:

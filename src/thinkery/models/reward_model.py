@@ -99,14 +99,14 @@ class RewardModel:
     def score(self, texts: Sequence[str], *, max_cells: int = SCORE_TOKENS) -> list[float]:
         """Raw scores of texts, in their order; at most ``max_cells`` cells of padded rows go through at once.
 
-        Raises ``UserError`` for a text that is empty or longer than the model's context.
+        Of a text longer than the model's context the beginning is not read: a long completion must not end a run.
         """
-        return self.score_rows(self.encode(texts), max_cells=max_cells)
+        rows = self.encode(texts)
+        return self.score_rows(rows if self.context is None else [row[-self.context :] for row in rows], max_cells)
 
     @torch.no_grad()
-    def score_rows(self, rows: Sequence[Sequence[int]], *, max_cells: int = SCORE_TOKENS) -> list[float]:
-        """Raw scores of texts given as token ids, as ``score``."""
-        self._require_fit(rows)
+    def score_rows(self, rows: Sequence[Sequence[int]], max_cells: int = SCORE_TOKENS) -> list[float]:
+        """Raw scores of texts given as token ids, none empty and none longer than the context."""
         scores = [0.0] * len(rows)
         for batch in batches_of([len(row) for row in rows], max_cells):
             for index, value in zip(batch, self.forward([rows[i] for i in batch]).tolist(), strict=True):
@@ -130,14 +130,11 @@ class RewardModel:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.compute_dtype)
 
-    def _require_fit(self, rows: Sequence[Sequence[int]]) -> None:
-        """Raises ``UserError`` for a text without tokens, or with more than the model's context takes."""
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        for row in rows:
-            if not row:
-                raise UserError("a text to score is empty: it needs a prompt or a response")
-            if context is not None and len(row) > context:
-                raise UserError(f"a text of {len(row)} tokens exceeds the reward model's context of {context}")
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the model reads; None where its configuration doesn't say."""
+        length: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        return length
 
 
 def sigmoid(score: float) -> float:
@@ -245,13 +242,19 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
 def read_card(ref: str | Path) -> Card:
     """The card of a checkpoint. Raises ``UserError`` if it is no reward model, or one of another maker."""
     path = resolve_model(str(ref))
-    found = cached_file(path, CARD, _raise_exceptions_for_missing_entries=False)
+    try:
+        found = cached_file(path, CARD, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise UserError(f"cannot load the reward model {ref}: {str(error).splitlines()[0]}") from error
     if found is None:
         raise UserError(
             f"{ref} is no reward model: it has no {CARD}; name a stage of kind reward_model, or the folder that one "
             "wrote"
         )
-    return Card(**json.loads(Path(found).read_text(encoding="utf-8")))
+    try:
+        return Card(**json.loads(Path(found).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{found}: not what a stage of kind reward_model writes ({error}); train it again") from None
 
 
 def calibrated(card: Card, scores: Sequence[float]) -> Card:

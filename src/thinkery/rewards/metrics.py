@@ -15,7 +15,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """The metrics of a step.
 
     ``reward_std`` is the mean over groups of the sample standard deviation; lengths are in tokens. ``accuracy`` is over
-    the completions that a rule can check, also by level and by language; ``grading/*`` count verdicts that are neither
+    the completions that a rule can check, also by level, language and domain; ``grading/*`` count verdicts that are neither
     right nor wrong. What applies to no completion has no metric.
     """
     if not groups:
@@ -42,6 +42,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     for problem, _, verdict in rows:
         if verdict.outcome is Outcome.UNCHECKED:
             continue
-        for name in ("accuracy", f"accuracy/level_{problem.level}", f"accuracy/lang_{problem.language}"):
+        parts = f"level_{problem.level}", f"lang_{problem.language}", f"domain_{problem.domain}"
+        for name in ("accuracy", *(f"accuracy/{part}" for part in parts)):
             correct.setdefault(name, []).append(verdict.correct)
     return metrics | {name: statistics.fmean(values) for name, values in sorted(correct.items())}

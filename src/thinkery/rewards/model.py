@@ -94,7 +94,7 @@ class _ModelReward:
         if self._needs not in (None, (card.objective, card.reads)):
             objective, reads = self._needs or ("", "")
             raise UserError(
-                f"reward {self._name!r}: {self._ref} is {card.objective} and reads the {card.reads}, and this reward needs "
-                f"{objective} and the {reads}; the reward model: {{model: ...}} takes any"
+                f"reward {self._name!r}: {self._ref} is {card.objective} and reads the {card.reads}, and this reward "
+                f"needs {objective} and the {reads}; the reward model: {{model: ...}} takes any"
             )
         return model

@@ -70,7 +70,7 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
     if spec.judge is not None:
         _add_judgements(rows, groups, policy, open_judge(spec.judge), context, name)
     context.run.save_samples(name, rows)
-    report = summarize(Samples(rows), seed=context.seed)
+    report = summarize(Samples.of(rows), seed=context.seed)
     return report | {"golds_masked": len(golds.masked), "golds_refused": len(golds.refused)}
 
 

@@ -19,8 +19,8 @@ from thinkery.files import write_json_atomic
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.reward_model import split_response
 from thinkery.models.template import END_THINK, THINK
-from thinkery.problems.source import open_source
-from thinkery.recipe import JudgeStage, ProblemSpec
+from thinkery.problems.source import ProblemSource, open_source
+from thinkery.recipe import JudgeStage
 from thinkery.rewards.judges import NoVerdict
 from thinkery.rollout.counter import completion_key
 from thinkery.rollout.engine import NativeRollout
@@ -61,10 +61,9 @@ def problems_of(stage: JudgeStage, context: StageContext) -> list[Problem]:
     source = open_source(spec)
     for note in source.notes:
         context.view.note(f"{stage.name}: {note}")
-    if spec.n is None:
-        found = [problem for problem in source.fixed(None) if _fits(problem, wanted)]
-    else:
-        found = _first(spec, wanted)
+    found = _first(source, spec.n, wanted)
+    if spec.n is not None and 0 < len(found) < spec.n:
+        context.view.note(f"{stage.name}: only {len(found):,} problems of the {wanted} set were found")
     if not found:
         raise UserError(
             f"{stage.name}.problems: none belongs to the {wanted} set; its problems say so in a column preference, or "
@@ -225,10 +224,7 @@ def finish(stage: JudgeStage, context: StageContext, judged: Sequence[Row]) -> d
     rng = Random(completion_key(context.seed, f"{stage.name}/balance", 0, "", 0))
     if stage.task == "preference":
         kept, dropped = keep_pairs(judged, stage.min_gap, rng if stage.balance_lengths else None)
-        agreements = [Verdicts(tuple(row["verdicts"]), tuple(row["swapped"])).agree for row in judged]
-        asked = [agree for agree in agreements if agree is not None]
-        figures = {"pairs": len(kept)} | pair_figures(kept)
-        figures |= {"order_agreement": fmean(asked)} if asked else {}
+        figures = {"pairs": len(kept)} | pair_figures(kept) | _order_figures(judged)
     else:
         kept, dropped = keep_labels(judged)
         figures = {"labels": len(kept)}
@@ -317,26 +313,30 @@ def table_of(stage: JudgeStage, kept: Sequence[Row], dropped: Sequence[Row]) -> 
     return rows
 
 
+def _order_figures(judged: Sequence[Row]) -> dict[str, float]:
+    """How often both orders prefer the same response, and how often what was shown first is preferred."""
+    verdicts = [Verdicts(tuple(row["verdicts"]), tuple(row["swapped"])) for row in judged]
+    agreements = [one.agree for one in verdicts if one.agree is not None]
+    first, decided = (sum(one.for_first[i] for one in verdicts) for i in (0, 1))
+    figures = {"order_agreement": fmean(agreements)} if agreements else {}
+    return figures | ({"first_preferred": first / decided} if decided else {})
+
+
 def _label_figures(labels: Sequence[Row]) -> dict[str, float]:
     return {"safe": fmean(label["safe"] for label in labels)} if labels else {}
 
 
-def _first(spec: ProblemSpec, wanted: str) -> list[Problem]:
-    """The first ``spec.n`` problems that belong to the task, looked for among more and more of the source."""
-    assert spec.n is not None
-    source, found, size = open_source(spec), list[Problem](), spec.n
-    while size <= _MAX_LOOKED_THROUGH * spec.n:
-        try:
-            candidates = source.fixed(size)
-        except UserError:
-            if size == spec.n:
-                raise
-            break  # the source has no more
-        found = [problem for problem in candidates if _fits(problem, wanted)]
-        if len(found) >= spec.n:
-            break
+def _first(source: ProblemSource, count: int | None, wanted: str) -> list[Problem]:
+    """The first ``count`` problems that belong to the task, looked for among more and more of the source."""
+    found = [problem for problem in source.fixed(count) if _fits(problem, wanted)]
+    size = count or 0
+    while count is not None and len(found) < count and size < _MAX_LOOKED_THROUGH * count:
         size *= 2
-    return found[: spec.n]
+        try:
+            found = [problem for problem in source.fixed(size) if _fits(problem, wanted)]
+        except UserError:
+            break  # the source has no more
+    return found[:count]
 
 
 def _fits(problem: Problem, wanted: str) -> bool:

@@ -36,15 +36,21 @@ class Verdicts:
 
     @property
     def agree(self) -> bool | None:
-        """Whether both orders prefer the same response, or neither; None if only one order was asked."""
+        """Whether both orders prefer the same response; None unless both were asked and prefer one."""
         sides = [
             [v for v, swapped in zip(self.signed, self.swapped, strict=True) if swapped is side]
             for side in (False, True)
         ]
         if not all(sides):
             return None
-        straight, turned = (fmean(side) for side in sides)
-        return (straight > 0) - (straight < 0) == (turned > 0) - (turned < 0)
+        straight, turned = (sum(side) for side in sides)
+        return (straight > 0) == (turned > 0) if straight and turned else None
+
+    @property
+    def for_first(self) -> tuple[int, int]:
+        """How many verdicts prefer what was shown first, and how many prefer anything."""
+        decided = [(v, swapped) for v, swapped in zip(self.signed, self.swapped, strict=True) if v]
+        return sum((v > 0) is swapped for v, swapped in decided), len(decided)
 
 
 def choose_pairs(texts: Sequence[str], rng: Random) -> list[tuple[int, int]]:

@@ -80,7 +80,7 @@ def prepare(
     texts = [text for one in judged for text in _texts(one, reward_model)]
     ids = iter(reward_model.encode(texts))
     items: list[Item] = []
-    limit = min(stage.max_length, getattr(reward_model.model.config, "max_position_embeddings", stage.max_length))
+    limit = min(stage.max_length, reward_model.context or stage.max_length)
     too_long = unread = 0
     for one in judged:
         rows = [next(ids) for _ in _responses(one)]
@@ -213,7 +213,7 @@ def _right(example: Example, scores: Sequence[float]) -> float:
 def _scores(examples: Sequence[Example], reward_model: RewardModel, stage: RewardModelStage) -> list[list[float]]:
     """The raw scores of every example's texts."""
     rows = [row for example in examples for row in example.rows]
-    flat = iter(reward_model.score_rows(rows, max_cells=stage.microbatch_tokens))
+    flat = iter(reward_model.score_rows(rows, stage.microbatch_tokens))
     return [[next(flat) for _ in example.rows] for example in examples]
 
 

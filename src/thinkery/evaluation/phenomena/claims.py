@@ -62,10 +62,10 @@ def above_zero(what: str, found: Estimate, over: str, confidence: float = 0.95) 
         return Claim(True, test)
     if found.high < 0:
         why = f"{what} is below zero: it goes the other way"
-    elif found.low <= 0:
-        why = f"the interval of {what} reaches zero: its direction can't be told"
-    else:
+    elif found.low > 0 and min(found.by_run) <= 0:
         why = f"the runs disagree on {what}: {', '.join(map(written, found.by_run))}"
+    else:
+        why = f"the interval of {what} reaches zero: its direction can't be told"
     return Claim(False, test, why)
 
 
