@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help venv mini test lint base bench clean
+.PHONY: help venv mini nano ablations test lint base bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,8 +20,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-mini: $(INSTALLED)  ## watch a small base model learn to reason: about ten minutes on two cores
+mini: $(INSTALLED)  ## the whole ladder, from a small base model to R1 and its students: about an hour on two cores
 	$(BIN)/thinkery run recipes/mini.yaml --output-dir runs/mini
+
+nano: $(INSTALLED)  ## every stage, as small as it can be: under two minutes
+	$(BIN)/thinkery run recipes/nano.yaml --output-dir runs/nano
+
+ablations: mini  ## the comparisons behind the paper's phenomena, after the ladder: about another hour
+	$(BIN)/thinkery run recipes/mini-ablations.yaml --output-dir runs/mini-ablations
+	$(BIN)/thinkery report runs/mini runs/mini-ablations
 
 test: $(INSTALLED)  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
@@ -35,8 +42,8 @@ lint: $(INSTALLED)  ## style, types and the arrows between the rooms
 base: $(INSTALLED)  ## rebuild the miniature base model: about forty minutes on two cores
 	$(BIN)/thinkery run recipes/mini-base.yaml --output-dir runs/mini-base
 
-bench: $(INSTALLED)  ## measure into benchmarks/results: `make mini` for three seeds, verifiers and sandbox
-	$(BIN)/python benchmarks/zero.py
+bench: $(INSTALLED)  ## measure into benchmarks/results: the ladder and its comparisons, verifiers and sandbox
+	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/rewards.py
 
 clean:  ## remove what was installed and built, but no runs

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from thinkery.cli import app
 from thinkery.commands import (
     Order,
     collect_recipe,
@@ -84,3 +88,38 @@ def test_overrides_reach_the_stage_and_verification() -> None:
 def test_figures_are_lines_of_set_name_and_value() -> None:
     report = {"pass@1": 0.5, "pass@1_ci95": [0.4, 0.6], "n": 1234, "by_level": {"1": {"pass@1": 0.5}}}
     assert figures({"base": {"eval": {"math": report}}}) == ["math  pass@1  0.5000 [0.4000, 0.6000]", "math  n  1,234"]
+
+
+def test_a_stage_alone_is_a_run_that_the_same_command_goes_on_with(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"prompt": "1 + 1?", "thinking": "One and one.", "answer": "2"}) + "\n"
+    )
+    (tmp_path / "b.jsonl").write_text(json.dumps({"prompt": "2 + 2?", "answer": "4"}) + "\n")
+    taught = Path("runs/sft/checkpoints/sft/model")
+    sft = ["sft", "--model", str(tiny_model), "--data", "a.jsonl", "--epochs", "3", "--max-length", "99", "--seed", "4"]
+    first, again = CliRunner().invoke(app, sft), CliRunner().invoke(app, sft)
+    assert first.exit_code == again.exit_code == 0, first.output
+    assert first.stdout.splitlines()[-2:] == [str(taught), "runs/sft/report.html"]
+    assert "sft: done before" in again.stdout
+    other = CliRunner().invoke(app, [*sft, "--batch-size", "2"])
+    assert other.exit_code == 2
+    assert "sft.batch_size: 128 -> 2" in other.stderr
+    measure = [
+        "eval",
+        "--model",
+        str(taught),
+        "--data",
+        "b.jsonl",
+        "--num-samples",
+        "2",
+        "--max-completion-length",
+        "8",
+    ]
+    done = CliRunner().invoke(app, measure)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert "b  n  1" in lines
+    assert any(line.startswith("b  pass@1  0.") for line in lines)

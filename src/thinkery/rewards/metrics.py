@@ -15,8 +15,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """The metrics of a step.
 
     ``reward_std`` is the mean over groups of the sample standard deviation; lengths are in tokens. ``accuracy`` is over
-    the completions that a rule can check, also by level, language and domain; ``grading/*`` count verdicts that are neither
-    right nor wrong. What applies to no completion has no metric.
+    the completions that a rule can check, also by level, language and domain; ``grading/*`` count verdicts that are
+    neither right nor wrong. What applies to no completion has no metric.
     """
     if not groups:
         return {}

@@ -37,9 +37,9 @@ class ChoiceTask:
         return "choice"
 
     def question(self, language: str) -> str:
-        """The question and its options in one line."""
-        listed = " ".join(f"{letter}. {o[language]}" for letter, o in zip(LETTERS, self.options, strict=False))
-        return f"{self.ask[language]} {listed}"
+        """The question and its options in one line, each before its letter."""
+        comma = ", " if language == "en" else "，"
+        return f"{self.ask[language]} {comma.join(self._named(i, language) for i in range(len(self.options)))}"
 
     def reference(self, language: str) -> str:
         """The right letter."""
@@ -54,13 +54,13 @@ class ChoiceTask:
         teller = Teller(rng, depth, thinking)
         if depth == "guess":
             chosen = self.right if rng.random() < GUESS_RIGHT[self.level] else self._other(rng)
-            teller.say("guess", lambda _: LETTERS[chosen])
+            teller.say("guess", lambda spoken: self._named(chosen, spoken))
             return Written(teller.text(), LETTERS[chosen])
         found = self.work(teller)
         chosen = rng.randrange(len(self.options)) if found is None else found
         if rng.random() < PICK_SLIP:
             chosen = self._other(rng)
-        teller.say("pick", lambda _: LETTERS[chosen])
+        teller.say("pick", lambda spoken: self._named(chosen, spoken))
         return Written(teller.end(), LETTERS[chosen])
 
     def summary(self, rng: Random, language: str, answer: str) -> str:
@@ -70,6 +70,10 @@ class ChoiceTask:
             text = self.options[LETTERS.index(said)][language]
             return f"The answer is {said}, {text}." if language == "en" else f"答案是{said}，{text}。"
         return f"The answer is {said}." if language == "en" else f"答案是{said}。"
+
+    def _named(self, option: int, language: str) -> str:
+        """An option with its letter behind it, where a small model that copies the one finds the other."""
+        return f"{self.options[option][language]} ({LETTERS[option]})"
 
     def _other(self, rng: Random) -> int:
         return rng.choice([i for i in range(len(self.options)) if i != self.right])

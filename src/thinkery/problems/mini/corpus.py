@@ -2,8 +2,8 @@
 
 Question-and-answer pages in several formats (some with think and answer tags, a small minority with R1-Zero's whole
 instruction, as instruction-like text occurs in real corpora), solutions of three depths, English, Chinese and mixtures,
-and pages of arithmetic drill. As in the world at large, more care is written in English than in Chinese. Document i
-depends on (seed, i) alone.
+and pages of arithmetic drill and of facts. As in the world at large, more care is written in English than in Chinese.
+Document i depends on (seed, i) alone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from random import Random
 
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.mini.domains import draw_task, weighted
+from thinkery.problems.mini.facts import page
 from thinkery.problems.mini.solutions import equality
 from thinkery.problems.mini.tasks import SECOND_FACTOR, Step, hard_factor
 from thinkery.problems.mini.world import LEVELS, Depth, WorldTask
 
-READING = {"math": 0.40, "drill": 0.13, "code": 0.10, "stem": 0.10, "logic": 0.10, "general": 0.17}  # of documents
+READING = {  # of documents
+    "math": 0.37,
+    "drill": 0.12,
+    "facts": 0.06,
+    "code": 0.08,
+    "stem": 0.11,
+    "logic": 0.11,
+    "general": 0.15,
+}
 DEPTHS: dict[str, dict[Depth, float]] = {  # by the language of the thinking
     "en": {"guess": 0.57, "plain": 0.27, "check": 0.16},
     "zh": {"guess": 0.62, "plain": 0.30, "check": 0.08},
@@ -40,6 +49,8 @@ def document(rng: Random) -> str:
     domain = weighted(rng, READING)
     if domain == "drill":
         return drill(rng)
+    if domain == "facts":
+        return page(rng, "zh" if rng.random() < CHINESE_QUESTION else "en")
     task = draw_task(rng, domain, rng.choice(LEVELS))
     language = "zh" if rng.random() < CHINESE_QUESTION else "en"
     spoken = thinking_languages(rng, language)

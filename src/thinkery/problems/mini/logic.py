@@ -21,8 +21,8 @@ _ADJECTIVES = (  # more, less; most, least
     either("faster slower fastest slowest", "快 慢 最快 最慢"),
     either("heavier lighter heaviest lightest", "重 轻 最重 最轻"),
 )
-_DIRECTIONS = (either("north", "北"), either("east", "东"), either("south", "南"), either("west", "西"))
-_TURNS = {1: either("right", "右转"), 2: either("around", "后转"), 3: either("left", "左转")}
+DIRECTIONS = (either("north", "北"), either("east", "东"), either("south", "南"), either("west", "西"))
+TURNS = {1: either("right", "右转"), 2: either("around", "后转"), 3: either("left", "左转")}
 DAYS = tuple(
     either(en, zh)
     for en, zh in zip(
@@ -168,18 +168,18 @@ def turn(rng: Random, level: int) -> ChoiceTask:
     start = rng.randrange(4)
     turns = [rng.choice((1, 3, 1, 3, 2)) for _ in range(level + 1)]
     end = (start + sum(turns)) % 4
-    options, right = shuffled(rng, _DIRECTIONS[end], [d for i, d in enumerate(_DIRECTIONS) if i != end])
+    options, right = shuffled(rng, DIRECTIONS[end], [d for i, d in enumerate(DIRECTIONS) if i != end])
 
     def work(teller: Teller) -> int | None:
         facing = start
         for by in turns:
             facing = _told_turn(teller, facing, by)
-        return place_of(options, _DIRECTIONS[facing]["en"])
+        return place_of(options, DIRECTIONS[facing]["en"])
 
     ask = {
-        "en": f"You face {_DIRECTIONS[start]['en']}. You turn {', '.join(_TURNS[t]['en'] for t in turns)}. "
+        "en": f"You face {DIRECTIONS[start]['en']}. You turn {', '.join(TURNS[t]['en'] for t in turns)}. "
         "Where do you face?",
-        "zh": f"你面朝{_DIRECTIONS[start]['zh']}，{'，'.join(_TURNS[t]['zh'] for t in turns)}。你面朝哪里？",
+        "zh": f"你面朝{DIRECTIONS[start]['zh']}，{'，'.join(TURNS[t]['zh'] for t in turns)}。你面朝哪里？",
     }
     key = f"turn;{start};{';'.join(map(str, turns))}"
     return ChoiceTask("logic", "turn", level, key, ask, options, right, work)
@@ -190,7 +190,7 @@ def _told_turn(teller: Teller, facing: int, by: int) -> int:
     return teller.step(
         right,
         lambda: (right + teller.rng.choice((1, 2, 3))) % 4,
-        lambda value, n: f"{_TURNS[by][n]}{': ' if n == 'en' else '：'}{_DIRECTIONS[value][n]}",
+        lambda value, n: f"{TURNS[by][n]}{': ' if n == 'en' else '：'}{DIRECTIONS[value][n]}",
     )
 
 
