@@ -223,9 +223,8 @@ def test_options_differ_and_the_right_one_stands_anywhere(domain: str) -> None:
         for language in ("en", "zh"):
             options = task.columns(language)["choices"]
             assert len(set(options)) == len(options) in (3, 4)
-            assert task.question(language).endswith(
-                " ".join(f"{letter}. {text}" for letter, text in zip("ABCD", options, strict=False))
-            )
+            listed = [f"{text} ({letter})" for letter, text in zip("ABCD", options, strict=False)]
+            assert task.question(language).endswith((", " if language == "en" else "，").join(listed))
         if len(options) == 4:
             places[task.reference("en")] += 1
     total = sum(places.values())
