@@ -7,7 +7,8 @@ later. Left out: what only the whole content shows, which every stage checks bef
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from thinkery.files import sha256_of
@@ -16,6 +17,7 @@ from thinkery.recipe import (
     CollectStage,
     JudgeSpec,
     JudgeStage,
+    PretrainStage,
     ProblemSpec,
     Recipe,
     RewardModelStage,
@@ -59,41 +61,81 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
     weights; of what is on the Hub only the configurations of models are fetched.
     """
     left = [stage for stage in recipe.stages if stage.name not in done]
-    made = {stage.name for stage in recipe.stages}
-    if recipe.base is not None:
-        _require_policy("base", recipe.base, recipe.template)
+    for field, reference, template in dict.fromkeys(_policies(recipe, left)):
+        _require_policy(field, reference, template)
     for stage in left:
-        template = getattr(stage, "template", None)
         for field, reference in model_references(stage):
-            if reference in made or reference == BASE:
-                continue
-            if field.startswith("rewards."):
-                _require_reward_model(f"{stage.name}.{field}", reference)
-            else:
-                _require_policy(f"{stage.name}.{field}", reference, template if field == "from" else None)
+            if field.startswith("rewards.") and reference not in _names(recipe):
+                _require_reward_model(f"{stage.name}.{field}", reference, _root(recipe, stage))
     for field, spec in problem_specs(recipe):
         if field.partition(".")[0] not in done:
             _read_problems(field, spec)
     for stage in left:
         if isinstance(stage, SFTStage | RewardModelStage):
-            _read_data(stage, made)
+            _read_data(stage, _names(recipe))
+
+
+def _names(recipe: Recipe) -> set[str]:
+    return {stage.name for stage in recipe.stages}
+
+
+def _policies(recipe: Recipe, left: Iterable[Stage]) -> Iterator[tuple[str, str, str | None]]:
+    """Every model to sample from or to train that no stage makes: its field, its place, and the template named."""
+    uses = [
+        (f"{stage.name}.{field}", reference, getattr(stage, "template", None) if field == "from" else None)
+        for stage in left
+        for field, reference in model_references(stage)
+        if field in ("from", "others") and reference not in _names(recipe)
+    ]
+    uses += [
+        (f"evaluate.{name}", BASE, spec.template)
+        for name, spec in recipe.evaluate.items()
+        if recipe.base is not None and (not spec.models or BASE in spec.models)
+    ]
+    for field, reference, template in uses:
+        if reference == BASE:
+            assert recipe.base is not None  # the recipe refuses a stage from a base that it lacks
+            yield "base", recipe.base, template or recipe.template
+        else:
+            yield field, reference, template
+
+
+def _root(recipe: Recipe, stage: Stage) -> str | None:
+    """The model whose tokenizer a stage's policy has; None if a stage makes it."""
+    made = {one.name: one for one in recipe.stages}
+    reference = stage.name
+    while reference in made:
+        maker = made[reference]
+        if isinstance(maker, PretrainStage):
+            return None
+        reference = maker.from_
+    return recipe.base if reference == BASE else reference
 
 
 def _require_policy(field: str, reference: str, template: str | None) -> None:
     from thinkery.models.checking import require_policy
     from thinkery.models.template import TEMPLATES
 
-    try:
+    with _in_field(field):
         require_policy(reference, TEMPLATES[template] if template else None)
-    except UserError as error:
-        raise UserError(f"{field}: {error}") from None
 
 
-def _require_reward_model(field: str, reference: str) -> None:
-    from thinkery.models.reward_model import read_card
+def _require_reward_model(field: str, reference: str, policy: str | None) -> None:
+    from thinkery.models.checking import load_tokenizer
+    from thinkery.models.reward_model import read_card, require_same_tokenizer
 
+    with _in_field(field):
+        if policy is None:
+            read_card(reference)
+        else:
+            require_same_tokenizer(reference, load_tokenizer(policy))
+
+
+@contextmanager
+def _in_field(field: str) -> Iterator[None]:
+    """Says of a mistake in which field it is."""
     try:
-        read_card(reference)
+        yield
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
 
@@ -104,10 +146,8 @@ def _read_problems(field: str, spec: ProblemSpec) -> None:
 
     for one in spec.all:
         if Path(one.source).is_file():
-            try:
+            with _in_field(field):
                 open_source(one.model_copy(update={"also": [], "decontaminate": []}))
-            except UserError as error:
-                raise UserError(f"{field}: {error}") from None
 
 
 def _read_data(stage: SFTStage | RewardModelStage, made: Collection[str]) -> None:
@@ -119,13 +159,11 @@ def _read_data(stage: SFTStage | RewardModelStage, made: Collection[str]) -> Non
         if spec.source in made or not Path(spec.source).is_file():
             continue
         whole = spec.model_copy(update={"n": None, "share": None})
-        try:
+        with _in_field(f"{stage.name}.data[{i}]"):
             if isinstance(stage, SFTStage):
                 open_demonstrations(whole, str)
             else:
                 (read_pairs if stage.objective == "pairwise" else read_labels)([whole], str)
-        except UserError as error:
-            raise UserError(f"{stage.name}.data[{i}]: {error}") from None
 
 
 def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:

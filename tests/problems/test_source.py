@@ -49,6 +49,15 @@ def test_a_file_is_drawn_in_epochs_of_different_order(ten: Path) -> None:
     assert [problem.id for problem in file_source(ten, seed=3).draw(0, 10)] != epochs[0]
 
 
+@pytest.mark.parametrize("count", [1, 3, 7, 9, 10])
+def test_what_is_drawn_together_differs_even_where_an_epoch_ends(ten: Path, count: int) -> None:
+    source = file_source(ten)
+    steps = [[problem.id for problem in source.draw(start, count)] for start in range(0, 40 * count, count)]
+    assert all(len(set(step)) == count for step in steps)
+    times = [sum(step.count(f"ten-{i}") for step in steps) for i in range(1, 11)]
+    assert max(times) - min(times) <= 0.25 * 4 * count + 2  # each about as often as the others
+
+
 def test_fixed_problems_are_the_same_in_every_call_and_differ_in_their_text() -> None:
     problems = MiniSource("test", levels=[1]).fixed(300)
     assert problems == MiniSource("test", levels=[1]).fixed(300)
@@ -65,12 +74,12 @@ def mixture(ten: Path, tmp_path: Path) -> ProblemSpec:
 def test_mixed_sources_are_drawn_by_their_shares_in_every_stretch(mixture: ProblemSpec) -> None:
     source = open_source(mixture)
     drawn = source.draw(0, 40)
-    assert drawn == source.draw(0, 17) + source.draw(17, 23)
+    assert drawn == open_source(mixture).draw(0, 40)
     for start in range(0, 40, 8):
         assert sum(problem.id.startswith("other") for problem in drawn[start : start + 8]) == 2
-    assert [problem for problem in drawn if problem.id.startswith("other")][:8] == open_source(
-        ProblemSpec.model_validate({"source": mixture.also[0].source, "preference": "helpful"})
-    ).draw(0, 8)
+    alone = open_source(ProblemSpec.model_validate({"source": mixture.also[0].source, "preference": "helpful"}))
+    others = [problem for problem in drawn if problem.id.startswith("other")]
+    assert [problem.id for problem in others[:8]] == [f"{problem.id}+1" for problem in alone.draw(0, 8)]
     assert {problem.columns.get("preference") for problem in drawn if problem.id.startswith("other")} == {"helpful"}
     assert all("preference" not in problem.columns for problem in drawn if problem.id.startswith("ten"))
 
@@ -86,8 +95,19 @@ def test_a_fixed_set_of_mixed_sources_has_their_shares(mixture: ProblemSpec) -> 
 
 def test_what_is_left_out_of_mixed_sources_never_comes(mixture: ProblemSpec) -> None:
     source = open_source(mixture)
-    source.exclude({"ten-1", "other-2"})
-    assert not {"ten-1", "other-2"} & {problem.id for problem in source.draw(0, 60)}
+    source.exclude({"ten-1+0", "other-2+1"})
+    drawn = {problem.id for problem in source.draw(0, 60)}
+    assert not {"ten-1+0", "other-2+1"} & drawn
+    assert {"ten-2+0", "other-1+1"} <= drawn
+
+
+def test_sources_with_the_same_ids_can_be_mixed(ten: Path) -> None:
+    both = [{"source": "mini", "domains": {"math": 1}}, {"source": "mini", "domains": {"logic": 1}}]
+    mini = ProblemSpec.model_validate({**both[0], "also": both[1:]})
+    twice = ProblemSpec.model_validate({"source": str(ten), "also": [{"source": str(ten), "share": 2}]})
+    for spec in (mini, twice):
+        problems = open_source(spec).draw(0, 9)
+        assert len({problem.id for problem in problems}) == 9
 
 
 def test_a_source_mixed_in_is_required_and_fingerprinted(mixture: ProblemSpec, ten: Path) -> None:
@@ -164,7 +184,7 @@ def test_too_many_problems_are_refused(ten: Path) -> None:
         ({"source": "./gone/"}, "zero.problems.source = './gone/': no such file in "),
         (
             {"source": "HERE", "decontaminate": ["gone.json"]},
-            "zero.problems.decontaminate = 'gone.json': no such file in ",
+            "zero.problems.decontaminate[0] = 'gone.json': no such file in ",
         ),
     ],
 )

@@ -5,12 +5,21 @@ Left out: what only the weights show (``loading.py``), and whether a model is an
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from thinkery.models.attention import check_supported
 from thinkery.models.loading import resolve_model, saved_template
 from thinkery.models.template import Template
 from thinkery.types import UserError
+
+
+def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer. Raises ``UserError`` if it has none."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(ref))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the tokenizer of {ref}: {str(error).splitlines()[0]}") from error
+    return tokenizer
 
 
 def require_policy(ref: str, template: Template | None) -> None:
@@ -21,10 +30,10 @@ def require_policy(ref: str, template: Template | None) -> None:
     path = resolve_model(ref)
     try:
         config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
     check_supported(config)
+    tokenizer = load_tokenizer(ref)
     template = template or saved_template(path)
     vocabulary = tokenizer.get_vocab()
     if tokenizer.eos_token_id is not None or any(string in vocabulary for string in template.stop_strings):

@@ -36,7 +36,10 @@ class ProblemSource(Protocol):
     notes: Sequence[str]
 
     def draw(self, start: int, count: int) -> list[Problem]:
-        """Problems ``start`` to ``start + count - 1`` of an endless sequence without repeats within ``count``."""
+        """Problems ``start`` to ``start + count - 1`` of an endless sequence; the same in every such call.
+
+        They differ, unless ``count`` is more than there are.
+        """
         ...
 
     def fixed(self, count: int | None) -> list[Problem]:
@@ -128,16 +131,26 @@ class FileSource:
         self.name, self.seed, self.problems, self.notes = name, seed, list(problems), notes
 
     def draw(self, start: int, count: int) -> list[Problem]:
-        """Problems ``start`` to ``start + count - 1`` of the endless sequence of epochs."""
+        """Problems ``start`` to ``start + count - 1`` of the endless sequence of epochs.
+
+        Where an epoch ends within them, what the next one would repeat gives way to what it has after them; only more
+        problems than there are repeat.
+        """
         size = len(self.problems)
         orders: dict[int, list[int]] = {}
-        drawn = []
+        drawn: list[int] = []
+        taken: set[int] = set()
         for position in range(start, start + count):
             epoch, offset = divmod(position, size)
             if epoch not in orders:
                 orders[epoch] = Random(f"epoch/{self.seed}/{epoch}").sample(range(size), size)
-            drawn.append(self.problems[orders[epoch][offset]])
-        return drawn
+            index = orders[epoch][offset]
+            if index in taken and count <= size:
+                after = (start + count - 1) % size + 1
+                index = next(other for other in orders[epoch][after:] if other not in taken)
+            taken.add(index)
+            drawn.append(index)
+        return [self.problems[index] for index in drawn]
 
     def fixed(self, count: int | None) -> list[Problem]:
         """The first ``count`` problems, in the order of the file."""
@@ -157,7 +170,8 @@ class MixedSource:
     """Several sources, drawn from in proportion to their shares.
 
     Which source stands at a position depends on the shares alone (the largest remainder first), so every stretch of
-    positions holds nearly the shares, and a resumed run draws what the interrupted one would have drawn.
+    positions holds nearly the shares, and a resumed run draws what the interrupted one would have drawn. An id ends in
+    the number of its source, ``+0`` of the first: two sources may have the same ids.
     """
 
     def __init__(self, parts: Sequence[tuple[ProblemSource, float]]) -> None:
@@ -176,23 +190,24 @@ class MixedSource:
         for part, source in enumerate(self.parts):
             positions = [position for owner, position in places if owner == part]
             if positions:  # they follow one another
-                for position, problem in enumerate(source.draw(positions[0], len(positions)), start=positions[0]):
-                    drawn[part, position] = problem
+                problems = _numbered(part, source.draw(positions[0], len(positions)))
+                drawn |= {(part, position): problem for position, problem in zip(positions, problems, strict=True)}
         return [drawn[place] for place in places]
 
     def fixed(self, count: int | None) -> list[Problem]:
         """The first ``count`` problems, each part's in proportion (None: all of all parts)."""
         if count is None:
-            return [problem for part in self.parts for problem in part.fixed(None)]
+            return [problem for i, part in enumerate(self.parts) for problem in _numbered(i, part.fixed(None))]
         self._extend(count)
         owners = [part for part, _ in self._order[:count]]
-        parts = [(part, owners.count(i)) for i, part in enumerate(self.parts)]
-        return [problem for part, size in parts if size for problem in part.fixed(size)]
+        sizes = [(i, part, owners.count(i)) for i, part in enumerate(self.parts)]
+        return [problem for i, part, size in sizes if size for problem in _numbered(i, part.fixed(size))]
 
     def exclude(self, ids: Collection[str]) -> None:
         """Leaves out problems from now on."""
-        for part in self.parts:
-            part.exclude(ids)
+        for i, part in enumerate(self.parts):
+            end = _end(i)
+            part.exclude([name.removesuffix(end) for name in ids if name.endswith(end)])
 
     def _extend(self, size: int) -> None:
         while len(self._order) < size:
@@ -202,6 +217,15 @@ class MixedSource:
             part = due.index(max(due))
             self._order.append((part, self._taken[part]))
             self._taken[part] += 1
+
+
+def _numbered(part: int, problems: Sequence[Problem]) -> list[Problem]:
+    """The problems of a mixture's part, under ids that no other part has."""
+    return [replace(problem, id=problem.id + _end(part)) for problem in problems]
+
+
+def _end(part: int) -> str:
+    return f"+{part}"
 
 
 def open_source(spec: ProblemSpec) -> ProblemSource:

@@ -15,7 +15,7 @@ from thinkery.recipe.data import (
     ProblemSpec,
     RewardSpec,
 )
-from thinkery.recipe.ladder import DATA, POLICIES, Recipe, Stage, data_references, model_references
+from thinkery.recipe.ladder import DATA, MODEL_REWARDS, POLICIES, Recipe, Stage, data_references, model_references
 from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
 from thinkery.recipe.rl import PRESETS, RLStage
 from thinkery.recipe.stages import (
@@ -31,6 +31,7 @@ from thinkery.recipe.stages import (
 __all__ = [
     "BASE",
     "DATA",
+    "MODEL_REWARDS",
     "POLICIES",
     "PRESETS",
     "CollectStage",

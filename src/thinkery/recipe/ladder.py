@@ -21,6 +21,7 @@ Stage = Annotated[
     PretrainStage | RLStage | CollectStage | SFTStage | JudgeStage | RewardModelStage, Field(discriminator="kind")
 ]
 POLICIES = (PretrainStage, RLStage, SFTStage)  # what they make can be sampled from, and is evaluated
+MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
 DATA = (CollectStage, JudgeStage)  # what they make is data
 
 
@@ -85,7 +86,7 @@ def model_references(stage: Stage) -> Iterator[tuple[str, str]]:
         if stage.teacher is not None:
             yield "teacher", stage.teacher
         for name, reward in stage.rewards.items():
-            if isinstance(model := reward.options.get("model"), str):
+            if name in MODEL_REWARDS and isinstance(model := reward.options.get("model"), str):
                 yield f"rewards.{name}.model", model
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import require_same_tokenizer
 from thinkery.problems.source import ProblemSource
-from thinkery.recipe import RewardSpec, RLStage
+from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
 from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
-from thinkery.types import Group, Outcome, Sampling
+from thinkery.types import Group, Outcome, Sampling, UserError
 
 # Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
 _SMALLEST_SPREAD = 1e-6
@@ -46,6 +46,11 @@ class Sampler:
         rounds = 1 + (self.stage.max_refills if self.stage.dynamic_sampling else 0)
         drawn = self.source.draw(0, self.stage.steps * self.stage.num_problems * rounds)
         problems = {problem.id: problem for problem in drawn}
+        if len(problems) < self.stage.num_problems:
+            raise UserError(
+                f"{self.stage.name}.num_problems = {self.stage.num_problems}: a step's problems differ, and there are "
+                f"only {len(problems)}; write {len(problems)} or less"
+            )
         self.grader.require_columns(list(problems.values()))
         view = self.context.view
         report = check_gold(
@@ -111,7 +116,7 @@ def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader
     """
     return Grader(
         policy.template,
-        {name: _found(spec, context, policy) for name, spec in stage.rewards.items()},
+        {name: _found(name, spec, context, policy) for name, spec in stage.rewards.items()},
         max_completion_length=stage.max_completion_length,
         verification=context.recipe.verification,
         reward_errors=stage.reward_errors,
@@ -119,10 +124,10 @@ def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader
     )
 
 
-def _found(spec: RewardSpec, context: StageContext, policy: Policy) -> RewardSpec:
+def _found(name: str, spec: RewardSpec, context: StageContext, policy: Policy) -> RewardSpec:
     """The reward with its model's place instead of its name, if it has one."""
     model = spec.options.get("model")
-    if not isinstance(model, str):
+    if name not in MODEL_REWARDS or not isinstance(model, str):
         return spec
     place = context.resolve(model)
     require_same_tokenizer(place, policy.tokenizer)

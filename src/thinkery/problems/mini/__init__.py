@@ -34,8 +34,9 @@ def mini_problem(
     Raises ``UserError`` for a level, a language or a domain that the world doesn't have.
     """
     task, language = mini_task(index, split, levels=levels, languages=languages, domains=domains, seed=seed)
+    world = "mini" if not domains else f"mini-{'-'.join(sorted(domains))}"  # ids differ where sets may be mixed
     return Problem(
-        id=f"mini-{split}-{seed}-{index}",
+        id=f"{world}-{split}-{seed}-{index}",
         prompt=task.question(language),
         reference=task.reference(language),
         domain=task.domain,
