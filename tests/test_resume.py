@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +23,17 @@ def climb(folder: Path, kill: dict[str, int]) -> dict[str, Any]:
     order = {"recipe": str(ROOT / "recipes" / "nano.yaml"), "folder": str(folder), "overrides": [], "kill": kill}
     command = [sys.executable, str(ROOT / "tests" / "climber.py"), json.dumps(order)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
-    assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    ) as climber:
+        try:
+            said, error = climber.communicate(timeout=1200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(climber.pid, signal.SIGKILL)  # its children as well
+    assert climber.returncode == 0, error
+    told: dict[str, Any] = json.loads(said)
     return told
 
 

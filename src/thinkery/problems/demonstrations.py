@@ -67,12 +67,14 @@ def open_demonstrations(spec: DataSpec, resolve: Resolve) -> list[Demonstration]
 
 
 def mini_demonstration(index: int, spec: DataSpec) -> Demonstration:
-    """What a competent writer of the miniature world answers to its general question ``index``."""
+    """What a writer of the miniature world answers to its general question ``index``: a competent one, or anybody."""
     split: Split = "test" if spec.split == "test" else "train"
     languages = spec.languages or None
     task, language = mini_task(index, split, domains={"general": 1.0}, languages=languages, seed=spec.seed)
     assert isinstance(task, GeneralTask)
-    written = task.demonstration(Random(f"demonstration/{spec.seed}/{split}/{index}"), language)
+    rng = Random(f"demonstration/{spec.seed}/{split}/{index}")
+    careful = rng.random() < spec.careful
+    written = task.demonstration(rng, language) if careful else task.write(rng, "plain", language, (language,))
     return Demonstration(
         id=f"mini-general-{split}-{spec.seed}-{index}",
         prompt=task.question(language),

@@ -123,9 +123,10 @@ Judging = Annotated[JudgeSpec, BeforeValidator(_source_alone, json_schema_input_
 class DataSpec(Strict):
     """Demonstrations, preference pairs or safety labels to learn from.
 
-    ``source`` is the name of an earlier stage that made them, ``mini`` (what a competent writer of the miniature world
-    writes on its general domain), a file, a folder saved by ``datasets`` or a data set of the Hub. A name alone is the
-    source. ``share`` makes this source that part of the whole set, by number, next to sources without a share.
+    ``source`` is the name of an earlier stage that made them, ``mini`` (what people of the miniature world write on
+    its general domain: the share ``careful`` by a competent and friendly writer, the rest by ordinary ones), a file, a
+    folder saved by ``datasets`` or a data set of the Hub. A name alone is the source. ``share`` makes this source that
+    part of the whole set, by number, next to sources without a share.
     """
 
     source: str
@@ -133,6 +134,7 @@ class DataSpec(Strict):
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     split: str = "train"
     languages: dict[str, PositiveFloat] = {}  # of mini
+    careful: Annotated[float, Field(ge=0, le=1)] = 1.0  # of mini
     seed: int = 0  # of mini, and of which n are drawn
     columns: dict[str, str | None] = {}  # of files and data sets: ours -> theirs
 
@@ -146,6 +148,8 @@ class DataSpec(Strict):
             raise ValueError(f"split = {self.split!r}: mini has train and test")
         if self.source != "mini" and self.languages:
             raise ValueError(f"languages: only mini can choose; leave this out for {self.source}")
+        if self.source != "mini" and self.careful < 1:
+            raise ValueError(f"careful: only mini has writers to choose from; leave this out for {self.source}")
         if self.columns and "/" not in self.source and "." not in self.source:
             raise ValueError(f"columns: the columns of {self.source} are known; leave this out")
         return self
