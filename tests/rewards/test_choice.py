@@ -334,7 +334,7 @@ def test_any_text_gets_a_verdict(answer: str, reference: str, choices: list[str]
 )
 def test_long_answers_end_in_bounded_time(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    began = time.perf_counter()
+    began = time.process_time()
     for completion in (
         f"x</think>{text}",
         f"x</think><answer>{text[:1990]}</answer>",
@@ -342,4 +342,4 @@ def test_long_answers_end_in_bounded_time(piece: str) -> None:
     ):
         PLAIN.begin(completion, problem("B"))
     TAGGED.begin("<think>x</think><answer>B</answer>", problem(text))
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0

@@ -40,12 +40,14 @@ class ChoiceVerifier:
         return self._judge(completion, gold, options)
 
     def gold(self, problem: Problem) -> str | None:
-        """A completion that chooses the reference's letters."""
+        """A completion that chooses the reference: in its own words where they are an answer, else by its letters."""
         try:
-            letters = read_reference(problem.reference, Options.of(problem.columns))
+            options = Options.of(problem.columns)
         except ValueError:
-            letters = None
-        return gold_completion(self._template, spell(letters) if letters else problem.reference)
+            return gold_completion(self._template, problem.reference)
+        letters = read_reference(problem.reference, options)
+        said = read_choice(problem.reference, options, statement_only=False)
+        return gold_completion(self._template, spell(letters) if letters and said != letters else problem.reference)
 
     def close(self) -> None:
         """Nothing was started."""

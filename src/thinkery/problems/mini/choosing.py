@@ -10,7 +10,6 @@ from typing import Any
 from thinkery.problems.mini.telling import Teller
 from thinkery.problems.mini.world import Depth, Written
 
-LETTERS = "ABCD"
 GUESS_RIGHT = {1: 0.5, 2: 0.4, 3: 0.3, 4: 0.3, 5: 0.3}  # by level
 PICK_SLIP = 0.02
 
@@ -33,47 +32,41 @@ class ChoiceTask:
 
     @property
     def verifier(self) -> str:
-        """Choices are checked by their letter."""
+        """Choices are checked as such: one of the options, by its text."""
         return "choice"
 
     def question(self, language: str) -> str:
-        """The question and its options in one line, each before its letter."""
-        comma = ", " if language == "en" else "，"
-        return f"{self.ask[language]} {comma.join(self._named(i, language) for i in range(len(self.options)))}"
+        """The question, and its options in a list without letters: a model of this size can't bind the two."""
+        listed = ("，" if language == "zh" else ", ").join(option[language] for option in self.options)
+        return (
+            f"{self.ask[language]}选项：{listed}。" if language == "zh" else f"{self.ask[language]} Options: {listed}."
+        )
 
     def reference(self, language: str) -> str:
-        """The right letter."""
-        return LETTERS[self.right]
+        """The right option's text."""
+        return self.options[self.right][language]
 
     def columns(self, language: str) -> dict[str, Any]:
-        """The options' texts, without letters, as ``choices``."""
+        """The options' texts as ``choices``."""
         return {"kind": self.kind, "choices": [option[language] for option in self.options]}
 
     def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> Written:
-        """A solution; the answer is a letter."""
+        """A solution; the answer is an option's text."""
         teller = Teller(rng, depth, thinking)
         if depth == "guess":
             chosen = self.right if rng.random() < GUESS_RIGHT[self.level] else self._other(rng)
-            teller.say("guess", lambda spoken: self._named(chosen, spoken))
-            return Written(teller.text(), LETTERS[chosen])
+            teller.say("guess", lambda spoken: self.options[chosen][spoken])
+            return Written(teller.text(), self.options[chosen][language])
         found = self.work(teller)
         chosen = rng.randrange(len(self.options)) if found is None else found
         if rng.random() < PICK_SLIP:
             chosen = self._other(rng)
-        teller.say("pick", lambda spoken: self._named(chosen, spoken))
-        return Written(teller.end(), LETTERS[chosen])
+        teller.say("pick", lambda spoken: self.options[chosen][spoken])
+        return Written(teller.end(), self.options[chosen][language])
 
     def summary(self, rng: Random, language: str, answer: str) -> str:
-        """The letter and its option in a sentence."""
-        said = answer.strip()
-        if len(said) == 1 and said in LETTERS[: len(self.options)]:
-            text = self.options[LETTERS.index(said)][language]
-            return f"The answer is {said}, {text}." if language == "en" else f"答案是{said}，{text}。"
-        return f"The answer is {said}." if language == "en" else f"答案是{said}。"
-
-    def _named(self, option: int, language: str) -> str:
-        """An option with its letter behind it, where a small model that copies the one finds the other."""
-        return f"{self.options[option][language]} ({LETTERS[option]})"
+        """The option in a sentence."""
+        return f"答案是{answer.strip()}。" if language == "zh" else f"The answer is {answer.strip()}."
 
     def _other(self, rng: Random) -> int:
         return rng.choice([i for i in range(len(self.options)) if i != self.right])

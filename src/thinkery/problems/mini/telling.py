@@ -19,7 +19,7 @@ T = TypeVar("T")
 PLAIN_SLIP, CHECK_SLIP = 0.08, 0.06  # of easy steps
 NOTICED = 0.9  # of the slips of somebody who checks
 NEEDLESS_CHECK = 0.1  # of right easy steps, where the writer checks at all
-PICK = {"en": (", so {s}", ". That is {s}", ". Answer {s}"), "zh": ("，所以选{s}", "，即{s}", "。答案{s}")}
+PICK = {"en": (". So it is {s}", ". That is {s}", ". Answer {s}"), "zh": ("。所以选{s}", "，即{s}", "。答案{s}")}
 
 
 class Teller:

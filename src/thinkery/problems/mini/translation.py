@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from thinkery.problems.mini.choosing import LETTERS, Texts
+from thinkery.problems.mini.choosing import Texts
 from thinkery.problems.mini.code_operations import WORDS
 from thinkery.problems.mini.logic import DAYS, PEOPLE
 from thinkery.problems.mini.solutions import PHRASES
@@ -110,8 +110,6 @@ def _pattern(source: str) -> str:
 
 def _pairs() -> Iterator[tuple[str, str]]:
     """Phrases in English and Chinese. A phrase ends where the world puts its formula."""
-    for letter in LETTERS:
-        yield f", so {letter}.", f"，所以选{letter}。"
     options = [(english, PHRASES["zh"][key]) for key, english in PHRASES["en"].items()]
     for english, chinese in [*options, (PICK["en"], PICK["zh"])]:
         for en, zh in zip(english, chinese, strict=True):
