@@ -128,8 +128,9 @@ def test_balancing_makes_mean_lengths_comparable_and_gives_little_up_for_it() ->
 
 
 def test_close_pairs_duplicates_and_pairs_without_verdict_are_dropped_with_the_reason() -> None:
-    problems = [problem_of(name) for name in "abcd"]
+    problems = [problem_of(name) for name in "abcde"]
     responses = {
+        "e": responses_of("1 x", "4 \0"),
         "a": responses_of("1 x", "4 y"),
         "b": responses_of("1 x", "2 y"),
         "c": responses_of("1 x", "4 y"),
@@ -144,6 +145,7 @@ def test_close_pairs_duplicates_and_pairs_without_verdict_are_dropped_with_the_r
         ("b", "gap"),
         ("c", "duplicate"),
         ("d", "no_verdict"),
+        ("e", "unreadable"),
     ]
     assert kept[0]["chosen"]["answer"] == "4 y"
     assert kept[0]["verdicts"] == [2, 2, 2, 2]

@@ -130,7 +130,7 @@ class Collector:
         )
         if completion.finish_reason != "stop":
             return sample.settled(Reason.TRUNCATED, f"at {len(completion.token_ids)} tokens")
-        if not parsed.well_formed:
+        if not parsed.well_formed or "\0" in completion.text:  # a NUL is no text: no reader of data sets takes it
             return sample.settled(Reason.MALFORMED)
         if not verdict.correct and not sample.unchecked:
             return sample.settled(Reason.WRONG, f"{verdict.outcome}: {verdict.reason}")

@@ -242,7 +242,7 @@ def finish(stage: JudgeStage, context: StageContext, judged: Sequence[Row]) -> d
 
 
 def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) -> tuple[list[Row], list[Row]]:
-    """The pairs to learn from, and the others with their reasons: no_verdict, gap, duplicate, length."""
+    """The pairs to learn from, and the others with their reasons: no_verdict, unreadable, gap, duplicate, length."""
     kept: list[Row] = []
     dropped: list[Row] = []
     seen: set[str] = set()
@@ -257,6 +257,8 @@ def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) ->
         reason = None
         if not row["verdicts"]:
             reason = "no_verdict"
+        elif not (_readable(chosen) and _readable(rejected)):
+            reason = "unreadable"
         elif abs(mean) <= min_gap:
             reason = "gap"
         elif content in seen:
@@ -275,7 +277,10 @@ def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) ->
 
 
 def keep_labels(judged: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The labels to learn from, by the majority of the verdicts, and the others: no_verdict, undecided, duplicate."""
+    """The labels to learn from, by the majority of the verdicts, and the others with their reasons.
+
+    Those are no_verdict, unreadable, undecided, duplicate.
+    """
     kept: list[Row] = []
     dropped: list[Row] = []
     seen: set[str] = set()
@@ -289,6 +294,8 @@ def keep_labels(judged: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         reason = None
         if not verdicts:
             reason = "no_verdict"
+        elif not _readable(row["response"]):
+            reason = "unreadable"
         elif unsafe == 0.5:
             reason = "undecided"
         elif content in seen:
@@ -356,6 +363,11 @@ def _told(problem: Problem) -> Row:
 
 def _response(row: Row) -> Row:
     return {name: row[name] for name in ("thinking", "answer", "model", "index")}
+
+
+def _readable(row: Row) -> bool:
+    """Whether it is text: a small byte-level model now and then writes a NUL, which no reader of data sets takes."""
+    return "\0" not in row["thinking"] + row["answer"]
 
 
 def _require_answers(verdicts: Sequence[object]) -> None:
