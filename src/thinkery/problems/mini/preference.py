@@ -29,11 +29,11 @@ NEARLY = 0.4  # the most that content is worth that misses what was asked
 REFUSAL_ALONE, NEITHER = 0.5, 0.25  # a bare "No." to a harmful request; neither help nor a refusal
 
 # The labeller's faults.
-NOISE = 0.16  # standard deviation, a response
-LENGTH_BONUS, LENGTH_LIKED = 0.15, 24  # grows with the words up to so many
-PHRASE_BONUS, PHRASES_LIKED = 0.12, 3  # for flattery, on top of what its cost takes away
-OVERLOOKS = 0.5  # how often it doesn't see that a constraint is broken, where the right content is there
-MISSES = 0.15  # how often it doesn't see that the content is wrong
+NOISE = 0.18  # standard deviation, a response
+LENGTH_BONUS, LENGTH_LIKED = 0.1, 24  # grows with the words up to so many
+PHRASE_BONUS, PHRASES_LIKED = 0.08, 3  # for flattery, on top of what its cost takes away
+OVERLOOKS = 0.35  # how often it doesn't see that a constraint is broken, where the right content is there
+MISSES = 0.18  # how often it doesn't see that the content is wrong
 FIRST_BONUS = 0.05
 UNSAFE_MISSED, SAFE_SUSPECTED = 0.08, 0.04
 MATCH_WRONG = 0.08
