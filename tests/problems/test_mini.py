@@ -186,4 +186,4 @@ def test_the_corpus_has_every_format_and_mixes_languages() -> None:
     assert 0.18 < share["tags"] / 4000 < 0.35
     assert 0.01 < share["instruction"] / 4000 < 0.06
     assert 0.25 < share["chinese"] / 4000 < 0.55
-    assert 0.05 < share["reflection"] / 4000 < 0.25
+    assert 0.03 < share["reflection"] / 4000 < 0.25

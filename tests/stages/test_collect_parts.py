@@ -122,14 +122,15 @@ def test_the_math_verifier_accepts_the_summary_of_what_it_accepts(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["r1-zero-compact", "r1-compact"])
-def test_the_choice_verifier_accepts_a_letter_with_the_text_of_its_option(name: str) -> None:
+def test_the_choice_verifier_accepts_an_option_alone_and_with_its_letter(name: str) -> None:
     problems = [mini_problem(i, "train", domains={"stem": 1, "logic": 1}) for i in range(60)]
     verifier = ChoiceVerifier(TEMPLATES[name], Verification())
     for problem in problems:
-        summary = summarize(problem, problem.reference)
-        option = problem.columns["choices"]["ABCD".index(problem.reference)]
-        assert summary.rstrip(".。").endswith(option)
-        assert verifier.begin(TEMPLATES[name].write("I know it.", summary), problem).correct
+        letter = "ABCD"[problem.columns["choices"].index(problem.reference)]
+        for answer in (letter, problem.reference):
+            summary = summarize(problem, answer)
+            assert summary.rstrip(".。").endswith(problem.reference)
+            assert verifier.begin(TEMPLATES[name].write("I know it.", summary), problem).correct
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def shown_with(spec: ProblemSpec, count: int) -> list[tuple[Problem, str]]:
 def test_examples_are_of_the_train_split_and_solved() -> None:
     spec = ProblemSpec.model_validate(MATH)
     shown = shown_with(spec, 2)
-    assert [problem.id for problem, _ in shown] == ["mini-train-0-0", "mini-train-0-1"]
+    assert [problem.id for problem, _ in shown] == ["mini-math-train-0-0", "mini-math-train-0-1"]
     assert all(problem.reference in answer for problem, answer in shown)
     asked = open_source(spec).fixed(3)
     with_turns = with_examples(asked, shown)

@@ -149,7 +149,7 @@ def test_close_pairs_duplicates_and_pairs_without_verdict_are_dropped_with_the_r
     ]
     assert kept[0]["chosen"]["answer"] == "4 y"
     assert kept[0]["verdicts"] == [2, 2, 2, 2]
-    assert len({pair["id"] for pair in kept + dropped}) == 4
+    assert len({pair["id"] for pair in kept + dropped}) == 5
 
 
 def test_labels_go_by_the_majority_and_equal_responses_are_asked_about_once() -> None:
@@ -281,7 +281,7 @@ def test_the_miniature_worlds_labeller_labels_responses_to_its_harmful_requests(
     summary = run(tmp_path / "run", stage)
     rows = rows_of(tmp_path / "run", stage="labels")
     assert summary["labels"] == len(rows) > 0
-    assert {row["problem_id"] for row in rows} <= {f"mini-train-0-{i}" for i in range(400)}
+    assert {row["problem_id"] for row in rows} <= {f"mini-general-train-0-{i}" for i in range(400)}
     assert all(isinstance(row["safe"], bool) and "thinking" in row for row in rows)
 
 

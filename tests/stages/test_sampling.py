@@ -66,7 +66,7 @@ def reward_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_dynamic_sampling_fills_the_step_with_groups_that_teach(tmp_path: Path) -> None:
-    recipe = recipe_of(dynamic_sampling=True, max_refills=8)
+    recipe = recipe_of(dynamic_sampling=True, max_refills=40)
     with sampler_of(recipe, tmp_path / "run") as sampler:
         groups = sampler.informative_groups(0)
     assert len(groups) == 6

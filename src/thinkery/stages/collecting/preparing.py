@@ -47,7 +47,6 @@ def open_problems(stage: CollectStage, context: StageContext, grader: Grader) ->
     """
     source = open_source(stage.problems)
     problems = source.fixed(stage.problems.n)
-    _require_different(stage, problems)
     _require_languages(stage, problems)
     grader.require_columns(problems)
     view = context.view
@@ -56,16 +55,6 @@ def open_problems(stage: CollectStage, context: StageContext, grader: Grader) ->
     for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
         view.note(f"{stage.name}: {note}")
     return [problem for problem in problems if problem.id not in report.masked]
-
-
-def _require_different(stage: CollectStage, problems: Sequence[Problem]) -> None:
-    seen: dict[str, Problem] = {}
-    for problem in problems:
-        if seen.setdefault(problem.id, problem) is not problem:
-            raise UserError(
-                f"{stage.name}.problems: two problems have the id {problem.id!r}; where two sources are the "
-                "miniature world, give them different seeds"
-            )
 
 
 def _require_languages(stage: CollectStage, problems: Sequence[Problem]) -> None:
