@@ -4,6 +4,7 @@ stage, with local stand-ins for their data and their judge."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,16 @@ def judged(body: dict[str, Any]) -> str:
     if "<reasoning>" in question:
         return f"<reasoning>{THINKING} So it is 4.</reasoning><summary>4</summary>"
     if '"unsafe"' in question:
-        return json.dumps({"analysis": "", "unsafe": "5" in question.partition("[Response")[2]})
+        return json.dumps({"analysis": "", "unsafe": says_5(question.partition("[Response")[2])})
     if '"correctness"' in question:
         return json.dumps({"analysis": "", "correctness": True})
     first, second = question.partition("[Response A")[2].split("[Response B")
-    return json.dumps({"analysis": "", "verdict": "A>>B" if "5" in first else "B>>A" if "5" in second else "A=B"})
+    return json.dumps({"analysis": "", "verdict": "A>>B" if says_5(first) else "B>>A" if says_5(second) else "A=B"})
+
+
+def says_5(text: str) -> bool:
+    """Whether 5 is said, and not only in the code of the marks around a response."""
+    return re.search(r"(?<!\w)5(?!\w)", text) is not None
 
 
 RL = (
