@@ -1,4 +1,4 @@
-"""R1-Zero in miniature, measured: `make mini` for three seeds, one after the other, into benchmarks/results/zero.json.
+"""R1-Zero in miniature, measured: the first rung of `make mini` for three seeds, into benchmarks/results/zero.json.
 
     python benchmarks/zero.py [--folder runs/zero-benchmark]
 
@@ -56,7 +56,9 @@ def main() -> None:
 def run(seed: int, folder: Path) -> dict[str, Any]:
     """The summary of the miniature run with a seed; made by the command a user would type."""
     command = [str(Path(sys.executable).parent / "thinkery"), "run", str(ROOT / "recipes" / "mini.yaml")]
-    subprocess.run([*command, "--output-dir", str(folder), "--seed", str(seed)], check=True, cwd=ROOT)
+    subprocess.run(
+        [*command, "--until", "zero", "--output-dir", str(folder), "--seed", str(seed)], check=True, cwd=ROOT
+    )
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return summary
 
@@ -82,7 +84,7 @@ def figures_of(summaries: list[dict[str, Any]]) -> dict[str, float]:
     def mean(reports: list[dict[str, Any]], name: str) -> float:
         return statistics.fmean(report[name] for report in reports)
 
-    base_seconds = json.loads((BASE / "manifest.json").read_text())["stages"]["pretrain"]["seconds"]
+    base_seconds = json.loads((BASE / "manifest.json").read_text())["stages"]["mini-base"]["seconds"]
     length = "mean_thinking_length"
     return figures | {
         "base_build_minutes": round(base_seconds / 60, 1),
