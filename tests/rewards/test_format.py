@@ -89,7 +89,7 @@ def test_a_think_that_the_prompt_opened_may_be_left_out_or_repeated_but_not_said
     assert value(f"a<think>b</think>{answer}", template) == 0.0
     assert value("a", template) == 0.0
     assert value("a</think>", template) == 0.0
-    assert value(f"</think>{answer}", template) == 0.0
+    assert value(f"</think>{answer}", template) == float(template.optional_thinking)
 
 
 def test_a_template_without_answer_tag_wants_none() -> None:
