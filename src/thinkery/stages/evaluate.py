@@ -15,9 +15,8 @@ from thinkery.evaluation.reflection import count_reflections
 from thinkery.evaluation.samples import Samples
 from thinkery.evaluation.summary import summarize
 from thinkery.models.loading import Policy, load_policy
-from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
-from thinkery.recipe import BASE, EvalSpec, RewardSpec
+from thinkery.recipe import EvalSpec, RewardSpec
 from thinkery.rewards.gold import GoldReport, check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.language import language_proportion
@@ -46,8 +45,7 @@ def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageCont
 
 
 def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step: int) -> dict[str, Any]:
-    chosen = spec.template or (context.recipe.template if context.run.name == f"{BASE}.eval" else None)
-    template = TEMPLATES[chosen] if chosen else None
+    template = context.template_of(context.run.name.removesuffix(".eval"), spec.template)
     policy = load_policy(model, template=template, device=spec.device, dtype=spec.dtype)
     source = open_source(spec.problems)
     problems = source.fixed(spec.problems.n)

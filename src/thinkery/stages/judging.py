@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from thinkery.recipe import JudgeSpec
 from thinkery.rewards.judges import EndpointJudge
@@ -29,12 +29,17 @@ def open_judge(spec: JudgeSpec) -> Judge:
 
 def ask_all(judge: Judge, ask: Callable[[_Q], _A], questions: Sequence[_Q]) -> Iterator[_A]:
     """``ask`` of every question, as many at once as the judge takes, in the order of the questions."""
-    if judge.concurrency == 1:
-        yield from map(ask, questions)
+    return at_once(judge.concurrency, ask, questions)
+
+
+def at_once(concurrency: int, ask: Callable[..., _A], *questions: Sequence[Any]) -> Iterator[_A]:
+    """``map(ask, *questions)`` with so many calls at once, from threads, in the order of the questions."""
+    if concurrency == 1:
+        yield from map(ask, *questions)
         return
-    with ThreadPoolExecutor(judge.concurrency, thread_name_prefix="judge") as pool:
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
         try:
-            yield from pool.map(ask, questions)
+            yield from pool.map(ask, *questions)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)  # what is asked already ends by its own deadline
             raise

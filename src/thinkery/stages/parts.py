@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def write_part(folder: Path, before: Path | None, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -37,8 +37,18 @@ def read_parts(folder: Path, prefix: str) -> Iterator[dict[str, Any]]:
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes JSON lines. Half a character, which a model may write, is escaped."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with open_lines(path) as file:
+        file.writelines(map(line_of, rows))
+
+
+def open_lines(path: Path) -> TextIO:
+    """A file for lines of JSON. A lone surrogate, half a character, becomes JSON's own escape."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace")
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as a line."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

@@ -13,10 +13,10 @@ from thinkery.models.loading import Policy
 from thinkery.models.reward_model import require_same_tokenizer
 from thinkery.problems.source import ProblemSource
 from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
-from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
+from thinkery.stages.references import require_references
 from thinkery.types import Group, Outcome, Sampling, UserError
 
 # Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
@@ -51,15 +51,8 @@ class Sampler:
                 f"{self.stage.name}.num_problems = {self.stage.num_problems}: a step's problems differ, and there are "
                 f"only {len(problems)}; write {len(problems)} or less"
             )
-        self.grader.require_columns(list(problems.values()))
-        view = self.context.view
-        report = check_gold(
-            self.grader, problems.values(), lambda done: view.progress("checking references", done, len(problems))
-        )
-        report.require()
-        for note in [*self.source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
-            view.note(f"{self.stage.name}: {note}")
-        self.source.exclude(report.masked)
+        checked = list(problems.values())
+        self.source.exclude(require_references(self.stage.name, self.source, checked, self.grader, self.context.view))
 
     def informative_groups(self, step: int) -> list[Group]:
         """A step's groups. With dynamic sampling, groups that tell nothing give way to new ones.

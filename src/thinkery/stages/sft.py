@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from thinkery.models.loading import Policy, load_policy, save_policy
-from thinkery.models.template import TEMPLATES, Template
 from thinkery.problems.demonstrations import read_demonstrations
-from thinkery.recipe import BASE, SFTStage
+from thinkery.recipe import SFTStage
 from thinkery.stages.context import StageContext
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Demonstration, UserError
@@ -35,7 +34,10 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     """
     demonstrations = read_demonstrations(stage.data, context.resolve)
     policy = load_policy(
-        context.resolve(stage.from_), template=_template(stage, context), device=stage.device, dtype=stage.dtype
+        context.resolve(stage.from_),
+        template=context.template_of(stage.from_, stage.template),
+        device=stage.device,
+        dtype=stage.dtype,
     )
     stop_where_demonstrations_end(policy)
     encoded = _encode(stage, context, policy, demonstrations)
@@ -118,12 +120,6 @@ def learner_config(stage: SFTStage, seed: int) -> SFTConfig:
     """The stage's fields that are the learner's, under the same names."""
     shared = {field.name for field in fields(SFTConfig)} & set(type(stage).model_fields)
     return SFTConfig(**{name: getattr(stage, name) for name in shared}, seed=seed)
-
-
-def _template(stage: SFTStage, context: StageContext) -> Template | None:
-    """The template to learn; None: the one saved with the model."""
-    name = stage.template or (context.recipe.template if stage.from_ == BASE else None)
-    return TEMPLATES[name] if name else None
 
 
 def _encode(stage: SFTStage, context: StageContext, policy: Policy, demonstrations: Sequence[Demonstration]) -> Encoded:

@@ -13,7 +13,6 @@ both a mean over a batch. Left out: margins, and what is learnt from (``stages/r
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thinkery.models.loading import restore_weights, save_weights
 from thinkery.models.reward_model import RewardModel, batches_of
 from thinkery.training.optimizer import Schedule, build_optimizer, lr_schedule
+from thinkery.training.steps import counted_generator, load_state, save_state
 from thinkery.types import UserError
-
-_WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.pt"
 
 
 def pairwise_loss(chosen_B: Tensor, rejected_B: Tensor) -> Tensor:
@@ -131,14 +128,11 @@ class PreferenceLearner:
 
     def save(self, folder: Path) -> None:
         """Writes the state after the last update into an existing folder."""
-        save_weights(self.reward_model.model, folder / _WEIGHTS)
-        torch.save(self._optimizer.state_dict(), folder / _OPTIMIZER)
+        save_state(folder, self.reward_model.model, self._optimizer)
 
     def load(self, folder: Path) -> None:
         """Restores what ``save`` wrote. Raises ``UserError`` if it is another model's."""
-        restore_weights(self.reward_model.model, folder / _WEIGHTS)
-        state = torch.load(folder / _OPTIMIZER, map_location=self.reward_model.device, weights_only=True)
-        self._optimizer.load_state_dict(state)
+        load_state(folder, self.reward_model.model, self._optimizer)
 
     def _losses(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Losses [B] of examples, and whether the model got each right [B]."""
@@ -158,6 +152,5 @@ def batch_of(size: int, batch_size: int, step: int, *, seed: int, stage: str) ->
     """
     per_epoch = -(-size // batch_size)
     epoch, place = divmod(step, per_epoch)
-    key = hashlib.blake2b(f"{seed}/{stage}/{epoch}/batches".encode(), digest_size=8).digest()
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(int.from_bytes(key) >> 1)).tolist()
+    order = torch.randperm(size, generator=counted_generator(seed, stage, epoch, "batches")).tolist()
     return order[place * batch_size : (place + 1) * batch_size]

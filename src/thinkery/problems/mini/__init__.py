@@ -34,7 +34,7 @@ def mini_problem(
     Raises ``UserError`` for a level, a language or a domain that the world doesn't have.
     """
     task, language = mini_task(index, split, levels=levels, languages=languages, domains=domains, seed=seed)
-    world = "mini" if not domains else f"mini-{'-'.join(sorted(domains))}"  # ids differ where sets may be mixed
+    world = "-".join(["mini", *sorted(domains or ())])  # other domains number other problems alike
     return Problem(
         id=f"{world}-{split}-{seed}-{index}",
         prompt=task.question(language),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from thinkery.recipe import JudgeSpec
 from thinkery.rewards.judges import Endpoint
 from thinkery.stages.collecting.samples import Sample
+from thinkery.stages.judging import at_once
 
 _THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)  # of a model that thinks aloud
 
@@ -23,9 +23,4 @@ class Asker:
     def ask(self, samples: Sequence[Sample], questions: Sequence[str]) -> list[str]:
         """The reply to every question. Raises ``UserError`` where the endpoint can't be reached."""
         seeds = [sample.seed(self._seed, self._stage) for sample in samples]
-        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="ask") as pool:
-            try:
-                return [_THOUGHT.sub("", reply) for reply in pool.map(self._endpoint.chat, questions, seeds)]
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)  # what is asked already ends by its own deadline
-                raise
+        return [_THOUGHT.sub("", reply) for reply in at_once(self._concurrency, self._endpoint.chat, questions, seeds)]

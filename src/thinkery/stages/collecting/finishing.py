@@ -1,45 +1,36 @@
 """Batches on disk, and the set that they become: without near duplicates and without what it must not hold.
 
-Every batch is a file of rows, kept and dropped samples alike. A checkpoint holds the files of all batches so far; the
-earlier ones are linked, not copied. Left out: how texts are compared (``problems/overlap.py``).
+Every batch is a file of rows, kept and dropped samples alike. Left out: how files of batches are kept (``parts.py``),
+and how texts are compared (``problems/overlap.py``).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from thinkery.files import write_json_atomic
 from thinkery.problems.demonstrations import FILE_NAME
 from thinkery.problems.overlap import Benchmarks, Item, find_duplicates
+from thinkery.stages import parts
 from thinkery.stages.collecting.samples import KEPT, Reason, Sample, dropped, question_of
 from thinkery.stages.collecting.table import Table
 
 Row = dict[str, Any]
 Loss = tuple[Reason, str]
+_PART = "part-"
 _KEPT = frozenset(reason.value for reason in KEPT)
 
 
 def write_part(folder: Path, before: Path | None, batch: int, samples: Iterable[Sample]) -> None:
     """Writes a batch into a checkpoint's ``folder``, next to the batches of the checkpoint ``before``."""
-    for path in sorted(before.glob("part-*.jsonl")) if before is not None else ():
-        try:
-            os.link(path, folder / path.name)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, folder / path.name)
-    with _open(folder / f"part-{batch:06d}.jsonl") as file:
-        file.writelines(_line(sample.row()) for sample in samples)
+    parts.write_part(folder, before, f"{_PART}{batch:06d}", (sample.row() for sample in samples))
 
 
 def read_parts(folder: Path) -> Iterator[Row]:
     """The rows of a checkpoint's batches, in their order."""
-    for path in sorted(folder.glob("part-*.jsonl")):
-        with path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+    return parts.read_parts(folder, _PART)
 
 
 def sift(rows: Iterable[Row], deduplicate: float | None, benchmarks: Benchmarks | None) -> dict[int, Loss]:
@@ -64,29 +55,21 @@ def sift(rows: Iterable[Row], deduplicate: float | None, benchmarks: Benchmarks 
     return lost
 
 
-def write_set(parts: Path, lost: Mapping[int, Loss], table: Table, folder: Path) -> None:
+def write_set(checkpoint: Path, lost: Mapping[int, Loss], table: Table, folder: Path) -> None:
     """Writes ``data.jsonl``, ``dropped.jsonl`` and ``table.json`` into ``folder``, and counts the rows in ``table``."""
-    with _open(folder / FILE_NAME) as data, _open(folder / "dropped.jsonl") as rest:
-        for position, row in enumerate(read_parts(parts)):
+    with parts.open_lines(folder / FILE_NAME) as data, parts.open_lines(folder / "dropped.jsonl") as rest:
+        for position, row in enumerate(read_parts(checkpoint)):
             if position in lost:
                 row = dropped(row, *lost[position])
             table.add(row)
             if row["reason"] in _KEPT:
                 del row["text"]  # only what it was rewritten to is to be learnt from
-                data.write(_line(row))
+                data.write(parts.line_of(row))
             else:
-                rest.write(_line(row))
+                rest.write(parts.line_of(row))
     write_json_atomic(folder / "table.json", table.rows())
 
 
 def texts_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     """What of a sample is compared: what its user asks, its thinking, its answer."""
     return tuple(text for text in (question_of(row["prompt"]), row["thinking"], row["answer"]) if text)
-
-
-def _open(path: Path) -> TextIO:
-    return path.open("w", encoding="utf-8", errors="backslashreplace")  # a lone surrogate becomes JSON's own escape
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -8,22 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinkery.models.loading import Policy, load_policy
-from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
-from thinkery.recipe import BASE, CollectStage, RewardSpec
-from thinkery.rewards.gold import check_gold
+from thinkery.recipe import CollectStage, RewardSpec
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.language import language_proportion
 from thinkery.stages.context import StageContext
+from thinkery.stages.references import require_references
 from thinkery.types import Problem, UserError
 
 
 def open_policy(stage: CollectStage, context: StageContext) -> Policy:
     """The policy to sample from: with the stage's template, for its base the recipe's, else the saved one."""
-    name = stage.template or (context.recipe.template if stage.from_ == BASE else None)
     return load_policy(
         context.resolve(stage.from_),
-        template=TEMPLATES[name] if name is not None else None,
+        template=context.template_of(stage.from_, stage.template),
         device=stage.device,
         dtype=stage.dtype,
     )
@@ -42,19 +40,14 @@ def open_grader(stage: CollectStage, context: StageContext, policy: Policy) -> G
 def open_problems(stage: CollectStage, context: StageContext, grader: Grader) -> list[Problem]:
     """The stage's problems; those whose own answer can't be read are left out.
 
-    Raises ``UserError`` for a reference that is readable and not accepted, for ids that are not different, and for a
-    language that can't be told from others.
+    Raises ``UserError`` for a reference that is readable and not accepted, and for a language that can't be told from
+    others.
     """
     source = open_source(stage.problems)
     problems = source.fixed(stage.problems.n)
     _require_languages(stage, problems)
-    grader.require_columns(problems)
-    view = context.view
-    report = check_gold(grader, problems, lambda done: view.progress("checking references", done, len(problems)))
-    report.require()
-    for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
-        view.note(f"{stage.name}: {note}")
-    return [problem for problem in problems if problem.id not in report.masked]
+    masked = require_references(stage.name, source, problems, grader, context.view)
+    return [problem for problem in problems if problem.id not in masked]
 
 
 def _require_languages(stage: CollectStage, problems: Sequence[Problem]) -> None:
