@@ -12,8 +12,6 @@ from thinkery.report.terminal import (
     PlainView,
     RichView,
     View,
-    format_seconds,
-    format_value,
     make_view,
     printable,
     sparkline,
@@ -127,23 +125,7 @@ def test_sparkline() -> None:
     assert sparkline([], 10) == sparkline([1.0], 0) == ""
 
 
-@pytest.mark.parametrize(
-    ("value", "style", "text"),
-    [
-        (0.7314, "share", "73.1%"),
-        (1234.4, "count", "1,234"),
-        (99_400.0, "rate", "99.4k"),
-        (0.0, "figure", "0"),
-        (1.5e-7, "figure", "1.5e-07"),
-        (float("nan"), "share", "nan"),
-    ],
-)
-def test_figures(value: float, style: str, text: str) -> None:
-    assert format_value(value, style) == text
-
-
 def test_small_helpers() -> None:
-    assert (format_seconds(59.6), format_seconds(245), format_seconds(7445)) == ("1:00", "4:05", "2:04:05")
     assert split_thinking("<think>a</think>b") == ("<think>a</think>", "b")
     assert split_thinking("never ends") == ("never ends", "")
     assert printable("a\x1b[31m\r\tb\n中") == "a [31m  b\n中"

@@ -24,10 +24,9 @@ from plotly.offline import get_plotlyjs
 
 from thinkery.files import write_text_atomic
 from thinkery.report.charts import charts_for
-from thinkery.report.figures import Card, by_part, percent, percent_or_dash, plain
+from thinkery.report.figures import Card, by_part, format_seconds, percent, percent_or_dash, plain
 from thinkery.report.runfiles import Row, RunFiles, read_run
 from thinkery.report.tables import BASE, cards_of, reward_models, seen, stage_table, tally
-from thinkery.report.terminal import format_seconds
 
 ASSETS = PackageLoader("thinkery.report", "assets")
 PAIRS = 8  # of completions from the first and the last step

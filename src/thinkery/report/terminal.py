@@ -25,6 +25,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from thinkery.report.figures import format_seconds, format_value
+
 END_THINK = "</think>"
 BLOCKS = "▁▂▃▄▅▆▇█"
 TREND_STEPS = 4096  # of the sparkline; a longer stage shows its last ones
@@ -96,26 +98,6 @@ def make_view(console: Console | None = None) -> View:
 
 
 # --- writing numbers -------------------------------------------------------------------------------------------------
-
-
-def format_value(value: float, style: str) -> str:
-    """A figure in few characters."""
-    if value != value:
-        return "nan"
-    if style == "share":
-        return f"{100 * value:.1f}%"
-    if style == "count":
-        return f"{value:,.0f}"
-    if style == "rate":
-        return f"{value:,.0f}" if value < 10_000 else f"{value / 1000:,.1f}k"
-    return "0" if value == 0 else f"{value:.3f}" if 0.001 <= abs(value) < 1000 else f"{value:.1e}"
-
-
-def format_seconds(seconds: float) -> str:
-    """``4:05``, or ``2:04:05`` from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
