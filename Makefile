@@ -31,7 +31,8 @@ ablations: mini  ## the comparisons behind the paper's phenomena, after the ladd
 	$(BIN)/thinkery report runs/mini runs/mini-ablations
 
 test: $(INSTALLED)  ## the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m 'not alone'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone tests/sandbox
 
 lint: $(INSTALLED)  ## style, types and the arrows between the rooms
 	$(BIN)/ruff check

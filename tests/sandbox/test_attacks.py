@@ -27,7 +27,12 @@ host_watch = importlib.import_module("host_watch")
 rewards_attacks = importlib.import_module("rewards_attacks")
 
 ATTACKS = rewards_attacks.attacks()
-CASES = [(level, attack) for level in LEVELS for attack in ATTACKS if level == LEVELS[0] or attack.both]
+CASES = [
+    pytest.param(level, attack, id=f"{attack.name}-{level}", marks=[pytest.mark.alone] if attack.peak else [])
+    for level in LEVELS
+    for attack in ATTACKS
+    if level == LEVELS[0] or attack.both
+]
 SHORT = Limits(wall_s=1.0, cpu_s=1.0, memory_bytes=128 << 20)
 
 
@@ -63,7 +68,7 @@ def target(targets: Callable[[Level], rewards_attacks.Target]) -> rewards_attack
     return targets(working[0])
 
 
-@pytest.mark.parametrize(("level", "attack"), CASES, ids=[f"{attack.name}-{level}" for level, attack in CASES])
+@pytest.mark.parametrize(("level", "attack"), CASES)
 def test_an_attack_achieves_nothing(level: Level, attack: rewards_attacks.Attack, targets: Callable) -> None:
     assert targets(level).attack(attack) == []
 
@@ -95,6 +100,7 @@ def test_the_watch_sees_what_an_attack_could_do() -> None:
     assert [any(word in line for line in told) for word in wanted] == [True] * len(wanted)
 
 
+@pytest.mark.alone
 def test_the_watch_sees_memory_and_processes_at_their_peak() -> None:
     grow = "x = bytearray(300 << 20)\nfor at in range(0, len(x), 4096): x[at] = 1\ninput()"
     with host_watch.Peak() as peak:

@@ -19,6 +19,7 @@ MEMORY_MB = 64  # what a machine's memory moves by anyway
 TRIES = 3  # at the memory: other programs on the machine take some, too, but not every time
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not probe("bubblewrap").works, reason="no bubblewrap here")
 def test_a_thousand_hostile_runs_at_once_leave_no_process_file_or_memory() -> None:
     with host_watch.Host() as host, rewards_attacks.hasty_compiler():
