@@ -54,7 +54,7 @@ def main() -> None:
             "command": "python benchmarks/ladder.py",
             "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
             "versions": machine.versions(),
-            "commit": manifest_of(ladders[0])["sessions"][0]["commit"],
+            "commit": " ".join(commits_of([*ladders, *comparisons])),
             "date": date.today().isoformat(),
             "figures": figures,
             "phenomena": found,
@@ -80,6 +80,11 @@ def comparing(folder: Path, ladder: Path) -> Path:
 def manifest_of(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
+
+
+def commits_of(folders: Sequence[Path]) -> list[str]:
+    """The commits that the runs were made with: several where stages were done again after a change."""
+    return list(dict.fromkeys(session["commit"] for folder in folders for session in manifest_of(folder)["sessions"]))
 
 
 def minutes(folder: Path) -> float:
