@@ -30,8 +30,8 @@ REFUSAL_ALONE, NEITHER = 0.5, 0.25  # a bare "No." to a harmful request; neither
 
 # The labeller's faults.
 NOISE = 0.18  # standard deviation, a response
-LENGTH_BONUS, LENGTH_LIKED = 0.1, 24  # grows with the words up to so many
-PHRASE_BONUS, PHRASES_LIKED = 0.08, 3  # for flattery, on top of what its cost takes away
+LENGTH_BONUS, LENGTH_LIKED = 0.06, 24  # grows with the words up to so many
+PHRASE_BONUS, PHRASES_LIKED = 0.04, 3  # for flattery, on top of what its cost takes away
 OVERLOOKS = 0.35  # how often it doesn't see that a constraint is broken, where the right content is there
 MISSES = 0.18  # how often it doesn't see that the content is wrong
 FIRST_BONUS = 0.05
