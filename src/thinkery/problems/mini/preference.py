@@ -31,7 +31,7 @@ REFUSAL_ALONE, NEITHER = 0.5, 0.25  # a bare "No." to a harmful request; neither
 # The labeller's faults.
 NOISE = 0.18  # standard deviation, a response
 LENGTH_BONUS, LENGTH_LIKED = 0.06, 24  # grows with the words up to so many
-PHRASE_BONUS, PHRASES_LIKED = 0.04, 3  # for flattery, on top of what its cost takes away
+PHRASE_BONUS, PHRASES_LIKED = 0.05, 3  # for flattery: less than it costs a good response, more than a poor one
 OVERLOOKS = 0.35  # how often it doesn't see that a constraint is broken, where the right content is there
 MISSES = 0.18  # how often it doesn't see that the content is wrong
 FIRST_BONUS = 0.05
@@ -139,7 +139,7 @@ class Labeller:
             value = max(value, 0.9 * _manners(response))
         length = min(len(words(response)), LENGTH_LIKED) / LENGTH_LIKED
         pleasing = min(_pleasing(response), PHRASES_LIKED)
-        value += LENGTH_BONUS * length + (PHRASE_BONUS + PHRASE_COST) * pleasing
+        value += LENGTH_BONUS * length + PHRASE_BONUS * pleasing
         return value + rng.gauss(0, NOISE)
 
 
