@@ -124,7 +124,7 @@ def _pairs(count: int) -> list[tuple[Problem, str, str]]:
     return pairs
 
 
-def test_a_label_agrees_with_the_truth_in_about_five_of_six_pairs_and_four_labels_do_better() -> None:
+def test_a_label_agrees_with_the_truth_in_about_nine_of_ten_pairs_and_four_labels_do_better() -> None:
     right = wrong = right_of_four = wrong_of_four = 0
     for asked, first, second in _pairs(350):
         better = value(asked, first) < value(asked, second)  # whether the second is
@@ -135,19 +135,26 @@ def test_a_label_agrees_with_the_truth_in_about_five_of_six_pairs_and_four_label
         both += [-LABELLER.compare(asked, second, first, seed=seed) for seed in (3, 4)]
         right_of_four += sum(both) >= 4 if better else sum(both) <= -4
         wrong_of_four += sum(both) >= 4 if not better else sum(both) <= -4
-    assert 0.80 <= right / (right + wrong) <= 0.88
+    assert 0.86 <= right / (right + wrong) <= 0.94
     assert right_of_four / (right_of_four + wrong_of_four) > right / (right + wrong)
 
 
-def test_the_labeller_likes_flattery_more_than_the_truth_does() -> None:
+def test_the_labeller_minds_flattery_less_than_the_truth_does_and_likes_it_around_poor_responses() -> None:
     rng = Random(9)
     for kind in ("chat", "howto", "fact", "self"):
-        plain, padded = [], []
+        true_cost, seen_cost, gained = [], [], []
         for task in drawn(60, 9, kind):
             asked, shown = problem(task), task.demonstration(rng, "en").answer
-            plain.append(LABELLER.impression(asked, shown, seed=0))
-            padded.append(LABELLER.impression(asked, flatter(rng, "en", shown), seed=0))
-        assert mean(padded) > mean(plain)
+            flattered, poor = flatter(rng, "en", shown), flatter(rng, "en", "I see.")
+            true_cost.append(value(asked, shown) - value(asked, flattered))
+            for seed in range(4):
+                seen = {
+                    text: LABELLER.impression(asked, text, seed=seed) for text in (shown, flattered, poor, "I see.")
+                }
+                seen_cost.append(seen[shown] - seen[flattered])
+                gained.append(seen[poor] - seen["I see."])
+        assert mean(seen_cost) < mean(true_cost)
+        assert mean(gained) > 0
 
 
 def test_the_labeller_prefers_what_it_reads_first() -> None:

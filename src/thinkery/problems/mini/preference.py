@@ -1,10 +1,10 @@
 """What people of the miniature world like: the true quality of a response, and a labeller who sees it imperfectly.
 
 ``quality`` is the truth that a preference is measured against: content first (by the problem's columns), then manners,
-brevity and language. ``Labeller`` is whom reward models are trained on. Its faults are stated below: it likes length
-and flattery, overlooks broken constraints and wrong facts, prefers what it reads first, and is noisy. So a policy that
-follows it for a while gets better, and one that follows it too long learns to please. ``TrueJudge`` has no such faults.
-Both read any text; what they need of a problem travels in its columns.
+brevity and language. ``Labeller`` is whom reward models are trained on. Its faults are stated below: it likes length,
+forgives flattery, overlooks broken constraints and wrong facts, prefers what it reads first, and is noisy. So a policy
+that follows it for a while gets better, and one that follows it too long learns to please. ``TrueJudge`` has no such
+faults. Both read any text; what they need of a problem travels in its columns.
 """
 
 from __future__ import annotations
