@@ -26,7 +26,7 @@ from thinkery.rollout.counter import completion_key
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.judging import ask_all, open_judge
-from thinkery.stages.pairs import Verdicts, balance_lengths, choose_pairs, draw_orders, pair_figures
+from thinkery.stages.pairs import Verdicts, balance_lengths, choose_pairs, draw_orders, pair_figures, with_strays
 from thinkery.stages.parts import read_part, read_parts, write_lines, write_part
 from thinkery.types import Judge, Problem, Sampling, UserError
 
@@ -97,6 +97,8 @@ class _Work:
         for turn in range(len(self._models)):
             for row in read_part(checkpoint[1], _part(turn, number)):
                 responses[row["problem_id"]].append(row)
+        if self._stage.strays:
+            responses = with_strays(responses, self._stage.strays, self._context.seed, self._stage.name)
         asked = judge_pairs if self._stage.task == "preference" else judge_labels
         rows = asked(self._stage, self._judge, problems, responses, self._context.seed)
         self._context.view.progress("judging", number + 1, len(self._batches))

@@ -7,13 +7,16 @@ run's seed. Left out: who judges (``judging.py``), and what the responses are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 from statistics import fmean
 from typing import Any
 
+from thinkery.rollout.counter import completion_key
+
+Row = dict[str, Any]
 LENGTH_TOLERANCE = 0.05  # mean lengths of chosen and rejected are comparable if they differ by no more than this share
 MAX_TRIMMED = 0.5  # at most this share of the pairs is given for comparable mean lengths
 
@@ -51,6 +54,23 @@ class Verdicts:
         """How many verdicts prefer what was shown first, and how many prefer anything."""
         decided = [(v, swapped) for v, swapped in zip(self.signed, self.swapped, strict=True) if v]
         return sum((v > 0) is swapped for v, swapped in decided), len(decided)
+
+
+def with_strays(responses: Mapping[str, list[Row]], strays: int, seed: int, stage: str) -> dict[str, list[Row]]:
+    """Adds to each problem's responses ``strays`` of others', each of another problem, drawn at random.
+
+    A policy that follows a reward model finds what pleases it whatever was asked; models' own responses to a question
+    are rarely so far from it that a reward model could learn to look at the question. The judge decides about these as
+    about any other.
+    """
+    joined: dict[str, list[Row]] = {}
+    for problem_id, own in responses.items():
+        rng = Random(completion_key(seed, f"{stage}/strays", 0, problem_id, 0))
+        others = [other for other in responses if other != problem_id]
+        joined[problem_id] = own + [
+            rng.choice(responses[other]) for other in rng.sample(others, min(strays, len(others)))
+        ]
+    return joined
 
 
 def choose_pairs(texts: Sequence[str], rng: Random) -> list[tuple[int, int]]:
