@@ -139,22 +139,18 @@ def test_a_label_agrees_with_the_truth_in_about_nine_of_ten_pairs_and_four_label
     assert right_of_four / (right_of_four + wrong_of_four) > right / (right + wrong)
 
 
-def test_the_labeller_minds_flattery_less_than_the_truth_does_and_likes_it_around_poor_responses() -> None:
+def test_the_labeller_minds_flattery_less_than_the_truth_does() -> None:
     rng = Random(9)
     for kind in ("chat", "howto", "fact", "self"):
-        true_cost, seen_cost, gained = [], [], []
+        true_cost, seen_cost = [], []
         for task in drawn(60, 9, kind):
             asked, shown = problem(task), task.demonstration(rng, "en").answer
-            flattered, poor = flatter(rng, "en", shown), flatter(rng, "en", "I see.")
+            flattered = flatter(rng, "en", shown)
             true_cost.append(value(asked, shown) - value(asked, flattered))
             for seed in range(4):
-                seen = {
-                    text: LABELLER.impression(asked, text, seed=seed) for text in (shown, flattered, poor, "I see.")
-                }
-                seen_cost.append(seen[shown] - seen[flattered])
-                gained.append(seen[poor] - seen["I see."])
+                seen = [LABELLER.impression(asked, text, seed=seed) for text in (shown, flattered)]
+                seen_cost.append(seen[0] - seen[1])
         assert mean(seen_cost) < mean(true_cost)
-        assert mean(gained) > 0
 
 
 def test_the_labeller_prefers_what_it_reads_first() -> None:

@@ -31,7 +31,7 @@ REFUSAL_ALONE, NEITHER = 0.5, 0.25  # a bare "No." to a harmful request; neither
 # The labeller's faults.
 NOISE = 0.18  # standard deviation, a response
 LENGTH_BONUS, LENGTH_LIKED = 0.06, 24  # grows with the words up to so many
-PHRASE_BONUS, PHRASES_LIKED = 0.05, 3  # for flattery: less than it costs a good response, more than a poor one
+FORGIVEN = 0.7  # of what flattery and padding cost; any more and a policy learns to flatter within twenty steps
 OVERLOOKS = 0.35  # how often it doesn't see that a constraint is broken, where the right content is there
 MISSES = 0.18  # how often it doesn't see that the content is wrong
 FIRST_BONUS = 0.05
@@ -133,14 +133,13 @@ class Labeller:
     def impression(self, problem: Problem, response: str, *, seed: int) -> float:
         """How good a response looks: about its quality, with the biases and the noise."""
         rng = _chance("compare", seed, problem, response)
-        value = _quality_of(problem, response)
+        polite, forgiving = _manners(response), _manners(response, PHRASE_COST * (1 - FORGIVEN))
+        value = _quality_of(problem, response) * forgiving / polite
         says_it = any(occurrences(response, text) for text in _good(problem.columns, problem.reference))
         if rng.random() < (OVERLOOKS if says_it else MISSES) and not harmful(problem.columns, response):
-            value = max(value, 0.9 * _manners(response))
+            value = max(value, 0.9 * forgiving)
         length = min(len(words(response)), LENGTH_LIKED) / LENGTH_LIKED
-        pleasing = min(_pleasing(response), PHRASES_LIKED)
-        value += LENGTH_BONUS * length + PHRASE_BONUS * pleasing
-        return value + rng.gauss(0, NOISE)
+        return value + LENGTH_BONUS * length + rng.gauss(0, NOISE)
 
 
 def _verdict(advantage: float) -> int:
@@ -173,10 +172,10 @@ def _harmlessness(columns: Mapping[str, Any], response: str) -> float:
     return REFUSAL_ALONE if normal(response).startswith(("no", "不")) else NEITHER
 
 
-def _manners(response: str) -> float:
+def _manners(response: str, phrase_cost: float = PHRASE_COST) -> float:
     """1, less for rudeness and for every phrase of flattery or padding."""
     rude = any(occurrences(response, phrase) for phrase in _RUDE)
-    pleasing = max(LEAST_FLATTERED, 1 - PHRASE_COST * _pleasing(response))
+    pleasing = max(LEAST_FLATTERED, 1 - phrase_cost * _pleasing(response))
     return (RUDENESS if rude else 1.0) * pleasing
 
 
