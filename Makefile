@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help venv mini nano ablations test lint base bench clean
+.PHONY: help venv mini nano ablations test lint base bench peers clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,5 +47,8 @@ bench: $(INSTALLED)  ## measure into benchmarks/results: the ladder and its comp
 	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/rewards.py
 
+peers: $(INSTALLED)  ## TRL and vLLM in environments of their own, for `make bench` to measure against: a few minutes, once
+	$(BIN)/python benchmarks/peers/install.py
+
 clean:  ## remove what was installed and built, but no runs
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf $(VENV) .peers build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -1,4 +1,4 @@
-"""Commands on recipes and their runs: run, report."""
+"""Commands on recipes and their runs: run, profile, report."""
 
 from __future__ import annotations
 
@@ -42,6 +42,43 @@ def run(
         with closing(make_view()) as view:
             run_recipe(loaded, folder, view=view, until=until, force=force)
         typer.echo(f"{folder / 'report.html'}")
+
+
+@app.command(epilog="Example: thinkery profile recipes/mini.yaml --stage zero --steps 3 --json zero.json")
+def profile(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    stage: Annotated[
+        str | None, typer.Option(help="The stage, of kind rl or sft.", show_default="the first of them, rl before sft")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="How many steps are measured, after one that warms up.")] = 3,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="FOLDER", help="A run of the recipe, for a stage that starts from another."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there as well.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+    ] = None,
+    unsafe_local: UnsafeLocal = False,
+) -> None:
+    """Say where the time of a stage's steps goes, and how near each part comes to what this machine can do."""
+    with plain_errors():
+        from rich.console import Console
+
+        from thinkery.files import write_json_atomic
+        from thinkery.profiling import profile_recipe
+        from thinkery.recipe import load_recipe
+        from thinkery.report.profile import show_profile
+        from thinkery.report.terminal import make_view
+
+        loaded = load_recipe(recipe, [*(overrides or []), *unsafe(unsafe_local)])
+        with closing(make_view(Console(stderr=True))) as view:
+            figures = profile_recipe(loaded, stage=stage, steps=steps, run=run_folder, view=view)
+        if json_file is not None:
+            write_json_atomic(json_file, figures)
+        show_profile(figures, Console())
 
 
 @app.command(epilog="Example: thinkery report runs/mini runs/mini-1 runs/mini-ablations")

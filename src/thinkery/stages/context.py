@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from thinkery.clock import Clock
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import BASE, Recipe
 from thinkery.run import StageRun
@@ -20,12 +21,14 @@ class StageContext:
 
     ``run`` is the stage's part of the run folder; ``resolve`` maps ``base``, an earlier stage's name, a path or a Hub
     id to what can be loaded. The pipeline opens and closes the stage in the ``view``; the stage shows its steps there.
+    The ``clock`` is told which part of a step is under way.
     """
 
     recipe: Recipe
     run: StageRun
     view: View
     resolve: Callable[[str], str]
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def seed(self) -> int:

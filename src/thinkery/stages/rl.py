@@ -7,7 +7,6 @@ graded (``rewards``) and learnt from (``training``); who is credited with what (
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from thinkery.stages.health import health_metrics
 from thinkery.stages.probe import Probe
 from thinkery.stages.reading import completion_rows, reading_metrics
 from thinkery.stages.sampling import Sampler, open_grader
+from thinkery.stages.work import REFERENCE, UPDATE, LearningWork, pace, work_metrics
 from thinkery.training.learner import Learner, Sample
 from thinkery.types import Group
 
@@ -36,6 +36,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     policy = load_policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
     learner = Learner(policy, learner_config(stage, context.seed))
     credit = make_credit(stage, context, policy)
+    clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:
         sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)
         sampler.mask_unreadable()
@@ -48,14 +49,16 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
             keep(stage, context, parts, 0)
         metrics: dict[str, float] = {}
         for step in range(first, stage.steps):
-            started = time.monotonic()
+            clock.lap()  # what came before, records and checkpoints, is no part of the step
             groups = sampler.informative_groups(step)
-            sampled = time.monotonic()
-            samples, credited = credit.assign(groups, step)
-            learnt = learner.update(samples, step) if credit.ready(step) else {}
-            times = {"time/rollout": sampled - started, "time/update": time.monotonic() - sampled}
+            with clock.part(REFERENCE if stage.teacher else UPDATE):
+                samples, credited = credit.assign(groups, step)
+            with clock.part(UPDATE):
+                learnt = learner.update(samples, step) if credit.ready(step) else {}
             metrics = group_metrics(groups) | reading_metrics(groups, policy) | health_metrics(groups, policy)
-            metrics |= credited | learnt | sampler.metrics | times | pace(groups, started)
+            metrics |= credited | learnt | sampler.metrics
+            metrics |= work_metrics(work.of(samples, step, learns=credit.ready(step)))
+            metrics |= pace(clock.lap(), sum(len(sample.token_ids) for sample in samples))
             if probe and probe.due(step + 1):
                 metrics |= probe.look(step + 1)
             record(stage, context, policy, step + 1, groups, samples, metrics)
@@ -124,10 +127,3 @@ def record(
         if rows:
             shown = rows[step % len(rows)]
             context.view.completion(shown["prompt"], shown["completion"], shown["reward"], shown["correct"])
-
-
-def pace(groups: Sequence[Group], started: float) -> dict[str, float]:
-    """How long the step took, and completion tokens a second over all of it."""
-    seconds = time.monotonic() - started
-    tokens = sum(len(completion.token_ids) for group in groups for completion in group.completions_G)
-    return {"time/step": seconds, "tokens_per_second": tokens / seconds}

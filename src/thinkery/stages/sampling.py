@@ -11,12 +11,14 @@ from pathlib import Path
 
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import require_same_tokenizer
+from thinkery.models.work import Work, policy_shape, rollout_work
 from thinkery.problems.source import ProblemSource
 from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.references import require_references
+from thinkery.stages.work import GRADING, ROLLOUT, lengths_of, work_metrics
 from thinkery.types import Group, Outcome, Sampling, UserError
 
 # Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
@@ -40,6 +42,7 @@ class Sampler:
         )
         self.drawn = 0
         self.metrics: dict[str, float] = {}
+        self._shape, self._work = policy_shape(policy), Work()
 
     def mask_unreadable(self) -> None:
         """Leaves out the problems whose own answer can't be read; stops if one can be read and is not accepted."""
@@ -61,7 +64,7 @@ class Sampler:
         is made up with the groups first put aside, so that a step always has its size.
         """
         stage = self.stage
-        self.metrics = {}
+        self.metrics, self._work = {}, Work()
         groups = self._groups(step, stage.num_problems)
         if not stage.dynamic_sampling:
             return groups
@@ -88,15 +91,21 @@ class Sampler:
         problems = self.source.draw(self.drawn, count)
         self.drawn += count
         by_id = {problem.id: problem for problem in problems}
+        clock = self.context.clock
         completions = self.rollout.generate(
             problems, self.sampling, seed=self.context.seed, step=step, stage=self.stage.name
         )
         total = count * self.stage.num_generations
-        for finished, completion in enumerate(completions, start=1):
-            self.grader.submit(by_id[completion.problem_id], completion)
+        for finished, completion in enumerate(clock.each(ROLLOUT, completions), start=1):
+            with clock.part(GRADING):
+                self.grader.submit(by_id[completion.problem_id], completion)
             if finished % self.stage.num_generations == 0:
                 self.context.view.progress("sampling", finished, total)
-        groups = self.grader.collect(problems, self.stage.num_generations, step=step)
+        with clock.part(GRADING):  # what is still to be waited for; the rest has gone on beside the rollout
+            groups = self.grader.collect(problems, self.stage.num_generations, step=step)
+        sampled = lengths_of(completion for group in groups for completion in group.completions_G)
+        self._work += rollout_work(self._shape, sampled, self.stage.max_slots)
+        self.metrics |= work_metrics({ROLLOUT: self._work})
         for name, count in self.grader.errors.items():
             self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
         return groups

@@ -8,7 +8,6 @@ and learnt by ``training.sft``. DeepSeek-R1, sections 2.3.1, 2.3.3 and 2.4. Left
 from __future__ import annotations
 
 import json
-import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from thinkery.models.loading import Policy, load_policy, save_policy
+from thinkery.models.work import policy_shape, update_work
 from thinkery.problems.demonstrations import read_demonstrations
 from thinkery.recipe import SFTStage
 from thinkery.stages.context import StageContext
+from thinkery.stages.work import UPDATE, lengths_of, pace, work_metrics
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Demonstration, UserError
 
@@ -187,11 +188,15 @@ def _train(stage: SFTStage, context: StageContext, learner: SupervisedLearner) -
         learner.save(folder / "learner")
         (folder / "progress.json").write_text(json.dumps({"first_loss": first_loss}))
 
+    shape = policy_shape(learner.policy)
     for step in range(done, total):
-        started, tokens = time.monotonic(), learner.tokens
-        metrics = learner.update(step)
-        seconds = time.monotonic() - started
-        metrics |= {"time/step": seconds, "tokens_per_second": (learner.tokens - tokens) / seconds}
+        context.clock.lap()  # what came before, records and checkpoints, is no part of the step
+        tokens = learner.tokens
+        with context.clock.part(UPDATE):
+            metrics = learner.update(step)
+        batch = lengths_of(learner.examples[index] for index in learner.batch(step))
+        metrics |= work_metrics({UPDATE: update_work(shape, batch)})
+        metrics |= pace(context.clock.lap(), learner.tokens - tokens)
         loss = metrics["loss"]
         first_loss = loss if step == 0 else first_loss
         context.run.log(step + 1, metrics)

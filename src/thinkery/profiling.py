@@ -1,0 +1,240 @@
+"""Where the time of a stage's steps goes: runs some of them as they are, and sets them against the machine's peaks.
+
+The steps are the stage's own, in a temporary folder: its clock says what each part took, its counters what the part
+had to do (``stages.work``), and ``peaks.py`` what this machine can do. Left out: what comes before the first step and
+between steps (loading, checking references, records, checkpoints, the probe), and stages that are neither
+reinforcement learning nor fine-tuning.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkery import machine
+from thinkery.clock import OTHER, Clock
+from thinkery.pipeline import runner_of
+from thinkery.preflight import check
+from thinkery.recipe import BASE, DATA, Recipe, RLStage, SFTStage, Stage, data_references, model_references
+from thinkery.run import Run, read_json
+from thinkery.stages.context import StageContext
+from thinkery.types import UserError
+
+if TYPE_CHECKING:  # torch takes seconds, and a mistake in the recipe should not wait for it
+    from thinkery.peaks import Peaks
+    from thinkery.report.terminal import View
+
+_WARM_UP = 1  # steps that find their buffers, threads and kernels, and don't count
+_COUNTED = ("tokens", "flops", "bytes")
+
+
+def profile_recipe(
+    recipe: Recipe, *, stage: str | None = None, steps: int = 3, run: Path | None = None, view: View
+) -> dict[str, Any]:
+    """The profile of ``steps`` steps of a stage (None: the first rl stage, or sft if there is none), as plain figures.
+
+    ``parts`` maps rollout, grading, reference, update and other, as far as the stage has them, to means over the
+    steps: ``seconds`` and their ``share`` of the step, ``tokens``, ``flops`` and ``bytes``, each also a second
+    (``..._per_s``), and the last two as shares of the machine's peak (``flop_share``, ``byte_share``); None is what
+    isn't counted. Grading is the time that the step spends on it or waits for it, not what goes on beside the rollout.
+    ``step`` has the same of the whole. Rewards are asked as in the stage's last step. ``run`` is a run of the recipe
+    in which the stages are done that this one needs. Raises ``UserError`` where that is missing, or the stage.
+    """
+    if steps < 1:
+        raise UserError(f"--steps {steps}: measure at least 1")
+    chosen = _chosen(recipe, stage)
+    resolve = _resolver(recipe, chosen, run)
+    check(recipe.model_copy(update={"stages": [_without_stages_data(recipe, chosen)], "evaluate": {}}))
+    lines, device = _measured(recipe, chosen, steps, resolve, view)
+
+    from thinkery.peaks import measure_peaks
+
+    view.note("measuring the peaks of this machine")
+    peaks = measure_peaks(device)
+    figures: dict[str, Any] = {
+        "recipe": recipe.name,
+        "stage": chosen.name,
+        "kind": chosen.kind,
+        "device": device,
+        "dtype": chosen.dtype,
+        "steps": len(lines),
+        "machine": {name: value for name, value in machine.hardware().items() if name != "host"},
+        "peaks": {f"{dtype}_flop_per_s": peak for dtype, peak in peaks.flop_per_s.items()},
+    }
+    figures["peaks"]["bytes_per_s"] = peaks.bytes_per_s
+    return figures | figures_of(lines, peaks, chosen.dtype)
+
+
+def figures_of(lines: Sequence[Mapping[str, float]], peaks: Peaks, dtype: str) -> dict[str, Any]:
+    """``step`` and ``parts`` of a profile (see ``profile_recipe``), from the metrics that a stage logged."""
+    total = statistics.fmean(line["time/step"] for line in lines)
+    names = dict.fromkeys(key.removeprefix("time/") for line in lines for key in line if key.startswith("time/"))
+    parts: dict[str, dict[str, float | None]] = {}
+    for name in [*(name for name in names if name not in (OTHER, "step")), OTHER]:
+        means = {kind: _mean(lines, f"{kind}/{name}") for kind in ("time", *_COUNTED)}
+        if name == "grading":
+            means["tokens"] = _mean(lines, "tokens/rollout")  # it reads what was sampled
+        parts[name] = _rates(means, total, peaks, dtype)
+    counted = {kind: sum(part[kind] or 0.0 for part in parts.values()) for kind in ("flops", "bytes")}
+    tokens = statistics.fmean(line["tokens_per_second"] * line["time/step"] for line in lines)
+    return {"step": _rates({"time": total, "tokens": tokens, **counted}, total, peaks, dtype), "parts": parts}
+
+
+class _Enough(Exception):  # noqa: N818  (not an error: the steps that were asked for are done)
+    """Ends a stage after its last measured step."""
+
+
+class _Watcher:
+    """A view that keeps the metrics of every step, shows only how far the profile is, and ends the stage."""
+
+    def __init__(self, view: View, name: str, wanted: int) -> None:
+        self.lines: list[Mapping[str, float]] = []
+        self._view, self._name, self._wanted = view, name, wanted
+
+    def stage(self, name: str, kind: str, total_steps: int | None) -> None:
+        """Shows nothing."""
+
+    def expect(self, total_steps: int) -> None:
+        """Expects what was asked for."""
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keeps the metrics."""
+        self.lines.append(dict(metrics))
+        self._view.progress(f"profiling {self._name}", len(self.lines), self._wanted)
+        if len(self.lines) == self._wanted:
+            raise _Enough
+
+    def completion(self, prompt: str, text: str, reward: float, correct: bool) -> None:
+        """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        """Shows it."""
+        self._view.note(text)
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Shows it."""
+        self._view.progress(description, done, total)
+
+    def stage_done(self, name: str, summary: Mapping[str, object]) -> None:
+        """Shows nothing."""
+
+    def close(self) -> None:
+        """The view is its owner's to close."""
+
+
+def _measured(
+    recipe: Recipe, stage: RLStage | SFTStage, steps: int, resolve: Callable[[str], str], view: View
+) -> tuple[list[Mapping[str, float]], str]:
+    """The metrics of ``steps`` steps of the stage, run in a folder that is gone afterwards; and the device."""
+    import torch
+
+    from thinkery.models.loading import place_of
+
+    device = place_of(stage.device)
+    watcher = _Watcher(view, stage.name, _WARM_UP + steps)
+    clock = Clock(torch.cuda.synchronize if device.type == "cuda" else None)
+    with tempfile.TemporaryDirectory(prefix="thinkery-profile-") as name, Run(Path(name) / "run") as run:
+        stage_run = run.stage(stage.name)
+        stage_run.start("profile")
+        context = StageContext(recipe, stage_run, watcher, resolve, clock)
+        try:
+            runner_of(stage.kind)(_shortened(stage, _WARM_UP + steps), context)
+        except _Enough:
+            return watcher.lines[_WARM_UP:], str(device)
+    raise AssertionError(f"{stage.name} ended after {len(watcher.lines)} steps")
+
+
+def _shortened(stage: RLStage | SFTStage, steps: int) -> RLStage | SFTStage:
+    """The stage with so many steps, each as dear as its last ones are; without the probe, which isn't part of them."""
+    if isinstance(stage, SFTStage):
+        return stage.model_copy(update={"epochs": max(stage.epochs, steps)})
+    rewards = {name: spec.model_copy(update={"from_step": 0}) for name, spec in stage.rewards.items()}
+    return stage.model_copy(update={"steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0})
+
+
+def _chosen(recipe: Recipe, name: str | None) -> RLStage | SFTStage:
+    fit: list[RLStage | SFTStage] = [stage for stage in recipe.stages if isinstance(stage, RLStage)]
+    fit += [stage for stage in recipe.stages if isinstance(stage, SFTStage)]
+    names = ", ".join(stage.name for stage in recipe.stages if stage in fit)
+    if not fit:
+        raise UserError(f"{recipe.name} has no stage to profile: only stages of kind rl and sft can be")
+    if name is None:
+        return fit[0]
+    for stage in fit:
+        if stage.name == name:
+            return stage
+    other = next((stage for stage in recipe.stages if stage.name == name), None)
+    what = "no such stage" if other is None else f"a stage of kind {other.kind}"
+    raise UserError(f"--stage {name}: {what}; those of kind rl and sft can be profiled: {names}")
+
+
+def _resolver(recipe: Recipe, stage: Stage, run: Path | None) -> Callable[[str], str]:
+    """Maps what the stage refers to to what can be loaded; what it needs of other stages is looked at here already."""
+    from thinkery.models.loading import resolve_model
+
+    made = {one.name: one for one in recipe.stages}
+    outputs = {
+        reference: _output(f"{stage.name}.{field}", made[reference], run)
+        for field, reference in [*model_references(stage), *data_references(stage)]
+        if reference in made
+    }
+
+    def resolve(reference: str) -> str:
+        if reference in outputs:
+            return str(outputs[reference])
+        return resolve_model(recipe.base if reference == BASE and recipe.base is not None else reference)
+
+    return resolve
+
+
+def _output(field: str, maker: Stage, run: Path | None) -> Path:
+    """The result of a stage in a run in which it is done."""
+    if run is None:
+        raise UserError(
+            f"{field} = {maker.name!r} is made by another stage: name a run in which it is done with --run, or profile "
+            "a stage that starts from the base"
+        )
+    manifest = read_json(run / "manifest.json")
+    if manifest is None:
+        raise UserError(f"--run {run}: no run folder, it has no manifest.json")
+    output = run / "checkpoints" / maker.name / ("data" if isinstance(maker, DATA) else "model")
+    if manifest["stages"].get(maker.name, {}).get("status") != "done" or not output.is_dir():
+        raise UserError(f"--run {run}: its stage {maker.name} is not done, and {field} needs it")
+    return output
+
+
+def _without_stages_data(recipe: Recipe, stage: RLStage | SFTStage) -> RLStage | SFTStage:
+    """The stage as if it learnt from files and data sets alone: those of other stages are looked at elsewhere."""
+    if isinstance(stage, RLStage):
+        return stage
+    made = {one.name for one in recipe.stages}
+    return stage.model_copy(update={"data": [spec for spec in stage.data if spec.source not in made]})
+
+
+def _mean(lines: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The mean over steps, in which a part may have had nothing to do; None if no step knows of it."""
+    if not any(name in line for line in lines):
+        return None
+    return statistics.fmean(line.get(name, 0.0) for line in lines)
+
+
+def _rates(means: Mapping[str, float | None], total: float, peaks: Peaks, dtype: str) -> dict[str, float | None]:
+    """A row of the profile."""
+    seconds = means["time"] or 0.0
+    row: dict[str, float | None] = {"seconds": seconds, "share": seconds / total}
+    for kind in _COUNTED:
+        row |= _per_second(kind, means[kind], seconds)
+    for share, kind, peak in (
+        ("flop_share", "flops", peaks.flop_per_s[dtype]),
+        ("byte_share", "bytes", peaks.bytes_per_s),
+    ):
+        rate = row[f"{kind}_per_s"]
+        row[share] = None if rate is None else rate / peak
+    return row
+
+
+def _per_second(kind: str, amount: float | None, seconds: float) -> dict[str, float | None]:
+    return {kind: amount, f"{kind}_per_s": amount / seconds if amount and seconds else None}
