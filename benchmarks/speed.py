@@ -1,0 +1,73 @@
+"""Speed, measured: a whole step against TRL, decoding against vLLM, the update against the machine, and how cost grows.
+
+    python benchmarks/speed.py [--only trl vllm ...] [--mini-run runs/mini]
+
+Writes benchmarks/results/speed.json; parts that are not measured again keep their figures. TRL and vLLM are installed
+on the way if ``make peers`` has not done it; nothing else should run on the machine meanwhile. The minutes of the
+ladder and of its first stage are taken from a finished run of ``make mini``. Left out: GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+
+from ladder import manifest_of, minutes
+from peers.install import pins
+from rewards import commit
+
+from thinkery import machine
+from thinkery.files import write_json_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "speed.json"
+PARTS = ("trl", "vllm", "update", "scaling")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="measure these parts alone, or none")
+    parser.add_argument("--mini-run", type=Path, help="a finished run of recipes/mini.yaml on this machine")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
+    if arguments.mini_run is not None:
+        figures |= minutes_of(arguments.mini_run)
+    for part in arguments.only:
+        started = time.monotonic()
+        measured = import_module(f"speed_{part}").measure()
+        print(f"{part}: {time.monotonic() - started:.0f} s\n{json.dumps(measured, indent=2)}", file=sys.stderr)
+        figures |= measured
+        write(figures)
+    write(figures)
+
+
+def minutes_of(folder: Path) -> dict[str, float]:
+    """What the whole ladder took, and its first stage alone, evaluations apart."""
+    seconds = manifest_of(folder)["stages"]["zero"]["seconds"]
+    return {"mini_minutes": round(minutes(folder), 2), "zero_minutes": round(seconds / 60, 2)}
+
+
+def write(figures: dict[str, float]) -> None:
+    """Writes the results so far."""
+    write_json_atomic(
+        RESULT,
+        {
+            "name": "speed",
+            "command": "python benchmarks/speed.py",
+            "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
+            "versions": machine.versions(),
+            "peers": {peer: pins(peer) for peer in ("trl", "vllm")},
+            "commit": commit(),
+            "date": date.today().isoformat(),
+            "figures": figures,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
