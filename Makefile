@@ -43,8 +43,9 @@ lint: $(INSTALLED)  ## style, types and the arrows between the rooms
 base: $(INSTALLED)  ## rebuild the miniature base model: about forty minutes on two cores
 	$(BIN)/thinkery run recipes/mini-base.yaml --output-dir runs/mini-base
 
-bench: $(INSTALLED)  ## measure into benchmarks/results: the ladder and its comparisons, verifiers and sandbox
+bench: $(INSTALLED)  ## measure into benchmarks/results: the ladder and its comparisons, speed, verifiers and sandbox
 	$(BIN)/python benchmarks/ladder.py
+	$(BIN)/python benchmarks/speed.py --mini-run runs/ladder-benchmark/mini-seed0
 	$(BIN)/python benchmarks/rewards.py
 
 peers: $(INSTALLED)  ## TRL and vLLM in environments of their own, for `make bench` to measure against: a few minutes, once

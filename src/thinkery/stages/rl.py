@@ -34,7 +34,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     """
     template = context.template_of(stage.from_, stage.template)
     policy = load_policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
-    learner = Learner(policy, learner_config(stage, context.seed))
+    learner = Learner(policy, learner_config(stage, context.seed), context.clock)
     credit = make_credit(stage, context, policy)
     clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:

@@ -69,7 +69,7 @@ class LearningWork:
         if learns:
             live = [sample for sample in samples if stage.beta > 0 or sample.teaches]
             work[UPDATE] += self._passes(lengths_of(live))
-            work[UPDATE] += self._frozen(samples, step)
+            work[REFERENCE] += self._frozen(samples, step)
         return work
 
     def _passes(self, batch: Sequence[Lengths], *, head: bool = True) -> Work:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from thinkery.clock import Clock
 from thinkery.files import atomic_folder, write_json_atomic
 from thinkery.models.loading import Policy, restore_weights, save_weights
 from thinkery.training import grpo
@@ -101,9 +102,10 @@ class Learner:
     ``beta`` > 0 a frozen copy of the policy is the reference, replaced every ``reference_refresh_steps`` steps.
     """
 
-    def __init__(self, policy: Policy, config: LearnerConfig) -> None:
+    def __init__(self, policy: Policy, config: LearnerConfig, clock: Clock | None = None) -> None:
         self.policy = policy
         self.config = config
+        self._clock = clock or Clock()  # told of forwards without gradient, which are the part "reference"
         policy.model.eval()
         self._optimizer = build_optimizer(
             policy.model, config.optimizer, config.learning_rate, weight_decay=config.weight_decay
@@ -232,7 +234,7 @@ class Learner:
         return loss_N + config.beta * kl_N
 
     def _frozen_logprobs(self, model: PreTrainedModel, microbatch: Microbatch) -> Tensor:
-        with torch.no_grad():
+        with self._clock.part("reference"), torch.no_grad():
             return packed_logprobs(self.policy, model, microbatch, self.config.temperature)[0]
 
     def _refresh_reference(self) -> None:
