@@ -36,13 +36,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rewards import commit
+from recording import write_result
 from speed_shapes import (
     SHAPES,
     Shape,
@@ -55,7 +54,6 @@ from speed_shapes import (
 )
 
 from thinkery import machine
-from thinkery.files import write_json_atomic
 from thinkery.models.loading import Policy
 from thinkery.models.work import Lengths, Work, policy_shape, rollout_work
 from thinkery.peaks import Peaks, measure_peaks
@@ -196,19 +194,13 @@ class Report:
             if trl and rest.endswith("_seconds") and f"{shape}_step_seconds" in self.figures:
                 ratio = self.figures[name] / self.figures[f"{shape}_step_seconds"]
                 self.figures[f"{name.removesuffix('_seconds')}_step_ratio"] = ratio
-        write_json_atomic(
+        write_result(
             path,
-            {
-                "name": path.stem,
-                "command": "python benchmarks/gpu.py",
-                "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
-                "device": self.card.name,
-                "versions": machine.versions() | {"cuda": str(torch.version.cuda)},
-                "commit": commit(),
-                "date": date.today().isoformat(),
-                "figures": {key: float(f"{value:.4g}") for key, value in self.figures.items()},
-                "failures": self.failures,
-            },
+            "gpu.py",
+            {key: float(f"{value:.4g}") for key, value in self.figures.items()},
+            device=self.card.name,
+            versions=machine.versions() | {"cuda": str(torch.version.cuda)},
+            failures=self.failures,
         )
 
 

@@ -16,12 +16,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from thinkery import machine
-from thinkery.files import write_json_atomic, write_text_atomic
+from recording import write_result
+
+from thinkery.files import write_text_atomic
 from thinkery.stages.report import report_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,19 +47,8 @@ def main() -> None:
     found = json.loads(page.with_suffix(".json").read_text())["phenomena"]
     figures = minutes_of(ladders, comparisons, nano) | counts_of(found) | dict(scores_of([*ladders, *comparisons]))
     figures |= dict(figures_of(found))
-    write_json_atomic(
-        RESULT,
-        {
-            "name": "ladder",
-            "command": "python benchmarks/ladder.py",
-            "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
-            "versions": machine.versions(),
-            "commit": " ".join(commits_of([*ladders, *comparisons])),
-            "date": date.today().isoformat(),
-            "figures": figures,
-            "phenomena": found,
-        },
-    )
+    at = " ".join(commits_of([*ladders, *comparisons]))
+    write_result(RESULT, "ladder.py", figures, at=at, phenomena=found)
     print(json.dumps(figures, indent=2))
 
 

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
-from datetime import date
 from importlib import import_module
 from pathlib import Path
 
-from thinkery import machine
-from thinkery.files import write_json_atomic
+from recording import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "rewards.json"
@@ -39,26 +36,7 @@ def main() -> None:
         figures |= measured
     if arguments.tests_minutes is not None:
         figures["tests_minutes"] = arguments.tests_minutes
-    write_json_atomic(
-        RESULT,
-        {
-            "name": "rewards",
-            "command": "python benchmarks/rewards.py",
-            "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
-            "versions": machine.versions(),
-            "commit": commit(),
-            "date": date.today().isoformat(),
-            "figures": figures,
-        },
-    )
-
-
-def commit() -> str:
-    """The commit that was measured; marked if files differ from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True
-    )
-    return told.stdout.strip() or "unknown"
+    write_result(RESULT, "rewards.py", figures)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,12 @@ import argparse
 import json
 import sys
 import time
-from datetime import date
 from importlib import import_module
 from pathlib import Path
 
 from ladder import manifest_of, minutes
 from peers.install import pins
-from rewards import commit
-
-from thinkery import machine
-from thinkery.files import write_json_atomic
+from recording import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "speed.json"
@@ -54,19 +50,7 @@ def minutes_of(folder: Path) -> dict[str, float]:
 
 def write(figures: dict[str, float]) -> None:
     """Writes the results so far."""
-    write_json_atomic(
-        RESULT,
-        {
-            "name": "speed",
-            "command": "python benchmarks/speed.py",
-            "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
-            "versions": machine.versions(),
-            "peers": {peer: pins(peer) for peer in ("trl", "vllm")},
-            "commit": commit(),
-            "date": date.today().isoformat(),
-            "figures": figures,
-        },
-    )
+    write_result(RESULT, "speed.py", figures, peers={peer: pins(peer) for peer in ("trl", "vllm")})
 
 
 if __name__ == "__main__":

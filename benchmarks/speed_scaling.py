@@ -22,20 +22,18 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from peers.duel import ROUNDS
-from rewards import commit
+from recording import write_result
 from scaling_chart import Curve, Panel, draw
 from speed_memory import peak
 from speed_shapes import SHAPES, Shape, make_problems, make_samples, seconds
 
-from thinkery import machine
-from thinkery.files import write_json_atomic, write_text_atomic
+from thinkery.files import write_text_atomic
 from thinkery.rollout import NativeRollout
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.types import Sampling
@@ -153,19 +151,7 @@ def write(measured: Measured, exponents: dict[str, float]) -> None:
         for cost in COSTS
         for value, step in steps.items()
     ]
-    write_json_atomic(
-        RESULT,
-        {
-            "name": "scaling",
-            "command": "python benchmarks/speed_scaling.py",
-            "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
-            "versions": machine.versions(),
-            "commit": commit(),
-            "date": date.today().isoformat(),
-            "figures": exponents,
-            "points": points,
-        },
-    )
+    write_result(RESULT, "speed_scaling.py", exponents, points=points)
     panels = [
         Panel(TITLES[axis], TITLES[cost], [curve(measured, exponents, work, cost, axis) for work in WORK])
         for cost in COSTS

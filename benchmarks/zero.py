@@ -14,12 +14,10 @@ import json
 import statistics
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from thinkery import machine
-from thinkery.files import write_json_atomic
+from recording import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "zero.json"
@@ -38,18 +36,7 @@ def main() -> None:
     minutes = arguments.tests_minutes or before.get("tests_minutes")
     if minutes is not None:
         figures["tests_minutes"] = minutes
-    write_json_atomic(
-        RESULT,
-        {
-            "name": "zero",
-            "command": "python benchmarks/zero.py",
-            "machine": {key: value for key, value in machine.hardware().items() if key != "host"},
-            "versions": machine.versions(),
-            "commit": commit_of(arguments.folder / f"seed{SEEDS[0]}"),
-            "date": date.today().isoformat(),
-            "figures": figures,
-        },
-    )
+    write_result(RESULT, "zero.py", figures, at=commit_of(arguments.folder / f"seed{SEEDS[0]}"))
     print(json.dumps(figures, indent=2))
 
 
