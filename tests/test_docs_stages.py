@@ -50,14 +50,15 @@ def test_the_settings_in_the_text_are_understood(place: Path) -> None:
     (place / "held-out.jsonl").write_text(FILES["problems.jsonl"])
     settings = [text for text in re.findall(r"`--set (\S+=.*?)`", PAGE) if "FIELD" not in text]
     rewards = re.findall(r"`--reward (\S+=.*?)`", PAGE)
-    assert len(settings) == 4
+    assert len(settings) == 5
     for option, value in [
         *(("--set", shlex.split(text)[0]) for text in settings),
         *(("--reward", shlex.split(text)[0]) for text in rewards),
     ]:
-        command = "collect" if value.startswith("refine") else "grpo"
+        judge = ["judge", "--task", "preference", "--judge", "http://host/v1", "--judge-model", "judge"]
+        command = {"refine": ["collect"], "strays": judge}.get(value.partition("=")[0], ["grpo"])
         done = CliRunner().invoke(
-            app, [command, "--model", "./m", "--data", "problems.jsonl", option, value, "--dry-run"]
+            app, [*command, "--model", "./m", "--data", "problems.jsonl", option, value, "--dry-run"]
         )
         assert done.exit_code == 0, done.output
 

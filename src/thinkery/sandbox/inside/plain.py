@@ -33,7 +33,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class _Over(BaseException):
-    """The waiter is dead: clean up and go."""
+    """The waiter is dead, or the supervisor: clean up and go."""
 
 
 def serve() -> Job:
@@ -43,11 +43,15 @@ def serve() -> Job:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in ``server``
     host = socket.socket(fileno=0)
     keeper, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork() == 0:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # until there is somebody to delete the folder
+    home = tempfile.mkdtemp(prefix="thinkery-", dir=config["folders_in"])
+    supervising = os.fork()
+    if supervising == 0:
         keeper.close()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         syscalls.die_with_parent(signal.SIGKILL)
-        _supervise(host, theirs, config["folders_in"])
+        _supervise(host, theirs, home)
     theirs.close()
     host.close()
     os.open("/dev/null", os.O_RDWR)  # takes the number 0
@@ -57,12 +61,18 @@ def serve() -> Job:
     program.open_streams()
     runs = _Runs(keeper, config)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         while True:
             job = runs.serve_one()
             if job is not None:
                 return job
     except _Over:
         runs.clean_up()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervising, signal.SIGKILL)  # it may be about to make another folder
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(supervising, 0)
+        shutil.rmtree(home, ignore_errors=True)
         os._exit(0)
 
 
@@ -93,9 +103,10 @@ class _Runs:
 
     def serve_one(self) -> Job | None:
         """Fork one run, wait for its end, kill what it left. Returns a job only in the program's process."""
-        data, (report, *given), _, _ = socket.recv_fds(self.keeper, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
+        data, descriptors, _, _ = socket.recv_fds(self.keeper, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
         if not data:
-            os._exit(0)
+            raise _Over
+        report, *given = descriptors
         request = marshal.loads(data)
         self.folder = request["folder"]
         request = _moved(request, self.folder)
@@ -183,13 +194,13 @@ def _moved(request: dict[str, Any], folder: str) -> dict[str, Any]:
     return {**request, **moved, "command": [move(word) for word in request["command"]]}
 
 
-def _supervise(host: socket.socket, keeper: socket.socket, folders_in: str) -> NoReturn:
-    """Do the host's requests, each in a new folder, until it or the keeper is gone."""
+def _supervise(host: socket.socket, keeper: socket.socket, home: str) -> NoReturn:
+    """Do the host's requests, each in a new folder in ``home``, until it or the keeper is gone."""
     try:
         frames.send(host, frames.READY)
         while True:
             request, code, stdin = supervisor.next_request(host)
-            request["folder"] = tempfile.mkdtemp(prefix="thinkery-", dir=folders_in)
+            request["folder"] = tempfile.mkdtemp(dir=home)
             run = _Run(host, keeper, set(), request)
             run.start(code, stdin)
             run.drive()
