@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,26 @@ def test_completions_do_not_depend_on_batch_order_or_slots(policy: Policy) -> No
             assert completion.token_ids == whole[key].token_ids
 
 
+def test_completions_and_their_order_depend_on_nothing_but_the_number_of_lanes(policy: Policy) -> None:
+    sampling = Sampling(3, max_completion_length=24)
+    whole = generate(policy, problems(), sampling)
+    rollout = NativeRollout(policy, max_slots=6, lanes=3)
+    first, second = (list(rollout.generate(problems(), sampling, seed=0, step=0, stage="test")) for _ in range(2))
+    assert first == second
+    assert {(c.problem_id, c.index): c.token_ids for c in first} == {key: c.token_ids for key, c in whole.items()}
+    assert len(first) == len(whole)
+
+
+def test_whoever_stops_early_leaves_no_lane_behind(policy: Policy) -> None:
+    before, threads = threading.enumerate(), torch.get_num_threads()
+    asked = Sampling(4, max_completion_length=60)
+    stream = NativeRollout(policy, max_slots=8, lanes=2).generate(problems(), asked, seed=0, step=0, stage="test")
+    next(stream)
+    stream.close()
+    assert threading.enumerate() == before
+    assert torch.get_num_threads() == threads
+
+
 def test_draws_differ_by_seed_step_and_index(policy: Policy) -> None:
     sampling = Sampling(2, max_completion_length=30)
     one = generate(policy, problems(1), sampling)
@@ -156,9 +177,10 @@ def test_the_caller_never_sees_the_engines_state(policy: Policy, checkpoint: Pat
         assert not torch.is_autocast_enabled("cpu")
 
 
-def test_an_update_in_between_is_refused(policy: Policy) -> None:
-    asked = Sampling(4, max_completion_length=60)
-    stream = NativeRollout(policy, max_slots=8).generate(problems(), asked, seed=0, step=0, stage="test")
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_update_in_between_is_refused(policy: Policy, lanes: int) -> None:
+    asked, rollout = Sampling(4, max_completion_length=60), NativeRollout(policy, max_slots=8, lanes=lanes)
+    stream = rollout.generate(problems(), asked, seed=0, step=0, stage="test")
     assert next(stream).policy_version == 0
     policy.version += 1
     with pytest.raises(RuntimeError, match="version 0 to 1"):

@@ -146,6 +146,22 @@ def test_loss_and_gradient_do_not_depend_on_the_cut(
             assert (gradient - whole_gradients[name]).norm() <= 1e-6 * gradient.norm(), name
 
 
+def test_lanes_change_no_more_than_the_rounding(make_policy: MakePolicy, make_samples: MakeSamples) -> None:
+    samples, results = make_samples(), []
+    config = settings(beta=0.1, num_minibatches=2, num_iterations=2, microbatch_tokens=90)
+    for lanes in (1, 3, 3):
+        learner = Learner(make_policy(dtype=torch.float64), config, lanes=lanes)
+        metrics = [learner.update(samples, step) for step in range(2)]
+        results.append((metrics, weights(learner.policy)))
+    (one, one_weights), (three, three_weights), again = results
+    assert again[0] == three
+    assert same(again[1], three_weights)
+    for left, right in zip(one, three, strict=True):
+        assert right == pytest.approx(left, rel=1e-6)
+    for name, weight in one_weights.items():  # AdamW makes steps of gradients that are nothing but rounding, too
+        assert (weight - three_weights[name]).norm() <= 1e-5 * weight.norm(), name
+
+
 @pytest.mark.parametrize("compute_dtype", [torch.float32, torch.bfloat16])
 def test_the_first_update_has_ratio_one_and_no_divergence(
     make_policy: MakePolicy, make_samples: MakeSamples, compute_dtype: torch.dtype

@@ -1,18 +1,20 @@
 """The native rollout: completions sampled in this process, from the very weights that learn.
 
-A call works through its problems in cohorts. A cohort's prompts are prefilled together, once each; its completions
-decode one token a step together with those of the other cohorts, in one batch; completions are handed out as they
-finish, and when enough rows are free the next cohort starts. Left out: more than one device, speculative decoding, and
-calls that overlap in time (one engine serves one ``generate`` at a time, on one thread).
+A call shares its problems out to lanes (``thinkery.lanes``), and each lane works through its own in cohorts. A
+cohort's prompts are prefilled together, once each; its completions decode one token a step together with those of the
+lane's other cohorts, in one batch; completions are handed out as they finish, and when enough rows are free the next
+cohort starts. Left out: more than one device, speculative decoding, and calls that overlap in time (one engine serves
+one ``generate`` at a time).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 
 import torch
 
+from thinkery.lanes import interleave, lanes_on
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
 from thinkery.rollout import sampling as draw
@@ -33,36 +35,68 @@ FREE_SHARE = 0.25
 class NativeRollout:
     """Samples from a policy; implements ``thinkery.types.Rollout``.
 
-    ``max_slots`` is how many completions decode at a time; it bounds the memory, and changes no random number.
+    ``max_slots`` is how many completions decode at a time, in all lanes; it bounds the memory, and changes no random
+    number. ``lanes`` None: as many as pay on the policy's device.
     """
 
-    def __init__(self, policy: Policy, *, max_slots: int = 512) -> None:
+    def __init__(self, policy: Policy, *, max_slots: int = 512, lanes: int | None = None) -> None:
         if max_slots < 1:
             raise UserError(f"max_slots is {max_slots}: must be 1 or more")
         self.policy = policy
         self.max_slots = max_slots
+        self._lanes = lanes or lanes_on(policy.device)
+        self._stop: tuple[tuple[tuple[int, ...], tuple[str, ...]], StopRule] | None = None
 
     def generate(
         self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
     ) -> Iterator[Completion]:
-        """Yields ``num_generations`` completions of every problem, in the order in which they finish.
+        """Yields ``num_generations`` completions of every problem, in each lane in the order in which they finish.
 
         The same (seed, stage, step), problem and index draw the same random numbers whatever else is sampled.
         Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's context, and
         ``RuntimeError`` if the policy's version changes between two completions.
         """
         draw.check(sampling)
-        yield from _Call(self.policy, problems, sampling, self.max_slots, (seed, stage, step)).run()
+        for problem_id, times in Counter(problem.id for problem in problems).items():
+            if times > 1:
+                raise UserError(f"problem {problem_id} is asked for twice: its completions would be the same")
+        stop = self._stop_rule(sampling)
+        lanes = max(1, min(self._lanes, len(problems), self.max_slots))
+        slots = self.max_slots // lanes
+        calls = [
+            _Call(self.policy, problems[lane::lanes], sampling, stop, slots, (seed, stage, step))
+            for lane in range(lanes)
+        ]
+        version = self.policy.version
+        for completion in interleave([call.run() for call in calls]):
+            if self.policy.version != version:
+                raise RuntimeError(
+                    f"the policy went from version {version} to {self.policy.version} while it was sampled from: "
+                    "collect all completions of a step before the learner updates"
+                )
+            yield completion
+
+    def _stop_rule(self, sampling: Sampling) -> StopRule:
+        """The last call's if it stopped at the same: making one reads the whole vocabulary."""
+        policy = self.policy
+        ends = (
+            policy.eos_token_ids + sampling.stop_token_ids,
+            policy.template.stop_strings + sampling.stop_strings,
+        )
+        if self._stop is None or self._stop[0] != ends:
+            self._stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
+        return self._stop[1]
 
 
 class _Call:
-    """One ``generate``: the prompts still waiting and the cohorts that decode."""
+    """A lane's part of one ``generate``: the prompts still waiting and the cohorts that decode."""
 
     def __init__(
         self,
         policy: Policy,
         problems: Sequence[Problem],
         sampling: Sampling,
+        stop: StopRule,
         max_slots: int,
         counted_by: tuple[int, str, int],
     ) -> None:
@@ -72,36 +106,21 @@ class _Call:
         # A CPU multiplies small batched matrices no faster in bf16, and would round the scores.
         self.cache_dtype = torch.float32 if policy.device.type == "cpu" else policy.compute_dtype
         self.head = policy.model.get_output_embeddings()
-        self.stop = StopRule(
-            policy.tokenizer,
-            self.vocabulary,
-            policy.eos_token_ids + sampling.stop_token_ids,
-            policy.template.stop_strings + sampling.stop_strings,
-            policy.device,
-        )
+        self.stop = stop
         self.waiting = deque(self._prompts(problems))
         self.cohorts: list[Cohort] = []
 
-    def run(self) -> Iterator[Completion]:
-        """Bursts of decoding; the caller never runs inside the engine's autocast or no_grad state."""
+    def run(self) -> Iterator[list[Completion]]:
+        """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
         while self.waiting or self.cohorts:
-            if self.policy.version != self.version:
-                raise RuntimeError(
-                    f"the policy went from version {self.version} to {self.policy.version} while it was sampled from: "
-                    "collect all completions of a step before the learner updates"
-                )
             with torch.no_grad(), self.policy.autocast():
                 finished = self._burst()
-            yield from finished
+            yield finished
 
     def _prompts(self, problems: Sequence[Problem]) -> Iterator[Prompt]:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
-        seen: set[str] = set()
         for problem in problems:
-            if problem.id in seen:
-                raise UserError(f"problem {problem.id} is asked for twice: its completions would be the same")
-            seen.add(problem.id)
             token_ids = self.policy.encode_prompt(problem)
             needed = len(token_ids) + self.sampling.max_completion_length
             if not token_ids:

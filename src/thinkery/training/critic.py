@@ -17,13 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from thinkery.files import atomic_folder
+from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.attention import Layout
 from thinkery.models.loading import Policy
 from thinkery.training.learner import LearnerConfig
 from thinkery.training.minibatches import random_parts
 from thinkery.training.optimizer import build_optimizer, lr_schedule
-from thinkery.training.packing import Microbatch, Tokens, pack, plan_microbatches
+from thinkery.training.packing import Microbatch, Tokens, pack, plan_microbatches, size_of
 from thinkery.training.ppo import value_loss
+from thinkery.training.replicas import Replicas, frozen
 from thinkery.training.steps import backward, clip_gradient, load_state, save_state
 
 _NOT_FINITE_ADVICE = "The value model's update was not applied; lower value_learning_rate or max_grad_norm."
@@ -59,17 +61,21 @@ class Critic:
         decoder = policy.model.get_submodule(policy.model.base_model_prefix)
         self._model = ValueModel(decoder, policy.model.config.get_text_config().hidden_size)
         self._model.to(dtype=next(decoder.parameters()).dtype)
+        self._replicas = Replicas(self._model, Lanes(lanes_on(policy.device)))
         self._optimizer = build_optimizer(self._model, "adamw", config.learning_rate, weight_decay=config.weight_decay)
         self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
 
     def values(self, samples: Sequence[Tokens]) -> list[Tensor]:
         """``V_t`` of each sample's completion tokens, one [T] a sample, on the CPU; without gradient."""
-        values: dict[int, Tensor] = {}
-        for indices in plan_microbatches(samples, range(len(samples)), self._config.microbatch_tokens):
+
+        def run(indices: list[int]) -> list[tuple[int, Tensor]]:
             microbatch = pack(samples, indices, self._policy.device)
-            with torch.no_grad():
-                parts = self._values(microbatch).cpu().split(microbatch.lengths_S.tolist())
-            values.update(zip(microbatch.indices, parts, strict=True))
+            parts = self._values(self._model, microbatch).cpu().split(microbatch.lengths_S.tolist())
+            return list(zip(microbatch.indices, parts, strict=True))
+
+        plans = self._plan(samples, range(len(samples)))
+        done = frozen(self._replicas.lanes, run, plans, [size_of(samples, plan) for plan in plans])
+        values = dict(pair for pairs in done for pair in pairs)
         return [values[index] for index in range(len(samples))]
 
     def update(self, samples: Sequence[Tokens], returns_ST: Sequence[Tensor], step: int) -> dict[str, float]:
@@ -102,25 +108,31 @@ class Critic:
     ) -> tuple[float, float]:
         """One optimizer step on the samples of ``part``; its loss and the gradient's norm before clipping."""
         num_tokens = sum(len(samples[index].token_ids) for index in part)
-        loss = 0.0
+
+        def learn(model: ValueModel, indices: list[int]) -> float:
+            microbatch = pack(samples, indices, self._policy.device)
+            value_N = self._values(model, microbatch)
+            return_N = torch.cat([returns_ST[index] for index in indices]).to(value_N)
+            return backward(value_loss(value_N, return_N) / num_tokens, microbatch, step, _NOT_FINITE_ADVICE)
+
         try:
-            for indices in plan_microbatches(samples, part, self._config.microbatch_tokens):
-                microbatch = pack(samples, indices, self._policy.device)
-                value_N = self._values(microbatch)
-                return_N = torch.cat([returns_ST[index] for index in indices]).to(value_N)
-                loss += backward(value_loss(value_N, return_N) / num_tokens, microbatch, step, _NOT_FINITE_ADVICE)
+            plans = self._plan(samples, part)
+            loss = sum(self._replicas.accumulate(learn, plans, [size_of(samples, plan) for plan in plans]))
             norm = clip_gradient(self._model, self._config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
         return loss, norm
 
-    def _values(self, microbatch: Microbatch) -> Tensor:
+    def _plan(self, samples: Sequence[Tokens], indices: Sequence[int]) -> list[list[int]]:
+        return plan_microbatches(samples, indices, self._config.microbatch_tokens, self._replicas.lanes.count)
+
+    def _values(self, model: ValueModel, microbatch: Microbatch) -> Tensor:
         """The value of what stands before each completion token [N]."""
         with self._policy.autocast():
             return cast(
                 Tensor,
-                self._model(
+                model(
                     microbatch.input_ids_T[None],
                     microbatch.position_ids_T[None],
                     microbatch.layout,

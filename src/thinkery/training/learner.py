@@ -1,9 +1,10 @@
 """The learner: samples with advantages -> a better policy, one RL step a call.
 
-It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``logprobs.py``), sums GRPO's loss
-(``grpo.py``) and steps the optimizer (``optimizer.py``). The loss does not depend on how a minibatch is cut, and every
-random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit. The policy's model is
-updated in place: whoever samples from it sees the new weights at once, under a new version.
+It forwards each minibatch in microbatches (``packing.py``), side by side where a CPU has cores (``replicas.py``), takes
+log-probabilities (``logprobs.py``), sums GRPO's loss (``grpo.py``) and steps the optimizer (``optimizer.py``). The loss
+does not depend on how a minibatch is cut, and every random choice comes from (seed, step, epoch), so a learner that was
+loaded goes on bit for bit. The policy's model is updated in place: whoever samples from it sees the new weights at
+once, under a new version.
 
 Left out: rewards and advantages (numbers come in), several devices, adapters.
 """
@@ -12,9 +13,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,12 +23,14 @@ from transformers import PreTrainedModel
 
 from thinkery.clock import Clock
 from thinkery.files import atomic_folder, write_json_atomic
+from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy, restore_weights, save_weights
 from thinkery.training import grpo
 from thinkery.training.metrics import Tally
 from thinkery.training.minibatches import random_parts
 from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
-from thinkery.training.packing import Microbatch, pack, plan_microbatches
+from thinkery.training.packing import Microbatch, pack, plan_microbatches, size_of
+from thinkery.training.replicas import Replicas, frozen
 from thinkery.training.steps import backward, clip_gradient, load_state, packed_logprobs, save_state
 from thinkery.types import UserError
 
@@ -102,7 +104,10 @@ class Learner:
     ``beta`` > 0 a frozen copy of the policy is the reference, replaced every ``reference_refresh_steps`` steps.
     """
 
-    def __init__(self, policy: Policy, config: LearnerConfig, clock: Clock | None = None) -> None:
+    def __init__(
+        self, policy: Policy, config: LearnerConfig, clock: Clock | None = None, *, lanes: int | None = None
+    ) -> None:
+        """``lanes`` None: as many as pay on the policy's device."""
         self.policy = policy
         self.config = config
         self._clock = clock or Clock()  # told of forwards without gradient, which are the part "reference"
@@ -113,6 +118,8 @@ class Learner:
         self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
         self._reference = copy.deepcopy(policy.model).requires_grad_(False) if config.beta > 0 else None
         self._reference_is_policy = True  # until the first optimizer step after it was taken
+        self._lanes = Lanes(lanes or lanes_on(policy.device))
+        self._replicas = Replicas(policy.model, self._lanes)
 
     def update(self, samples: Sequence[Sample], step: int) -> dict[str, float]:
         """One RL step (0-based ``step``): the samples in ``num_minibatches`` random parts, ``num_iterations`` times.
@@ -173,9 +180,24 @@ class Learner:
         What is met before it needs none: there the current log-probabilities are the old ones.
         """
         later = {index for part in parts[1:] for index in part} - set(parts[0] if parts else ())
-        for indices in plan_microbatches(samples, self._live(samples, sorted(later)), self.config.microbatch_tokens):
-            microbatch = pack(samples, indices, self.policy.device)
-            old.recall(microbatch, partial(self._frozen_logprobs, self.policy.model, microbatch))
+        self._remember(samples, self._live(samples, sorted(later)), self.policy.model, old)
+
+    def _remember(
+        self, samples: Sequence[Sample], indices: Sequence[int], model: PreTrainedModel, known: _LogprobCache
+    ) -> None:
+        """Log-probabilities under a model, without gradient, of the samples that they are not known of."""
+
+        def logprobs(plan: list[int]) -> tuple[Microbatch, Tensor]:
+            microbatch = pack(samples, plan, self.policy.device)
+            return microbatch, packed_logprobs(self.policy, model, microbatch, self.config.temperature)[0]
+
+        plans = self._plan(samples, [index for index in indices if index not in known])
+        with self._clock.part("reference"):
+            for microbatch, logp_N in frozen(self._lanes, logprobs, plans, [size_of(samples, plan) for plan in plans]):
+                known.add(microbatch, logp_N)
+
+    def _plan(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
+        return plan_microbatches(samples, indices, self.config.microbatch_tokens, self._lanes.count)
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
@@ -186,35 +208,47 @@ class Learner:
         live = self._live(samples, part)
         if not live:
             return
+        if self._reference is not None and not self._reference_is_policy:
+            self._remember(samples, live, self._reference, known.reference)
         num_tokens = sum(len(samples[index].token_ids) for index in part)
-        loss = 0.0
+
+        def learn(model: PreTrainedModel, indices: list[int]) -> _Seen:
+            microbatch = pack(samples, indices, self.policy.device)
+            weight_N = grpo.token_weights(
+                microbatch.lengths_S,
+                self.config.loss_type,
+                num_sequences=len(part),
+                num_tokens=num_tokens,
+                max_completion_length=self.config.max_completion_length,
+            )
+            loss_N, seen = self._loss(model, samples, microbatch, known)
+            seen.loss = backward(weight_N * loss_N, microbatch, step, _NOT_FINITE_ADVICE)
+            return seen
+
         try:
-            for indices in plan_microbatches(samples, live, self.config.microbatch_tokens):
-                microbatch = pack(samples, indices, self.policy.device)
-                weight_N = grpo.token_weights(
-                    microbatch.lengths_S,
-                    self.config.loss_type,
-                    num_sequences=len(part),
-                    num_tokens=num_tokens,
-                    max_completion_length=self.config.max_completion_length,
-                )
-                loss_N = weight_N * self._loss(samples, microbatch, known, tally)
-                loss += backward(loss_N, microbatch, step, _NOT_FINITE_ADVICE)
+            plans = self._plan(samples, live)
+            seen = self._replicas.accumulate(learn, plans, [size_of(samples, plan) for plan in plans])
             grad_norm = clip_gradient(self.policy.model, self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
         self._reference_is_policy = False
-        tally.add_update(loss, grad_norm)
+        for one in seen:
+            tally.add_tokens(one.ratio_N, one.advantage_N, one.entropy_N, one.mismatch_N)
+            if one.kl_N is not None:
+                tally.add_kl(one.kl_N)
+        tally.add_update(sum(one.loss for one in seen), grad_norm)
 
-    def _loss(self, samples: Sequence[Sample], microbatch: Microbatch, known: _Known, tally: Tally) -> Tensor:
-        """The loss of each completion token [N], not yet weighted."""
+    def _loss(
+        self, model: PreTrainedModel, samples: Sequence[Sample], microbatch: Microbatch, known: _Known
+    ) -> tuple[Tensor, _Seen]:
+        """The loss of each completion token [N], not yet weighted, and what was seen on the way."""
         config, device = self.config, self.policy.device
         chosen = [samples[index] for index in microbatch.indices]
         rollout_N = torch.tensor([logp for sample in chosen for logp in sample.rollout_logprobs], device=device)
         advantage_N = torch.tensor([advantage for sample in chosen for advantage in sample.advantages], device=device)
-        logp_N, entropy_N = packed_logprobs(self.policy, self.policy.model, microbatch, config.temperature)
-        old_N = known.old.recall(microbatch, logp_N.detach)
+        logp_N, entropy_N = packed_logprobs(self.policy, model, microbatch, config.temperature)
+        old_N = known.old.recall(microbatch, logp_N.detach())
         ratio_N = grpo.importance_ratio(logp_N, old_N)
         surrogate_N = grpo.clipped_surrogate(
             ratio_N, advantage_N, epsilon=config.epsilon, epsilon_high=self._epsilon_high, delta=config.delta
@@ -222,20 +256,13 @@ class Learner:
         loss_N = surrogate_N * grpo.importance_correction(
             old_N, rollout_N, config.importance_sampling_correction, config.importance_sampling_cap
         )
-        tally.add_tokens(ratio_N.detach(), advantage_N, entropy_N, old_N - rollout_N)
+        seen = _Seen(ratio_N.detach(), advantage_N, entropy_N, old_N - rollout_N)
         if self._reference is None:
-            return loss_N
-        reference_N = known.reference.recall(
-            microbatch,
-            logp_N.detach if self._reference_is_policy else partial(self._frozen_logprobs, self._reference, microbatch),
-        )
+            return loss_N, seen
+        reference_N = known.reference.recall(microbatch, logp_N.detach())  # known already, or the policy's own
         kl_N = grpo.kl_penalty(logp_N, reference_N, config.kl_estimator)
-        tally.add_kl(kl_N.detach())
-        return loss_N + config.beta * kl_N
-
-    def _frozen_logprobs(self, model: PreTrainedModel, microbatch: Microbatch) -> Tensor:
-        with self._clock.part("reference"), torch.no_grad():
-            return packed_logprobs(self.policy, model, microbatch, self.config.temperature)[0]
+        seen.kl_N = kl_N.detach()
+        return loss_N + config.beta * kl_N, seen
 
     def _refresh_reference(self) -> None:
         """The current policy becomes the reference (DeepSeek-R1: every 400 steps)."""
@@ -250,12 +277,30 @@ class _LogprobCache:
     def __init__(self) -> None:
         self._by_sample: dict[int, Tensor] = {}
 
-    def recall(self, microbatch: Microbatch, compute: Callable[[], Tensor]) -> Tensor:
-        """Those of a microbatch's tokens [N]; computed if any is new."""
-        if any(index not in self._by_sample for index in microbatch.indices):
-            parts = compute().split(microbatch.lengths_S.tolist())
-            self._by_sample.update(zip(microbatch.indices, parts, strict=True))
+    def __contains__(self, index: int) -> bool:
+        return index in self._by_sample
+
+    def add(self, microbatch: Microbatch, logp_N: Tensor) -> None:
+        """Those of a microbatch's tokens."""
+        self._by_sample.update(zip(microbatch.indices, logp_N.split(microbatch.lengths_S.tolist()), strict=True))
+
+    def recall(self, microbatch: Microbatch, otherwise_N: Tensor) -> Tensor:
+        """Those of a microbatch's tokens [N]; if any is new, all are these."""
+        if any(index not in self for index in microbatch.indices):
+            self.add(microbatch, otherwise_N)
         return torch.cat([self._by_sample[index] for index in microbatch.indices])
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What an update saw of a microbatch's completion tokens [N]; ``loss`` is their sum, weighted."""
+
+    ratio_N: Tensor
+    advantage_N: Tensor
+    entropy_N: Tensor
+    mismatch_N: Tensor
+    kl_N: Tensor | None = None
+    loss: float = 0.0
 
 
 @dataclass(frozen=True)

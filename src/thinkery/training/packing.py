@@ -11,6 +11,7 @@ flash-attention kernels for variable lengths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,8 @@ from thinkery.models.attention import CausalLayout
 
 # A block of attention rows goes no further than to rows of this share of its longest: padding stays below 30 %.
 _LEAST_FILL = 0.7
+# Groups don't add up to a lane's share exactly: this much over it is better than one microbatch more.
+_UNEVEN = 1.1
 
 
 class Tokens(Protocol):
@@ -85,8 +88,12 @@ class Microbatch:
     lengths_S: Tensor
 
 
-def plan_microbatches(samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
+def plan_microbatches(
+    samples: Sequence[Tokens], indices: Sequence[int], budget: int, lanes: int = 1
+) -> list[list[int]]:
     """Cuts ``indices`` into microbatches of at most ``budget`` cells of padded attention rows, which bounds the memory.
+
+    For several ``lanes`` they are cut smaller where that gives each the same to do.
 
     Samples of one prompt stay together where they fit, so that the prompt is shared; prompts are sorted by their
     longest sequence. A sequence longer than the budget is a microbatch by itself. The order depends on nothing but the
@@ -98,6 +105,10 @@ def plan_microbatches(samples: Sequence[Tokens], indices: Sequence[int], budget:
     lengths = {index: len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in indices}
     for group in groups.values():
         group.sort(key=lambda index: -lengths[index])
+    if lanes > 1 and indices:
+        cells = _cells(list(lengths.values()))
+        parts = lanes * math.ceil(cells / (budget * lanes))
+        budget = min(budget, math.ceil(_UNEVEN * cells / parts))
     microbatches: list[list[int]] = []
     current: list[int] = []
     for group in sorted(groups.values(), key=lambda group: -lengths[group[0]]):
@@ -108,6 +119,11 @@ def plan_microbatches(samples: Sequence[Tokens], indices: Sequence[int], budget:
                 current = []
             current = current + piece
     return [*microbatches, current] if current else microbatches
+
+
+def size_of(samples: Sequence[Tokens], indices: Sequence[int]) -> int:
+    """How much work a microbatch is, in tokens of its rows: for sharing out, not for counting."""
+    return sum(len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in indices)
 
 
 def pack(samples: Sequence[Tokens], indices: Sequence[int], device: torch.device) -> Microbatch:

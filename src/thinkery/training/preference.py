@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
+from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.reward_model import RewardModel, batches_of
 from thinkery.training.optimizer import Schedule, build_optimizer, lr_schedule
+from thinkery.training.replicas import Replicas
 from thinkery.training.steps import counted_generator, load_state, save_state
 from thinkery.types import UserError
 
@@ -84,8 +87,10 @@ class PreferenceConfig:
 class PreferenceLearner:
     """Updates a reward model in place, one batch a call. What it holds beside the weights is the optimizer's state."""
 
-    def __init__(self, reward_model: RewardModel, config: PreferenceConfig) -> None:
+    def __init__(self, reward_model: RewardModel, config: PreferenceConfig, *, lanes: int | None = None) -> None:
+        """``lanes`` None: as many as pay on the model's device."""
         self.reward_model, self.config = reward_model, config
+        self._replicas = Replicas(reward_model.model, Lanes(lanes or lanes_on(reward_model.device)))
         self._optimizer = build_optimizer(
             reward_model.model, "adamw", config.learning_rate, weight_decay=config.weight_decay
         )
@@ -102,14 +107,19 @@ class PreferenceLearner:
         """
         scale = self._lr_scale(step)
         self._optimizer.set_lr_scale(scale)
-        loss, right = 0.0, 0
+        widths = [len(example.rows) * max(map(len, example.rows)) for example in batch]
+        share = math.ceil(max(widths) * len(batch) / self._replicas.lanes.count)  # each lane the same number of rows
+
+        def learn(model: PreTrainedModel, indices: list[int]) -> tuple[float, int]:
+            loss_B, right_B = self._losses(model, [batch[i] for i in indices])
+            part = loss_B.sum() / len(batch)
+            part.backward()
+            return part.item(), int(right_B.sum())
+
         try:
-            widths = [len(example.rows) * max(map(len, example.rows)) for example in batch]
-            for indices in batches_of(widths, self.config.microbatch_tokens):
-                loss_B, right_B = self._losses([batch[i] for i in indices])
-                part = loss_B.sum() / len(batch)
-                part.backward()
-                loss, right = loss + part.item(), right + int(right_B.sum())
+            plans = list(batches_of(widths, min(self.config.microbatch_tokens, share)))
+            seen = self._replicas.accumulate(learn, plans, [sum(widths[i] for i in plan) for plan in plans])
+            loss = sum(loss for loss, _ in seen)
             norm = nn.utils.clip_grad_norm_(self.reward_model.model.parameters(), self.config.max_grad_norm).item()
             if not math.isfinite(loss + norm):
                 raise UserError(
@@ -121,7 +131,7 @@ class PreferenceLearner:
             self._optimizer.zero_grad()
         return {
             "loss": loss,
-            "accuracy": right / len(batch),
+            "accuracy": sum(right for _, right in seen) / len(batch),
             "grad_norm": norm,
             "learning_rate": self.config.learning_rate * scale,
         }
@@ -134,9 +144,9 @@ class PreferenceLearner:
         """Restores what ``save`` wrote. Raises ``UserError`` if it is another model's."""
         load_state(folder, self.reward_model.model, self._optimizer)
 
-    def _losses(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    def _losses(self, model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Losses [B] of examples, and whether the model got each right [B]."""
-        score_N = self.reward_model.forward([row for example in examples for row in example.rows])
+        score_N = replace(self.reward_model, model=model).forward([row for example in examples for row in example.rows])
         safe = [example.safe for example in examples if isinstance(example, Label)]
         if safe:
             safe_B = torch.tensor(safe, device=score_N.device)

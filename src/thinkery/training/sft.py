@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from thinkery.files import atomic_folder, write_json_atomic
+from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy
 from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
-from thinkery.training.packing import pack, plan_microbatches
+from thinkery.training.packing import pack, plan_microbatches, size_of
+from thinkery.training.replicas import Replicas
 from thinkery.training.steps import backward, clip_gradient, counted_generator, load_state, packed_logprobs, save_state
 from thinkery.types import UserError
 
@@ -67,12 +70,16 @@ class SFTConfig:
 class SupervisedLearner:
     """Fits a policy to examples; the fp32 master weights are the policy's own, updated in place."""
 
-    def __init__(self, policy: Policy, examples: Sequence[Example], config: SFTConfig) -> None:
+    def __init__(
+        self, policy: Policy, examples: Sequence[Example], config: SFTConfig, *, lanes: int | None = None
+    ) -> None:
+        """``lanes`` None: as many as pay on the policy's device."""
         if not examples:
             raise ValueError("no examples to learn from")
         self.policy, self.examples, self.config = policy, examples, config
         policy.model.eval()
         self.tokens = 0  # read by now, prompts included
+        self._replicas = Replicas(policy.model, Lanes(lanes or lanes_on(policy.device)))
         self._updates_per_epoch = math.ceil(len(examples) / config.batch_size)
         self._epoch: tuple[int, list[list[int]]] | None = None
         self._optimizer = build_optimizer(
@@ -109,13 +116,16 @@ class SupervisedLearner:
         self._optimizer.set_lr_scale(scale)
         batch = self.batch(step)
         num_tokens = sum(len(self.examples[index].token_ids) for index in batch)
-        loss = entropy = 0.0
+
+        def learn(model: PreTrainedModel, indices: list[int]) -> tuple[float, float]:
+            microbatch = pack(self.examples, indices, policy.device)
+            logp_N, entropy_N = packed_logprobs(policy, model, microbatch)
+            loss = backward(-logp_N / num_tokens, microbatch, step, _NOT_FINITE_ADVICE)
+            return loss, entropy_N.sum().item() / num_tokens
+
         try:
-            for indices in plan_microbatches(self.examples, batch, config.microbatch_tokens):
-                microbatch = pack(self.examples, indices, policy.device)
-                logp_N, entropy_N = packed_logprobs(policy, policy.model, microbatch)
-                loss += backward(-logp_N / num_tokens, microbatch, step, _NOT_FINITE_ADVICE)
-                entropy += entropy_N.sum().item() / num_tokens
+            plans = plan_microbatches(self.examples, batch, config.microbatch_tokens, self._replicas.lanes.count)
+            seen = self._replicas.accumulate(learn, plans, [size_of(self.examples, plan) for plan in plans])
             grad_norm = clip_gradient(policy.model, config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
@@ -123,8 +133,8 @@ class SupervisedLearner:
         policy.version += 1
         self.tokens += sum(self.examples[index].length for index in batch)
         return {
-            "loss": loss,
-            "entropy": entropy,
+            "loss": sum(loss for loss, _ in seen),
+            "entropy": sum(entropy for _, entropy in seen),
             "grad_norm": grad_norm,
             "learning_rate": config.learning_rate * scale,
             "epoch": (step + 1) / self._updates_per_epoch,

@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
+from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy
 from thinkery.training.learner import Sample
-from thinkery.training.packing import pack, plan_microbatches
+from thinkery.training.packing import pack, plan_microbatches, size_of
+from thinkery.training.replicas import frozen
 from thinkery.training.steps import packed_logprobs
 
 
@@ -37,6 +37,7 @@ class Teacher:
     def __init__(self, policy: Policy, *, weight: float, temperature: float, microbatch_tokens: int) -> None:
         policy.model.requires_grad_(False)
         self._policy, self._weight = policy, weight
+        self._lanes = Lanes(lanes_on(policy.device))
         self._temperature, self._microbatch_tokens = temperature, microbatch_tokens
 
     def credit(self, samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, float]]:
@@ -62,11 +63,14 @@ class Teacher:
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The teacher's log-probability of every completion token, one list a sample."""
-        known: dict[int, list[float]] = {}
-        for indices in plan_microbatches(samples, range(len(samples)), self._microbatch_tokens):
+
+        def run(indices: list[int]) -> list[tuple[int, list[float]]]:
             microbatch = pack(samples, indices, self._policy.device)
-            with torch.no_grad():
-                logp_N, _ = packed_logprobs(self._policy, self._policy.model, microbatch, self._temperature)
+            logp_N, _ = packed_logprobs(self._policy, self._policy.model, microbatch, self._temperature)
             parts = logp_N.cpu().split(microbatch.lengths_S.tolist())
-            known.update((index, part.tolist()) for index, part in zip(microbatch.indices, parts, strict=True))
+            return [(index, part.tolist()) for index, part in zip(microbatch.indices, parts, strict=True)]
+
+        plans = plan_microbatches(samples, range(len(samples)), self._microbatch_tokens, self._lanes.count)
+        done = frozen(self._lanes, run, plans, [size_of(samples, plan) for plan in plans])
+        known = dict(pair for pairs in done for pair in pairs)
         return [known[index] for index in range(len(samples))]

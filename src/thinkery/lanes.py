@@ -1,0 +1,144 @@
+"""Lanes: threads that compute side by side on a CPU, each with its share of the cores.
+
+torch spreads every operation over all cores. That pays where operations are large; a small model's are over before the
+threads have met. With lanes the cores share the work at hand instead (problems to sample, microbatches to learn from),
+and each runs its part from one end to the other.
+
+What a lane gets is decided before it starts, and results come in an order that does not depend on which lane was
+faster. So the same work with as many lanes gives the same numbers, bit for bit; with more or fewer, the same up to
+rounding. Left out: GPUs, which are one lane; processes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+# Lanes take turns in Python itself; with more of them than this, they would wait for that.
+MOST = 4
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def lanes_on(device: torch.device) -> int:
+    """How many lanes to compute in: one on an accelerator, else as many as torch uses threads, up to ``MOST``."""
+    return 1 if device.type != "cpu" else min(MOST, torch.get_num_threads())
+
+
+class Lanes:
+    """A fixed number of lanes: the caller's thread, and threads that wait for work."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads = ThreadPoolExecutor(count - 1, "lane") if count > 1 else None
+
+    def map(self, work: Callable[[int, _T], _R], items: Sequence[_T], sizes: Sequence[int]) -> list[_R]:
+        """``work(lane, item)`` for every item, results in the order of the items.
+
+        Item after item goes to the lane that has the least to do, by ``sizes``; a lane does its items in their order.
+        Raises what the first of the failing lanes raised.
+        """
+        load = [0] * self.count
+        shares: list[list[int]] = [[] for _ in load]
+        for index, size in enumerate(sizes):
+            lane = load.index(min(load))
+            load[lane] += size
+            shares[lane].append(index)
+        results: dict[int, _R] = {}
+
+        def run(lane: int) -> None:
+            for index in shares[lane]:
+                results[index] = work(lane, items[index])
+
+        self._all(run, sum(map(bool, shares)))
+        return [results[index] for index in range(len(items))]
+
+    def _all(self, run: Callable[[int], None], lanes: int) -> None:
+        if lanes < 2 or self._threads is None:
+            for lane in range(lanes):
+                run(lane)
+            return
+        with narrowed(lanes) as threads:
+
+            def narrow(lane: int) -> None:
+                torch.set_num_threads(threads)
+                run(lane)
+
+            others = [self._threads.submit(narrow, lane) for lane in range(1, lanes)]
+            try:
+                run(0)
+            finally:
+                failed = [error for future in others if (error := future.exception()) is not None]
+            if failed:
+                raise failed[0]
+
+
+def interleave(sources: Sequence[Iterator[Sequence[_T]]]) -> Iterator[_T]:
+    """The items of all sources: the first portion of each, the second of each, and so on. Each source has a lane.
+
+    Sources run ahead while the caller does something else. Raises what a source raised, in its place. When the caller
+    stops early, no lane is left running.
+    """
+    if len(sources) == 1:
+        for portion in sources[0]:
+            yield from portion
+        return
+    over = threading.Event()
+    with narrowed(len(sources)) as threads:
+        outs: list[queue.SimpleQueue[Sequence[_T] | BaseException | None]] = [queue.SimpleQueue() for _ in sources]
+        lanes = [
+            threading.Thread(target=_drain, args=(source, out, over, threads), name="lane", daemon=True)
+            for source, out in zip(sources, outs, strict=True)
+        ]
+        for lane in lanes:
+            lane.start()
+        try:
+            while outs:
+                for out in list(outs):
+                    got = out.get()  # a lane's last word is None or its error, whatever happens to it
+                    if got is None:
+                        outs.remove(out)
+                    elif isinstance(got, BaseException):
+                        raise got
+                    else:
+                        yield from got
+        finally:
+            over.set()
+            for lane in lanes:
+                lane.join()
+
+
+def _drain(
+    source: Iterator[Sequence[_T]],
+    out: queue.SimpleQueue[Sequence[_T] | BaseException | None],
+    over: threading.Event,
+    threads: int,
+) -> None:
+    torch.set_num_threads(threads)
+    try:
+        for portion in source:
+            out.put(portion)
+            if over.is_set():
+                return
+        out.put(None)
+    except BaseException as error:
+        out.put(error)
+
+
+@contextmanager
+def narrowed(lanes: int) -> Iterator[int]:
+    """Inside, this thread's operations use one lane's share of the cores, which is given."""
+    threads = torch.get_num_threads()
+    share = max(1, threads // lanes)
+    torch.set_num_threads(share)
+    try:
+        yield share
+    finally:
+        torch.set_num_threads(threads)
