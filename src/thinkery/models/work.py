@@ -25,12 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-from transformers import PreTrainedModel
+if TYPE_CHECKING:  # counting alone must not cost the seconds that torch takes
+    import torch
+    from transformers import PreTrainedModel
 
-from thinkery.models.loading import Policy
+    from thinkery.models.loading import Policy
 
 _OPTIMIZER_BYTES = 32  # a parameter: see above
 
@@ -71,6 +72,8 @@ class Shape:
 
 def shape_of(model: PreTrainedModel, vocabulary: int, dtype: torch.dtype) -> Shape:
     """The shape of a dense decoder that computes in ``dtype``; ``vocabulary`` are the head's rows that are used."""
+    from torch import nn
+
     config = model.config.get_text_config()
     decoder = model.get_submodule(model.base_model_prefix)
     matrices = [module for module in decoder.modules() if isinstance(module, nn.Linear)]

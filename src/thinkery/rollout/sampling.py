@@ -7,9 +7,11 @@ distribution differ from the one that the learner computes.
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 
 from thinkery.types import Sampling, UserError
 
+_BLOCK = 64  # tokens whose weights are summed as one
 _NUCLEUS = 64  # tokens looked at first for top-p; a nucleus is rarely larger
 
 
@@ -49,12 +51,27 @@ def sample(logits_SV: torch.Tensor, u_S: torch.Tensor, sampling: Sampling) -> tu
 
 
 def _invert(weights_SK: torch.Tensor, u_S: torch.Tensor) -> torch.Tensor:
-    """The first index at which the running sum of unnormalised weights exceeds u times their total."""
-    cumulative_SK = weights_SK.cumsum(-1)
+    """The first index at which the running sum of unnormalised weights exceeds u times their total.
+
+    Blocks are summed first, and only the one that holds the index is gone through: a running sum can't be vectorised.
+    """
+    if weights_SK.shape[1] <= _BLOCK:
+        cumulative_SK = weights_SK.cumsum(-1)
+        return _first_above(cumulative_SK, u_S * cumulative_SK[:, -1])
+    weights_SBK = functional.pad(weights_SK, (0, -weights_SK.shape[1] % _BLOCK)).view(len(weights_SK), -1, _BLOCK)
+    sums_SB = weights_SBK.sum(-1).cumsum(-1)
+    threshold_S = u_S * sums_SB[:, -1]
+    block_S = _first_above(sums_SB, threshold_S)
+    before_S = functional.pad(sums_SB, (1, 0)).gather(1, block_S[:, None])[:, 0]
+    inside_SK = weights_SBK[torch.arange(len(block_S), device=block_S.device), block_S].cumsum(-1)
+    return block_S * _BLOCK + _first_above(inside_SK, threshold_S - before_S)
+
+
+def _first_above(cumulative_SK: torch.Tensor, threshold_S: torch.Tensor) -> torch.Tensor:
+    """The first index whose running sum exceeds the threshold; rounding may lift that to the total, but no further."""
     total_S = cumulative_SK[:, -1]
-    # Rounding may lift u * total to the total itself, which no index exceeds.
-    threshold_S = torch.minimum((u_S * total_S).to(total_S.dtype), total_S.nextafter(torch.zeros_like(total_S)))
-    return torch.searchsorted(cumulative_SK, threshold_S[:, None], right=True)[:, 0]
+    reachable_S = torch.minimum(threshold_S.to(total_S.dtype), total_S.nextafter(torch.zeros_like(total_S)))
+    return torch.searchsorted(cumulative_SK, reachable_S[:, None], right=True)[:, 0]
 
 
 def _truncate(probs_SV: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
