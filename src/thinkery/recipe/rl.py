@@ -78,7 +78,7 @@ class RLStage(Strict):
     importance_sampling_cap: PositiveFloat = 2.0
     probe: ProbeSpec | None = None  # watches for reward hacking
     # Machine
-    microbatch_tokens: PositiveInt = 16384
+    microbatch_tokens: PositiveInt = 16384  # in each lane
     dtype: Dtype = "bfloat16"
     device: str = "auto"
     # Records

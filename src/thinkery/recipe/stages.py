@@ -142,7 +142,7 @@ class SFTStage(Strict):
     optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    microbatch_tokens: PositiveInt = 16384
+    microbatch_tokens: PositiveInt = 16384  # in each lane
     dtype: Dtype = "bfloat16"
     device: str = "auto"
     save_steps: PositiveInt = 50
