@@ -103,8 +103,6 @@ class _Call:
         self.policy, self.sampling, self.max_slots, self.counted_by = policy, sampling, max_slots, counted_by
         self.version = policy.version
         self.vocabulary = policy.valid_vocab
-        # A CPU multiplies small batched matrices no faster in bf16, and would round the scores.
-        self.cache_dtype = torch.float32 if policy.device.type == "cpu" else policy.compute_dtype
         self.head = policy.model.get_output_embeddings()
         self.stop = stop
         self.waiting = deque(self._prompts(problems))
@@ -172,7 +170,7 @@ class _Call:
             last.append(hidden_PTD[torch.arange(len(part_PT), device=device), lengths.to(device) - 1])
         counts_P = torch.tensor([prompt.count for prompt in prompts], device=device)
         problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
-        cache = Cache(layouts, lengths_P.to(device), problem_S, self.cache_dtype)
+        cache = Cache(layouts, lengths_P.to(device), problem_S, self.policy.compute_dtype)
         keys = [
             completion_key(*self.counted_by, prompt.problem_id, prompt.first + i)
             for prompt in prompts
@@ -193,7 +191,7 @@ class _Call:
         cohorts = self.cohorts
         for cohort in cohorts:
             cohort.cache.advance()
-        layout = DecodeLayout([cohort.cache for cohort in cohorts], self.policy.compute_dtype)
+        layout = DecodeLayout([cohort.cache for cohort in cohorts])
         ids_S, positions_S = map(torch.cat, zip(*(cohort.inputs() for cohort in cohorts), strict=True))
         hidden_SD = hidden_states(self.policy.model, ids_S[:, None], positions_S[:, None], layout)[:, 0]
         return self._record(cohorts, self._logits(hidden_SD))
