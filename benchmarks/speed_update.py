@@ -14,7 +14,7 @@ At the shape of 25M parameters, by ``Learner.update`` itself with its defaults, 
   length. ``prefix_gradient_difference`` is that of the gradients in fp32, the largest over all parameters, as a share
   of the gradient's norm.
 - ``vocab_memory_ratio``: the activations' peak (``speed_memory.py``) of an update of one microbatch of 16,384
-  positions, at a vocabulary of 150,000 over one of 1,000. ``vocab_bytes_per_token_150k`` and ``_1k`` are how much that
+  positions in one lane, at a vocabulary of 150,000 over one of 1,000. ``vocab_bytes_per_token_150k`` and ``_1k`` are how much that
   peak grows by one more token: equal if it grows with tokens, and 600 kB apart if it grew with tokens x vocabulary.
 
 Rounds alternate and change their order; a ratio is the median of the rounds', ``_low`` and ``_high`` are its extremes.
@@ -136,7 +136,7 @@ def update_peak(vocab: int, prompts: int) -> int:
     """Bytes of activations of an update of ``prompts`` groups, 16 sequences of 256 tokens each, in one microbatch."""
     shape = replace(SHAPE, vocab=vocab)
     policy = shape.policy()
-    learner = Learner(policy, replace(CONFIG, microbatch_tokens=prompts * GROUP * 256))
+    learner = Learner(policy, replace(CONFIG, microbatch_tokens=prompts * GROUP * 256), lanes=1)
     learner.update(make_samples(shape, 1, 1, prompt=4, completions=(4,)), 0)  # the optimizer's state is there now
     samples = make_samples(shape, prompts, GROUP, prompt=64, completions=(192,))
     return peak(lambda: learner.update(samples, 0), policy.model).activations
@@ -169,7 +169,7 @@ def gradients(policy: Policy, samples: Sequence[Sample]) -> dict[str, torch.Tens
         return hook
 
     handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in policy.model.named_parameters()]
-    Learner(policy, CONFIG).update(samples, 0)
+    Learner(policy, CONFIG, lanes=1).update(samples, 0)  # or the hooks would see a lane's share
     for handle in handles:
         handle.remove()
     with torch.no_grad():
