@@ -2,9 +2,10 @@
 
     python benchmarks/speed.py [--only trl vllm ...] [--mini-run runs/mini]
 
-Writes benchmarks/results/speed.json; parts that are not measured again keep their figures. TRL and vLLM are installed
-on the way if ``make peers`` has not done it; nothing else should run on the machine meanwhile. The minutes of the
-ladder and of its first stage are taken from a finished run of ``make mini``. Left out: GPUs.
+Writes benchmarks/results/speed.json as it goes; parts that are not measured again keep their figures. TRL and vLLM are
+installed on the way if ``make peers`` has not done it; nothing else should run on the machine meanwhile: about an hour
+and a half. The minutes of the ladder and of its first stage are taken from a finished run of ``make mini``. Left out:
+GPUs.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def main() -> None:
         figures |= minutes_of(arguments.mini_run)
     for part in arguments.only:
         started = time.monotonic()
-        measured = import_module(f"speed_{part}").measure()
-        print(f"{part}: {time.monotonic() - started:.0f} s\n{json.dumps(measured, indent=2)}", file=sys.stderr)
-        figures |= measured
-        write(figures)
+        for measured in import_module(f"speed_{part}").measure():
+            print(f"{part}: {time.monotonic() - started:.0f} s\n{json.dumps(measured, indent=2)}", file=sys.stderr)
+            figures |= measured
+            write(figures)
     write(figures)
 
 

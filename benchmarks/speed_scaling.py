@@ -10,9 +10,9 @@ twice the time. Exponents below 1 are fixed costs shared by more work: prompts b
 layers'.
 
 Seconds are medians of rounds over all points, every second one backwards; memory is ``speed_memory.peak`` of one more
-call: for an update its activations, all of it one microbatch, for a rollout everything it takes. Writes the points to
-benchmarks/results/scaling.json and draws docs/scaling.svg. Left out: sequences too long for the quick attention of
-short rows, GPUs (``gpu.py``).
+call: for an update its activations, all of it one microbatch in one lane, for a rollout everything it takes. Writes the
+points to benchmarks/results/scaling.json and draws docs/scaling.svg. Left out: sequences too long for the quick
+attention of short rows, GPUs (``gpu.py``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -84,8 +84,8 @@ TITLES = {
 Measured = dict[tuple[str, str, Step], float]  # by work, cost and step
 
 
-def measure() -> dict[str, float]:
-    """The exponents; writes the points and draws them."""
+def measure() -> Iterator[dict[str, float]]:
+    """The exponents, all at once; writes the points and draws them."""
     measured = cost_of(list(dict.fromkeys(step for axis in AXES.values() for step in axis.values())))
     exponents = {
         f"{work}_{cost}_exponent_{axis}": round(slope(list(steps), values(measured, work, cost, axis)), 3)
@@ -94,7 +94,7 @@ def measure() -> dict[str, float]:
         for axis, steps in AXES.items()
     }
     write(measured, exponents)
-    return exponents
+    yield exponents
 
 
 def cost_of(steps: Sequence[Step]) -> Measured:
@@ -129,7 +129,7 @@ def run(work: str, step: Step) -> None:
 @cache
 def learner(shape: Shape) -> Learner:
     """One for every shape; its policy is the one that is sampled from."""
-    return Learner(shape.policy(), CONFIG)
+    return Learner(shape.policy(), CONFIG, lanes=1)
 
 
 def values(measured: Measured, work: str, cost: str, axis: str) -> list[float]:
@@ -167,4 +167,5 @@ def curve(measured: Measured, exponents: dict[str, float], work: str, cost: str,
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+    for figures in measure():
+        print(json.dumps(figures, indent=2))

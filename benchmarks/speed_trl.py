@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,10 @@ ENGINES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure() -> dict[str, float]:
-    """All figures, named as in the results file."""
-    figures: dict[str, float] = {}
+def measure() -> Iterator[dict[str, float]]:
+    """All figures, named as in the results file, as they are measured."""
     for size, problems in PROBLEMS.items():
-        figures |= compare(size, problems)
-        print(figures, file=sys.stderr)
-    return figures
+        yield compare(size, problems)
 
 
 def compare(size: str, problems: int, rounds: int = ROUNDS) -> dict[str, float]:
@@ -102,4 +100,5 @@ def trl(folder: Path, engine: str) -> Side:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+    for figures in measure():
+        print(json.dumps(figures, indent=2))

@@ -14,8 +14,9 @@ At the shape of 25M parameters, by ``Learner.update`` itself with its defaults, 
   length. ``prefix_gradient_difference`` is that of the gradients in fp32, the largest over all parameters, as a share
   of the gradient's norm.
 - ``vocab_memory_ratio``: the activations' peak (``speed_memory.py``) of an update of one microbatch of 16,384
-  positions in one lane, at a vocabulary of 150,000 over one of 1,000. ``vocab_bytes_per_token_150k`` and ``_1k`` are how much that
-  peak grows by one more token: equal if it grows with tokens, and 600 kB apart if it grew with tokens x vocabulary.
+  positions in one lane, at a vocabulary of 150,000 over one of 1,000. ``vocab_bytes_per_token_150k`` and ``_1k`` are
+  how much that peak grows by one more token: equal if it grows with tokens, and 600 kB apart if it grew with tokens x
+  vocabulary.
 
 Rounds alternate and change their order; a ratio is the median of the rounds', ``_low`` and ``_high`` are its extremes.
 Left out: peers (``speed_trl.py``), how time grows (``speed_scaling.py``).
@@ -25,8 +26,7 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -46,13 +46,10 @@ GRADIENTS_AGREE = 1e-5
 CONFIG = LearnerConfig(learning_rate=1e-6)
 
 
-def measure() -> dict[str, float]:
-    """All figures, named as in the results file."""
-    figures: dict[str, float] = {}
+def measure() -> Iterator[dict[str, float]]:
+    """All figures, named as in the results file, as they are measured."""
     for step in (peak_share, prefix_gradients, prefix_speedups, vocabulary_memory):
-        figures |= step()
-        print(figures, file=sys.stderr)
-    return figures
+        yield step()
 
 
 def peak_share() -> dict[str, float]:
@@ -193,4 +190,5 @@ def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> dict[str
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+    for figures in measure():
+        print(json.dumps(figures, indent=2))

@@ -23,6 +23,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,10 @@ class Work:
 WORK = {"3m": Work(32, 85, 256), "25m": Work(8, None, 512)}
 
 
-def measure() -> dict[str, float]:
-    """All figures, named as in the results file."""
-    figures: dict[str, float] = {}
+def measure() -> Iterator[dict[str, float]]:
+    """All figures, named as in the results file, as they are measured."""
     for size, work in WORK.items():
-        figures |= compare(size, work)
-        print(figures, file=sys.stderr)
-    return figures
+        yield compare(size, work)
 
 
 def compare(size: str, work: Work, rounds: int = ROUNDS) -> dict[str, float]:
@@ -127,4 +125,5 @@ def vllm(folder: Path, work: Work, engine: str) -> Side:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+    for figures in measure():
+        print(json.dumps(figures, indent=2))
