@@ -192,6 +192,8 @@ class Learner:
             return microbatch, packed_logprobs(self.policy, model, microbatch, self.config.temperature)[0]
 
         plans = self._plan(samples, [index for index in indices if index not in known])
+        if not plans:
+            return
         with self._clock.part("reference"):
             for microbatch, logp_N in frozen(self._lanes, logprobs, plans, [size_of(samples, plan) for plan in plans]):
                 known.add(microbatch, logp_N)
