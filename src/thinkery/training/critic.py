@@ -23,7 +23,7 @@ from thinkery.models.loading import Policy
 from thinkery.training.learner import LearnerConfig
 from thinkery.training.minibatches import random_parts
 from thinkery.training.optimizer import build_optimizer, lr_schedule
-from thinkery.training.packing import Microbatch, Tokens, pack, plan_microbatches, size_of
+from thinkery.training.packing import Microbatch, Tokens, pack, plan_microbatches, sizes_of
 from thinkery.training.ppo import value_loss
 from thinkery.training.replicas import Replicas, frozen
 from thinkery.training.steps import backward, clip_gradient, load_state, save_state
@@ -74,7 +74,7 @@ class Critic:
             return list(zip(microbatch.indices, parts, strict=True))
 
         plans = self._plan(samples, range(len(samples)))
-        done = frozen(self._replicas.lanes, run, plans, [size_of(samples, plan) for plan in plans])
+        done = frozen(self._replicas.lanes, run, plans, sizes_of(samples, plans))
         values = dict(pair for pairs in done for pair in pairs)
         return [values[index] for index in range(len(samples))]
 
@@ -117,7 +117,7 @@ class Critic:
 
         try:
             plans = self._plan(samples, part)
-            loss = sum(self._replicas.accumulate(learn, plans, [size_of(samples, plan) for plan in plans]))
+            loss = sum(self._replicas.accumulate(learn, plans, sizes_of(samples, plans)))
             norm = clip_gradient(self._model, self._config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:

@@ -29,7 +29,7 @@ from thinkery.training import grpo
 from thinkery.training.metrics import Tally
 from thinkery.training.minibatches import random_parts
 from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
-from thinkery.training.packing import Microbatch, pack, plan_microbatches, size_of
+from thinkery.training.packing import Microbatch, pack, plan_microbatches, sizes_of
 from thinkery.training.replicas import Replicas, frozen
 from thinkery.training.steps import backward, clip_gradient, load_state, packed_logprobs, save_state
 from thinkery.types import UserError
@@ -118,8 +118,7 @@ class Learner:
         self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
         self._reference = copy.deepcopy(policy.model).requires_grad_(False) if config.beta > 0 else None
         self._reference_is_policy = True  # until the first optimizer step after it was taken
-        self._lanes = Lanes(lanes or lanes_on(policy.device))
-        self._replicas = Replicas(policy.model, self._lanes)
+        self._replicas = Replicas(policy.model, Lanes(lanes or lanes_on(policy.device)))
 
     def update(self, samples: Sequence[Sample], step: int) -> dict[str, float]:
         """One RL step (0-based ``step``): the samples in ``num_minibatches`` random parts, ``num_iterations`` times.
@@ -195,11 +194,11 @@ class Learner:
         if not plans:
             return
         with self._clock.part("reference"):
-            for microbatch, logp_N in frozen(self._lanes, logprobs, plans, [size_of(samples, plan) for plan in plans]):
+            for microbatch, logp_N in frozen(self._replicas.lanes, logprobs, plans, sizes_of(samples, plans)):
                 known.add(microbatch, logp_N)
 
     def _plan(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
-        return plan_microbatches(samples, indices, self.config.microbatch_tokens, self._lanes.count)
+        return plan_microbatches(samples, indices, self.config.microbatch_tokens, self._replicas.lanes.count)
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
@@ -229,7 +228,7 @@ class Learner:
 
         try:
             plans = self._plan(samples, live)
-            seen = self._replicas.accumulate(learn, plans, [size_of(samples, plan) for plan in plans])
+            seen = self._replicas.accumulate(learn, plans, sizes_of(samples, plans))
             grad_norm = clip_gradient(self.policy.model, self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:

@@ -121,9 +121,9 @@ def plan_microbatches(
     return [*microbatches, current] if current else microbatches
 
 
-def size_of(samples: Sequence[Tokens], indices: Sequence[int]) -> int:
-    """How much work a microbatch is, in tokens of its rows: for sharing out, not for counting."""
-    return sum(len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in indices)
+def sizes_of(samples: Sequence[Tokens], plans: Sequence[Sequence[int]]) -> list[int]:
+    """How much work each microbatch is, in tokens of its rows: for sharing out, not for counting."""
+    return [sum(len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in plan) for plan in plans]
 
 
 def pack(samples: Sequence[Tokens], indices: Sequence[int], device: torch.device) -> Microbatch:

@@ -24,7 +24,7 @@ from thinkery.files import atomic_folder, write_json_atomic
 from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy
 from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
-from thinkery.training.packing import pack, plan_microbatches, size_of
+from thinkery.training.packing import pack, plan_microbatches, sizes_of
 from thinkery.training.replicas import Replicas
 from thinkery.training.steps import backward, clip_gradient, counted_generator, load_state, packed_logprobs, save_state
 from thinkery.types import UserError
@@ -125,7 +125,7 @@ class SupervisedLearner:
 
         try:
             plans = plan_microbatches(self.examples, batch, config.microbatch_tokens, self._replicas.lanes.count)
-            seen = self._replicas.accumulate(learn, plans, [size_of(self.examples, plan) for plan in plans])
+            seen = self._replicas.accumulate(learn, plans, sizes_of(self.examples, plans))
             grad_norm = clip_gradient(policy.model, config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:

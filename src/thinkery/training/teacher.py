@@ -22,7 +22,7 @@ from dataclasses import replace
 from thinkery.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy
 from thinkery.training.learner import Sample
-from thinkery.training.packing import pack, plan_microbatches, size_of
+from thinkery.training.packing import pack, plan_microbatches, sizes_of
 from thinkery.training.replicas import frozen
 from thinkery.training.steps import packed_logprobs
 
@@ -71,6 +71,6 @@ class Teacher:
             return [(index, part.tolist()) for index, part in zip(microbatch.indices, parts, strict=True)]
 
         plans = plan_microbatches(samples, range(len(samples)), self._microbatch_tokens, self._lanes.count)
-        done = frozen(self._lanes, run, plans, [size_of(samples, plan) for plan in plans])
+        done = frozen(self._lanes, run, plans, sizes_of(samples, plans))
         known = dict(pair for pairs in done for pair in pairs)
         return [known[index] for index in range(len(samples))]
