@@ -19,7 +19,15 @@ from typing import Literal, cast
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
@@ -129,7 +137,8 @@ def load_policy(
     """Loads a checkpoint as a policy.
 
     ``template`` None takes the one saved with the checkpoint. ``dtype`` is the compute type: the weights are fp32
-    always. Raises ``UserError`` if the checkpoint is missing, has no template, or attends in an unsupported way.
+    always. ``device`` "meta" gives the shapes alone, and reads no weights. Raises ``UserError`` if the checkpoint is
+    missing, has no template, or attends in an unsupported way.
     """
     path = resolve_model(str(ref))
     if dtype not in DTYPES:
@@ -137,9 +146,7 @@ def load_policy(
     try:
         config = AutoConfig.from_pretrained(path)
         check_supported(config)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=torch.float32, attn_implementation=ATTENTION
-        )
+        model = _shapes(path, config) if device == "meta" else _weights(path, config)
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
@@ -148,6 +155,22 @@ def load_policy(
     place = place_of(device)
     cast(torch.nn.Module, model).to(place).eval()
     return Policy(model, tokenizer, template or saved_template(path), place, DTYPES[dtype])
+
+
+def _weights(path: str, config: PretrainedConfig) -> PreTrainedModel:
+    return cast(
+        PreTrainedModel,
+        AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32, attn_implementation=ATTENTION),
+    )
+
+
+def _shapes(path: str, config: PretrainedConfig) -> PreTrainedModel:
+    """The model without its weights, but with what it says of generation."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+    with contextlib.suppress(OSError):  # a checkpoint without that file: as its configuration says
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    return cast(PreTrainedModel, model)
 
 
 def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> None:

@@ -50,6 +50,7 @@ class NativeRollout:
         self._stop: tuple[tuple[tuple[int, ...], tuple[str, ...]], StopRule] | None = None
         self._cut = threading.Event()
         self.left: list[Piece] = []
+        self.bursts = 0  # in all calls and lanes: a sign of life
 
     def generate(
         self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
@@ -93,8 +94,7 @@ class NativeRollout:
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
         slots = self.max_slots // lanes
         calls = [
-            _Call(self.policy, problems[lane::lanes], own, sampling, stop, slots, counted_by, cut)
-            for lane in range(lanes)
+            _Call(self, problems[lane::lanes], own, sampling, stop, slots, counted_by, cut) for lane in range(lanes)
         ]
         version = self.policy.version
         for completion in interleave([call.run() for call in calls]):
@@ -123,7 +123,7 @@ class _Call:
 
     def __init__(
         self,
-        policy: Policy,
+        engine: NativeRollout,
         problems: Sequence[Problem],
         pieces: Mapping[str, Sequence[Piece]],
         sampling: Sampling,
@@ -132,8 +132,9 @@ class _Call:
         counted_by: tuple[int, str],
         cut: threading.Event,
     ) -> None:
+        policy = engine.policy
         self.policy, self.sampling, self.max_slots, self.counted_by = policy, sampling, max_slots, counted_by
-        self.cut = cut
+        self.engine, self.cut = engine, cut
         self.version = policy.version
         self.vocabulary = policy.valid_vocab
         self.head = policy.model.get_output_embeddings()
@@ -146,6 +147,7 @@ class _Call:
         while (self.waiting or self.cohorts) and not self.cut.is_set():
             with torch.no_grad(), self.policy.autocast():
                 finished = self._burst()
+            self.engine.bursts += 1
             yield finished
 
     def pieces(self) -> list[Piece]:
