@@ -10,6 +10,7 @@ import contextlib
 import copy
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -173,9 +174,12 @@ def _shapes(path: str, config: PretrainedConfig) -> PreTrainedModel:
     return cast(PreTrainedModel, model)
 
 
-def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> None:
+def save_policy(
+    policy: Policy, folder: Path, *, dtype: Dtype = "float32", state: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Writes weights, tokenizer and template to ``folder`` in Hugging Face format, each file atomically.
 
+    ``state`` are the weights where the model itself doesn't have them whole, tied ones under one of their names.
     The folder loads with plain ``AutoModelForCausalLM.from_pretrained`` and in vLLM: nothing in it names our attention.
     Other files in the folder are left alone.
     """
@@ -184,7 +188,7 @@ def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> No
     tokenizer.chat_template = policy.template.chat_template
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
         staging = Path(name)
-        policy.model.save_pretrained(staging, state_dict=_cast(policy.model, DTYPES[dtype]))
+        policy.model.save_pretrained(staging, state_dict=_cast(state or policy.model.state_dict(), DTYPES[dtype]))
         config = copy.deepcopy(policy.model.config)
         config.dtype = dtype  # save_pretrained wrote the master weights' type
         config.save_pretrained(staging)
@@ -197,14 +201,14 @@ def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> No
             os.replace(path, folder / path.name)
 
 
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The state dict in ``dtype``; tied tensors stay one tensor, so that they are still written once."""
     by_address: dict[int, torch.Tensor] = {}
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        converted = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        state[name] = by_address.setdefault(tensor.data_ptr(), converted)
-    return state
+    converted: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        one = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        converted[name] = by_address.setdefault(tensor.data_ptr(), one)
+    return converted
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:
