@@ -60,6 +60,9 @@ _RUNNERS = {
 }
 
 
+_UNDISTRIBUTED = ("pretrain", "reward_model")  # models of a size that one process trains
+
+
 def runner_of(kind: str) -> Runner:
     """What runs a kind of stage: ``f(stage, context)``; for "evaluate" ``f(model, specs, context)``."""
     # Imported when needed: torch takes seconds, and a recipe that needs no training should not wait for it.
@@ -95,7 +98,8 @@ def run_recipe(
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
             open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
-            ladder = _Ladder(recipe, run, view, runners, open_engines)
+            on_cluster = engines is not None or cluster is not None or recipe.cluster is not None
+            ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster)
             try:
                 ladder.climb(until)
             except KeyboardInterrupt:
@@ -139,7 +143,9 @@ class _Ladder:
         view: View,
         runners: Callable[[str], Runner],
         engines: Callable[[], Engines],
+        on_cluster: bool,
     ) -> None:
+        self._on_cluster = on_cluster
         self._recipe, self._run, self._view, self._runners, self._engines = recipe, run, view, runners, engines
         self._current: StageRun | None = None
         # Looked at once: what changes while the run goes on is the next run's business.
@@ -241,6 +247,8 @@ class _Ladder:
         run.start(inputs)
         if run.last_step is not None:
             self._view.note(f"{run.name}: going on after step {run.last_step}")
+        if kind in _UNDISTRIBUTED and self._on_cluster:
+            self._view.note(f"{run.name}: runs in this process, not on the cluster")
         self._view.stage(run.name, kind, steps)
         with closing(Events(run.events_folder)) as events:
             run.attach(events)

@@ -29,6 +29,7 @@ class Worker:
     actor: Any
     hello: Any
     seat: int
+    awaited: bool = False  # whether work waits for it: for the first of a seat, not for a replacement
     pid: int = 0  # known once it has answered
     state: dict[str, Any] = field(default_factory=dict)  # what its crew's user keeps about it
 
@@ -86,21 +87,27 @@ class Crew:
         self._starting: list[Worker] = []
         self._ready: list[Worker] = []
         for seat in range(len(seats)):
-            self._open(seat)
+            self._open(seat, awaited=True)
 
     def ready(self) -> list[Worker]:
-        """The workers that can work, by their seats; those that have come up since are among them.
+        """The workers that can work, by their seats; replacements that have come up are among them.
 
-        Waits only while there is none. Raises ``UserError`` if none comes up in time.
+        The first time all are waited for, later none as long as there is one. Raises ``UserError`` if none comes up.
         """
+        deadline = time.monotonic() + self._start_timeout_s
         self._welcome(0.0)
+        while self._starting and (not self._ready or any(worker.awaited for worker in self._starting)):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            self._welcome(left)
+        for worker in self._starting:
+            worker.awaited = False  # not again: it may join when it can
         if not self._ready:
-            self._welcome(self._start_timeout_s)
-        if not self._ready:
+            free = ray.available_resources()
             raise UserError(
-                f"no {self.kind} worker came up within cluster.start_timeout_s = {self._start_timeout_s:g} s: the "
-                f"cluster has {ray.available_resources().get('CPU', 0):g} CPUs and "
-                f"{ray.available_resources().get('GPU', 0):g} GPUs free"
+                f"no {self.kind} worker came up within cluster.start_timeout_s = {self._start_timeout_s:g} s; free are "
+                f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
             )
         return sorted(self._ready, key=lambda worker: worker.seat)
 
@@ -140,7 +147,7 @@ class Crew:
             kill(worker)
         self._ready, self._starting = [], []
         for seat in range(len(self._seats)):
-            self._open(seat)
+            self._open(seat, awaited=True)
 
     def close(self) -> None:
         """Ends all workers."""
@@ -148,10 +155,10 @@ class Crew:
             kill(worker)
         self._ready, self._starting = [], []
 
-    def _open(self, number: int) -> None:
+    def _open(self, number: int, *, awaited: bool = False) -> None:
         name = f"{self.kind}-{number}"
         actor = self._start(self.kind, number, name, self._seats[number])
-        self._starting.append(Worker(name, actor, actor.hello.remote(), number))
+        self._starting.append(Worker(name, actor, actor.hello.remote(), number, awaited))
 
     def _welcome(self, timeout_s: float) -> None:
         """Takes in those that have come up, waiting at most so long for the first."""
@@ -166,7 +173,7 @@ class Crew:
                 self._ready.append(worker)
             except WorkerLost as lost:  # it died while it started
                 self._losses.add(self.kind, worker.name, str(lost), "another is started")
-                self._open(worker.seat)
+                self._open(worker.seat, awaited=worker.awaited)
 
 
 def kill(worker: Worker) -> None:

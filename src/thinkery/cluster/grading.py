@@ -201,7 +201,7 @@ class ClusterGrader(Grader):
     def _merged(
         self, problems: Sequence[Problem], graded: Mapping[str, Graded], values: Mapping[str, Sequence[float | None]]
     ) -> dict[str, Graded]:
-        """Values of the problems' rows, one after the other, beside what the rules said of them; in the specs' order."""
+        """Values of the problems' rows, one after another, beside what the rules said; in the order of the specs."""
         merged, start = {}, 0
         for problem in problems:
             ruled = graded[problem.id]

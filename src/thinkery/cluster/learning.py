@@ -58,14 +58,12 @@ class Group:
 
     def buckets(self, bucket_bytes: int) -> Iterator[Any]:
         """References to the buckets of the weights, which rank 0 puts together with the others' help."""
-        first, *others = self._joined
-        timeout_s = self._spec.update_timeout_s
+        names = [f"{worker.name} (weights)" for worker in self._joined]
         while True:
-            ref, more = first.actor.bucket.options(num_returns=2).remote(bucket_bytes)
-            refs = [more, *(worker.actor.bucket.remote(bucket_bytes) for worker in others)]
-            if not self._answers(refs, timeout_s, [worker.name for worker in self._joined])[0]:
+            calls = [worker.actor.bucket.options(num_returns=2).remote(bucket_bytes) for worker in self._joined]
+            if not self._answers([more for _, more in calls], self._spec.update_timeout_s, names)[0]:
                 return
-            yield ref
+            yield calls[0][0]
 
     def _answers(self, refs: Sequence[Any], timeout_s: float, names: Sequence[str]) -> list[Any]:
         try:

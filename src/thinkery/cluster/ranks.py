@@ -35,7 +35,6 @@ class LearnerRank:
         self._learner: Learner | SupervisedLearner | None = None
         self._shards: Shards | None = None
         self._buckets: Iterator[list[tuple[str, Any]]] | None = None
-        self._ahead: list[tuple[str, Any]] | None = None
 
     def hello(self) -> int:
         """This process's id."""
@@ -90,15 +89,16 @@ class LearnerRank:
         """Writes the policy as a Hugging Face checkpoint."""
         self._any.export(folder)
 
-    def bucket(self, bucket_bytes: int) -> Bucket | None:
-        """The next bucket of the weights; None from the ranks that have none to give, and at the end."""
+    def bucket(self, bucket_bytes: int) -> tuple[Bucket | None, bool]:
+        """The next bucket of the weights (rank 0's; the others' are None), and whether there was one."""
         assert self._shards is not None, "a policy is taken before its weights are given"
         if self._buckets is None:
             self._buckets = self._shards.weights(bucket_bytes, self._any.policy.model.dtype)
         tensors = next(self._buckets, None)
         if tensors is None:
             self._buckets = None
-        return Bucket.of(tensors) if tensors else None
+            return None, False
+        return (Bucket.of(tensors) if tensors else None), True
 
     @property
     def _any(self) -> Any:

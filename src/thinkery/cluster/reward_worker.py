@@ -94,7 +94,7 @@ class RewardWorker:
     def score(
         self, spec: GraderSpec, rows: Sequence[tuple[Problem, Completion, Verdict]], step: int | None
     ) -> tuple[dict[str, Values], dict[str, int]]:
-        """The values of a grader's rewards for completions whose verdicts are known: what a reward model's worker does."""
+        """The values of a grader's rewards for completions with verdicts: what the worker of a reward model does."""
         if spec.number not in self._rewards:
             context = RewardContext(spec.template, spec.max_completion_length)
             self._rewards[spec.number] = {

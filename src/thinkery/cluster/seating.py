@@ -80,7 +80,7 @@ def _no_room(needs: dict[str, _Need], spec: ClusterSpec) -> str:
     cpus, gpus = (sum(need.count * getattr(need, name) for need in needs.values()) for name in ("cpus", "gpus"))
     nodes = sum(node["Alive"] for node in ray.nodes())
     return (
-        f"cluster: the workers need {cpus:g} CPUs and {gpus:g} GPUs in all; {nodes} nodes with {total('CPU'):g} CPUs and "
-        f"{total('GPU'):g} GPUs had no room for them within start_timeout_s = {spec.start_timeout_s:g} s: ask for fewer "
-        "workers, or give each less (cpus, learner_gpus, rollout_gpus)"
+        f"cluster: the workers need {cpus:g} CPUs and {gpus:g} GPUs in all; {nodes} nodes with {total('CPU'):g} CPUs "
+        f"and {total('GPU'):g} GPUs had no room for them within start_timeout_s = {spec.start_timeout_s:g} s: ask for "
+        "fewer workers, or give each less (cpus, learner_gpus, rollout_gpus)"
     )

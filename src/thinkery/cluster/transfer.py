@@ -6,7 +6,7 @@ its way, and no more than these two are held. Left out: what is in a bucket (``w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -41,7 +41,14 @@ class DriverSource:
 class Transfer:
     """Brings workers to a version of a policy. ``lost`` is told of workers that don't get there."""
 
-    def __init__(self, lost: Any, *, bucket_bytes: int, load_timeout_s: float, bucket_timeout_s: float) -> None:
+    def __init__(
+        self,
+        lost: Callable[[Worker, str], None],
+        *,
+        bucket_bytes: int,
+        load_timeout_s: float,
+        bucket_timeout_s: float,
+    ) -> None:
         self._lost = lost
         self._bucket_bytes, self._load_timeout_s, self._bucket_timeout_s = (
             bucket_bytes,

@@ -6,6 +6,7 @@ sharded weights are put together (``sharded.py``), and who sends which bucket to
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,9 @@ class Bucket:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors, on the CPU. They share the bucket's memory: read only."""
         for name, dtype, array in zip(self.names, self.dtypes, self.arrays, strict=True):
-            tensor = torch.from_numpy(array)
+            with warnings.catch_warnings():  # that shared memory is read only
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                tensor = torch.from_numpy(array)
             yield name, tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
