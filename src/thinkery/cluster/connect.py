@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import ray
 
@@ -46,8 +47,8 @@ def _running() -> str | None:
     """The cluster that a bare ``ray.init()`` would join. Ray's own "auto" would also join other processes' own ones."""
     from ray._private.services import get_ray_address_from_environment  # there is no public way to ask
 
-    found: str | None = get_ray_address_from_environment(None, None)
-    return found
+    find = cast(Callable[[str | None, str | None], str | None], get_ray_address_from_environment)
+    return find(None, None)
 
 
 def total(resource: str) -> float:

@@ -25,7 +25,7 @@ from thinkery.cluster.learning import ClusterLearner, ClusterSupervised, Group
 from thinkery.cluster.load import Load
 from thinkery.cluster.ranks import LearnerRank
 from thinkery.cluster.reward_worker import GraderSpec, RewardWorker
-from thinkery.cluster.rollout_worker import RolloutWorker
+from thinkery.cluster.rollout_worker import BESIDE, RolloutWorker
 from thinkery.cluster.sampling import ClusterRollout, Tally
 from thinkery.cluster.seating import LEARNER, REWARD, REWARD_MODEL, ROLLOUT, Seating
 from thinkery.cluster.sharded import Sharding
@@ -164,10 +164,10 @@ class ClusterEngines:
         """The actor of a seat."""
         options, threads = seat.options(), max(1, int(seat.cpus))
         if kind == LEARNER:
-            return LearnerRank.options(**options).remote(name, self._folder, number, threads)
+            return _remote(LearnerRank, options).remote(name, self._folder, number, threads)
         if kind == ROLLOUT:
-            return RolloutWorker.options(**options).remote(name, self._folder, threads)
-        return RewardWorker.options(**options).remote(name, self._folder)
+            return _remote(RolloutWorker, options | {"concurrency_groups": BESIDE}).remote(name, self._folder, threads)
+        return _remote(RewardWorker, options).remote(name, self._folder)
 
     def _at_version(self, handle: ClusterPolicy) -> tuple[Load, list[Worker]]:
         """The rollout workers, with the present weights of a policy; at least one."""
@@ -201,6 +201,11 @@ class ClusterEngines:
         for kind, crew in self._crews.items():
             metrics[f"cluster/{kind}s"] = float(len(crew.present()))
         return metrics | {f"cluster/lost/{kind}": float(count) for kind, count in self._losses.counts.items()}
+
+
+def _remote(kind: type, options: dict[str, Any]) -> Any:
+    """A class as Ray's: what it makes are actors."""
+    return ray.remote(**options)(kind)
 
 
 def _handle(policy: Policy) -> ClusterPolicy:

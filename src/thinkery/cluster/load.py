@@ -29,7 +29,8 @@ class Load:
     def policy(self, *, device: str | None = None) -> Policy:
         """Loads it; ``device`` instead of its own."""
         policy = load_policy(self.place, template=self.template, device=device or self.device, dtype=self.dtype)
-        policy.model.generation_config = self.generation
+        if self.generation is not None:
+            policy.model.generation_config = self.generation
         return policy
 
 

@@ -25,7 +25,6 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 
 
-@ray.remote
 class LearnerRank:
     """See the module. ``threads`` are torch's."""
 

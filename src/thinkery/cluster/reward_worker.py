@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import ray
-
 from thinkery.cluster.logs import log_to, say
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
@@ -54,7 +52,6 @@ class Graded:
     rewards_G: Mapping[str, tuple[float | None, ...]]
 
 
-@ray.remote
 class RewardWorker:
     """See the module."""
 

@@ -26,6 +26,7 @@ from thinkery.rollout.engine import NativeRollout
 from thinkery.rollout.pieces import Piece
 from thinkery.types import Completion, Problem, Sampling, UserError
 
+BESIDE = {"beside": 4}  # threads for the calls that go on while it samples
 _TOGETHER_S = 0.05  # what finishes within it travels together
 
 
@@ -70,7 +71,6 @@ class _Sent:
     forgotten: bool = False  # nobody will fetch them
 
 
-@ray.remote(concurrency_groups={"beside": 4})
 class RolloutWorker:
     """See the module. ``threads`` are torch's."""
 
