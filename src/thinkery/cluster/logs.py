@@ -1,4 +1,4 @@
-"""A worker's log: everything that its process says, in ``workers/<name>.log`` of the run folder.
+"""Where a worker is, and its log: everything that its process says, in ``workers/<name>.log`` of the run folder.
 
 The folder is on a file system that all nodes see, as all of a run's files. Left out: metrics, which the driver writes.
 """
@@ -9,6 +9,21 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+import ray
+
+
+class Here(NamedTuple):
+    """A worker's process and the node that it runs on."""
+
+    pid: int
+    node: str
+
+
+def here() -> Here:
+    """Of this process."""
+    return Here(os.getpid(), ray.get_runtime_context().get_node_id())
 
 
 def log_to(folder: Path, name: str) -> None:

@@ -6,7 +6,6 @@ All ranks get the same calls in the same order; what they answer is the same on 
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ import ray
 
 from thinkery.clock import Clock
 from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import log_to, say
+from thinkery.cluster.logs import Here, here, log_to, say
 from thinkery.cluster.sharded import Sharding, Shards, join_ranks
 from thinkery.cluster.weights import Bucket
 from thinkery.models.loading import place_of
@@ -35,9 +34,9 @@ class LearnerRank:
         self._shards: Shards | None = None
         self._buckets: Iterator[list[tuple[str, Any]]] | None = None
 
-    def hello(self) -> int:
-        """This process's id."""
-        return os.getpid()
+    def hello(self) -> Here:
+        """Where this worker is."""
+        return here()
 
     def address(self) -> str:
         """A free port of this rank's node, for the ranks to meet at."""

@@ -7,7 +7,6 @@ refuses. Left out: which problems it is given (``sampling.py``).
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import ray
 
 from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import log_to, say
+from thinkery.cluster.logs import Here, here, log_to, say
 from thinkery.cluster.weights import Bucket, fill
 from thinkery.models.loading import Policy
 from thinkery.rollout.engine import NativeRollout
@@ -86,9 +85,9 @@ class RolloutWorker:
         self._beat = 0
         self._idle_since = time.monotonic()
 
-    def hello(self) -> int:
-        """This process's id."""
-        return os.getpid()
+    def hello(self) -> Here:
+        """Where this worker is."""
+        return here()
 
     def load(self, load: Load) -> None:
         """Takes a policy from its checkpoint, in place of the one before it."""

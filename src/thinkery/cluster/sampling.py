@@ -23,8 +23,8 @@ from thinkery.cluster.rollout_worker import Order, Portion
 from thinkery.rollout.pieces import Piece, fresh
 from thinkery.types import Completion, Problem, Sampling
 
-_POLL_S = 5.0  # a worker that has made nothing answers after so long with its beat
-_GRACE_S = 60.0  # for an answer to arrive; a machine may be busy
+_POLL_S = 5.0  # a worker that has made nothing answers after so long at most, with its beat
+_FETCH_S = 60.0  # for an answer that is there to arrive
 _keys = itertools.count()
 
 Ready = Callable[[], tuple[Load, list[Worker]]]
@@ -71,6 +71,7 @@ class ClusterRollout:
     def __init__(self, crew: Crew, ready: Ready, tally: Tally, *, max_slots: int, timeout_s: float) -> None:
         self._crew, self._ready, self._tally = crew, ready, tally
         self._max_slots, self._timeout_s = max_slots, timeout_s
+        self._poll_s = min(_POLL_S, timeout_s / 4)
         self._flow: _Flow | None = None
 
     def generate(
@@ -140,7 +141,7 @@ class _Flow:
     def completions(self) -> Iterator[Completion]:
         """All of them, as they come in."""
         while self._jobs:
-            ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=_POLL_S)
+            ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=self._owner._poll_s)
             for ref in ready:
                 yield from self._arrived(ref, self._jobs.pop(ref))
             if not ready:
@@ -163,13 +164,13 @@ class _Flow:
         self._ask(_Job(worker, key, done, {(piece.problem_id, piece.index): piece for piece in pieces}))
 
     def _ask(self, job: _Job) -> None:
-        self._jobs[job.worker.actor.next.remote(job.key, _POLL_S)] = job
+        self._jobs[job.worker.actor.next.remote(job.key, self._owner._poll_s)] = job
 
     def _arrived(self, ref: Any, job: _Job) -> Iterator[Completion]:
         try:
-            portion: Portion = settled(ref, _GRACE_S, job.worker.name)
+            portion: Portion = settled(ref, _FETCH_S, job.worker.name)
             if not portion.over and not portion.completions and is_ready(job.done):
-                settled(job.done, _GRACE_S, job.worker.name)  # a defect that came before its last portion is said here
+                settled(job.done, _FETCH_S, job.worker.name)  # a defect that came before its last portion is said here
         except WorkerLost as lost:
             self._again(job, str(lost))
             return
@@ -191,10 +192,11 @@ class _Flow:
 
     def _look_for_the_silent(self) -> None:
         """A process that is stopped, or a node that is cut off, does not even answer that it has nothing."""
+        longest = self._owner._timeout_s + 2 * self._owner._poll_s
         for ref, job in list(self._jobs.items()):
-            if time.monotonic() - job.alive > self._owner._timeout_s + _GRACE_S:
+            if time.monotonic() - job.alive > longest:
                 del self._jobs[ref]
-                self._again(job, f"no answer for {self._owner._timeout_s + _GRACE_S:g} s")
+                self._again(job, f"no answer for {longest:g} s")
 
     def _again(self, job: _Job, why: str) -> None:
         """A worker is lost: the others get what it had not delivered."""
