@@ -170,7 +170,7 @@ class LocalCarrier:
         load_state(folder, self._policy.model, optimizer)
 
     def export(self, folder: Path) -> None:
-        """Writes the policy as a Hugging Face checkpoint."""
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
         save_policy(self._policy, folder)
 
 

@@ -165,7 +165,7 @@ class Learner:
         self._reference_is_policy = counters["reference_is_policy"]
 
     def export(self, folder: Path) -> None:
-        """Writes the policy as a Hugging Face checkpoint."""
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
         self._carrier.export(folder)
 
     @property

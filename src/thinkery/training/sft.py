@@ -158,5 +158,5 @@ class SupervisedLearner:
         self.policy.version, self.tokens = counters["policy_version"], counters["tokens"]
 
     def export(self, folder: Path) -> None:
-        """Writes the policy as a Hugging Face checkpoint."""
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
         self._carrier.export(folder)
