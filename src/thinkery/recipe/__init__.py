@@ -5,6 +5,7 @@ their stage's first step.
 """
 
 from thinkery.recipe.base import BASE, Dtype, Name
+from thinkery.recipe.cluster import Ahead, ClusterSpec
 from thinkery.recipe.data import (
     CorpusSpec,
     DataSpec,
@@ -35,6 +36,8 @@ __all__ = [
     "MODEL_REWARDS",
     "POLICIES",
     "PRESETS",
+    "Ahead",
+    "ClusterSpec",
     "CollectStage",
     "CorpusSpec",
     "DataSpec",

@@ -14,14 +14,19 @@ from typing import Literal, Protocol, Self
 from thinkery.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import RewardSpec
+from thinkery.recipe import Ahead, RewardSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
+from thinkery.rollout.pieces import Resumable
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Rollout
 from thinkery.verification import Verification
+
+
+class ResumableRollout(Rollout, Resumable, Protocol):
+    """A rollout whose calls can be cut short and continued."""
 
 
 class Keeping(Protocol):
@@ -82,7 +87,12 @@ class Engines(Protocol):
         """The policy of a checkpoint; on a cluster a handle without weights. See ``models.loading.load_policy``."""
         ...
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> Rollout:
+    @property
+    def ahead(self) -> Ahead:
+        """How far sampling runs ahead of learning."""
+        ...
+
+    def rollout(self, policy: Policy, *, max_slots: int) -> ResumableRollout:
         """What samples from a policy; it sees the weights that the policy's learner has made."""
         ...
 
@@ -121,7 +131,12 @@ class LocalEngines:
         """Loads it."""
         return load_policy(place, template=template, device=device, dtype=dtype)
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> Rollout:
+    @property
+    def ahead(self) -> Ahead:
+        """Not at all."""
+        return Ahead()
+
+    def rollout(self, policy: Policy, *, max_slots: int) -> ResumableRollout:
         """The native engine."""
         return NativeRollout(policy, max_slots=max_slots)
 

@@ -41,7 +41,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     with open_grader(stage, context, policy) as grader:
         sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)
         sampler.mask_unreadable()
-        probe = Probe(stage.probe, stage, context, policy, grader) if stage.probe else None
+        probe = Probe(stage.probe, stage, context, policy, grader, learner) if stage.probe else None
         parts: dict[str, Stateful] = {"learner": learner, "credit": credit, "sampler": sampler}
         parts |= {"probe": probe} if probe else {}
         first = resume(context, parts)
