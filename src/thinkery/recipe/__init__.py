@@ -28,6 +28,7 @@ from thinkery.recipe.stages import (
     RewardModelStage,
     SFTStage,
 )
+from thinkery.recipe.vllm import VLLMSpec
 
 __all__ = [
     "BASE",
@@ -57,6 +58,7 @@ __all__ = [
     "RewardSpec",
     "SFTStage",
     "Stage",
+    "VLLMSpec",
     "build_recipe",
     "data_references",
     "diff_recipes",

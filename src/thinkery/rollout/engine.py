@@ -10,7 +10,7 @@ one ``generate`` at a time).
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -19,6 +19,7 @@ from thinkery.lanes import interleave, lanes_on
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
 from thinkery.rollout import sampling as draw
+from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
@@ -47,7 +48,7 @@ class NativeRollout:
         self.policy = policy
         self.max_slots = max_slots
         self._lanes = lanes or lanes_on(policy.device)
-        self._stop: tuple[tuple[tuple[int, ...], tuple[str, ...]], StopRule] | None = None
+        self._ends = Ends(policy)
         self._cut = threading.Event()
         self.left: list[Piece] = []
         self.bursts = 0  # in all calls and lanes: a sign of life
@@ -83,39 +84,19 @@ class NativeRollout:
         counted_by: tuple[int, str],
         cut: threading.Event,
     ) -> Iterator[Completion]:
-        draw.check(sampling)
-        for problem_id, times in Counter(problem.id for problem in problems).items():
-            if times > 1:
-                raise UserError(f"problem {problem_id} is asked for twice: its completions would be the same")
+        check_asked(problems, sampling)
         own: dict[str, list[Piece]] = {problem.id: [] for problem in problems}
         for piece in pieces:
             own[piece.problem_id].append(piece)
-        stop = self._stop_rule(sampling)
+        stop = self._ends.rule(sampling)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
         slots = self.max_slots // lanes
         calls = [
             _Call(self, problems[lane::lanes], own, sampling, stop, slots, counted_by, cut) for lane in range(lanes)
         ]
-        version = self.policy.version
-        for completion in interleave([call.run() for call in calls]):
-            if self.policy.version != version:
-                raise RuntimeError(
-                    f"the policy went from version {version} to {self.policy.version} while it was sampled from: "
-                    "collect all completions of a step before the learner updates"
-                )
-            yield completion
+        completions = interleave([call.run() for call in calls])
+        yield from while_fresh(completions, self.policy, self.policy.version, max_staleness=0)
         self.left = [piece for call in calls for piece in call.pieces()]
-
-    def _stop_rule(self, sampling: Sampling) -> StopRule:
-        """The last call's if it stopped at the same: making one reads the whole vocabulary."""
-        policy = self.policy
-        ends = (
-            policy.eos_token_ids + sampling.stop_token_ids,
-            policy.template.stop_strings + sampling.stop_strings,
-        )
-        if self._stop is None or self._stop[0] != ends:
-            self._stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
-        return self._stop[1]
 
 
 class _Call:
@@ -159,15 +140,7 @@ class _Call:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         for problem in problems:
-            token_ids = self.policy.encode_prompt(problem)
-            needed = len(token_ids) + self.sampling.max_completion_length
-            if not token_ids:
-                raise UserError(f"problem {problem.id}: its prompt is empty under template {self.policy.template.name}")
-            if context is not None and needed > context:
-                raise UserError(
-                    f"problem {problem.id}: a prompt of {len(token_ids)} tokens and max_completion_length "
-                    f"{self.sampling.max_completion_length} exceed the model's context of {context}: lower it"
-                )
+            token_ids = encode(self.policy, problem, self.sampling, context)
             for piece in pieces[problem.id]:
                 if piece.token_ids:
                     yield Prompt(problem.id, token_ids, (piece,))

@@ -1,0 +1,179 @@
+"""The rollout on vLLM: completions as the native engine would sample them, from vLLM's forward passes.
+
+Before it samples, vLLM gets the policy's weights, if they have changed since; what it then holds is compared with the
+policy's. vLLM schedules, caches and computes logits; tokens are drawn with this project's counted random numbers
+(``vllm_draw.py``), so log-probabilities, stops and texts mean what they mean in the native engine, and in float32 the
+tokens are the same but for rounding. Left out: how to reach vLLM (``vllm_engine.py``, ``vllm_remote.py``); policies
+whose weights are spread over processes.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from thinkery.models.attention import CausalLayout, hidden_states
+from thinkery.models.loading import Policy
+from thinkery.recipe import VLLMSpec
+from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
+from thinkery.rollout.counter import completion_key
+from thinkery.rollout.vllm_engine import Engine, EngineSettings, Order, engine_for
+from thinkery.types import Completion, Problem, Sampling, UserError
+
+# Where vLLM keeps weights that can't be read back, it must compute what the policy computes: the mean absolute
+# difference of log-probabilities over a short completion. bf16 rounds differently in every kernel.
+TOLERANCE = {"bfloat16": 0.1, "float32": 0.01}
+_PROBE_PROMPT, _PROBE_TOKENS = 8, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What came of handing over the weights of a policy's ``version``.
+
+    ``compared`` tensors were read back and are the policy's. ``unreadable`` ones were not; for them there is
+    ``difference``, in nats: the mean absolute difference of log-probabilities on a short completion.
+    """
+
+    version: int
+    compared: int
+    unreadable: int
+    difference: float | None
+
+
+class VLLMRollout:
+    """Samples from a policy with vLLM; implements ``thinkery.types.Rollout``.
+
+    ``max_slots`` is how many completions decode at a time. ``max_staleness`` is how many updates the policy may be
+    ahead of a completion when it is handed out: 0 where rollout and learner take turns; more only where the learner
+    corrects for it (``importance_sampling_correction``). ``handover`` is the last one.
+    """
+
+    def __init__(self, policy: Policy, *, spec: VLLMSpec, max_slots: int = 512, max_staleness: int = 0) -> None:
+        if max_slots < 1:
+            raise UserError(f"max_slots is {max_slots}: must be 1 or more")
+        if spec.mode == "colocate" and (policy.device.index or 0) > 0:
+            raise UserError(
+                f"vllm.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose the "
+                "device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
+            )
+        self.policy = policy
+        self.max_staleness = max_staleness
+        self.handover: Handover | None = None
+        self._ends = Ends(policy)
+        self._settings = EngineSettings(
+            _configuration(policy), str(policy.compute_dtype).removeprefix("torch."), max_slots, spec
+        )
+        self._context = spec.max_model_len or getattr(policy.model.config, "max_position_embeddings", None)
+
+    def generate(
+        self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
+    ) -> Iterator[Completion]:
+        """Yields ``num_generations`` completions of every problem, in the order in which they finish.
+
+        The same (seed, stage, step), problem and index draw the same random numbers as in the native engine. Raises
+        ``UserError`` for settings that make no sense or prompts that leave no room, and ``RuntimeError`` if vLLM does
+        not hold the policy's weights, or if the policy goes on by more than ``max_staleness`` meanwhile.
+        """
+        check_asked(problems, sampling)
+        self._ends.rule(sampling)
+        prompts = [encode(self.policy, problem, sampling, self._context) for problem in problems]
+        if not problems:
+            return
+        engine, version = self._engine(), self.policy.version
+        try:
+            label = self._hand_over(engine)
+            order = Order(
+                prompts,
+                [
+                    [completion_key(seed, stage, step, problem.id, index) for index in range(sampling.num_generations)]
+                    for problem in problems
+                ],
+                sampling,
+                self.policy.valid_vocab,
+                self._ends.token_ids(sampling),
+                self._ends.strings(sampling),
+            )
+            completions = self._completions(engine, order, label, problems, version)
+            yield from while_fresh(completions, self.policy, version, self.max_staleness)
+        finally:
+            engine.rest()
+
+    def _completions(
+        self, engine: Engine, order: Order, label: str, problems: Sequence[Problem], version: int
+    ) -> Iterator[Completion]:
+        stop = self._ends.rule(order.sampling)
+        for drawn in engine.draw(order, label, stop):
+            yield Completion(
+                problem_id=problems[drawn.prompt].id,
+                index=drawn.index,
+                prompt_ids=order.prompts[drawn.prompt],
+                token_ids=drawn.token_ids,
+                logprobs=drawn.logprobs,
+                text=stop.text(drawn.token_ids, drawn.stopped),
+                finish_reason="stop" if drawn.stopped else "length",
+                policy_version=version,
+            )
+
+    def _engine(self) -> Engine:
+        return engine_for(self._settings)
+
+    def _hand_over(self, engine: Engine) -> str:
+        """Brings vLLM the policy's weights, unless it has them; returns their label."""
+        label = _label(self.policy)
+        if engine.label == label:
+            return label
+        weights = {name: parameter.detach() for name, parameter in self.policy.model.named_parameters()}
+        held = engine.receive(weights.items(), label)
+        compared = held.require(weights.items())
+        difference = self._difference(engine, label) if held.unreadable or not compared else None
+        self.handover = Handover(self.policy.version, compared, len(held.unreadable), difference)
+        return label
+
+    def _difference(self, engine: Engine, label: str) -> float:
+        """How far vLLM's log-probabilities are from the policy's. Raises ``RuntimeError`` if too far."""
+        policy = self.policy
+        prompt = tuple(range(0, policy.valid_vocab, policy.valid_vocab // _PROBE_PROMPT))[:_PROBE_PROMPT]
+        sampling = Sampling(max_completion_length=_PROBE_TOKENS)
+        order = Order([prompt], [[0]], sampling, policy.valid_vocab, (), ())
+        (drawn,) = engine.draw(order, label, self._ends.rule(sampling))
+        ids_1T = torch.tensor([[*prompt, *drawn.token_ids]], device=policy.device)
+        with torch.no_grad(), policy.autocast():
+            hidden_ND = hidden_states(policy.model, ids_1T, None, CausalLayout())[0, len(prompt) - 1 : -1]
+            logits_NV = policy.model.get_output_embeddings()(hidden_ND)[:, : policy.valid_vocab].float()
+        expected_N = logits_NV.log_softmax(-1).gather(1, ids_1T[0, len(prompt) :, None])[:, 0].cpu()
+        difference = float((expected_N - torch.tensor(drawn.logprobs)).abs().mean())
+        if not difference <= TOLERANCE[self._settings.dtype]:
+            raise RuntimeError(
+                f"after the handover vLLM's log-probabilities differ from the policy's by {difference:.3g} nats on "
+                f"average, {TOLERANCE[self._settings.dtype]} at most are rounding: it does not compute with these "
+                "weights, or not this model"
+            )
+        return difference
+
+
+def _configuration(policy: Policy) -> str:
+    """The model's configuration as vLLM reads it; where it was loaded from is left out, so equal models look equal."""
+    config = policy.model.config.to_dict() | {"architectures": [type(policy.model).__name__]}
+    config = {name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")}
+    return json.dumps(config, sort_keys=True)
+
+
+_names: dict[int, tuple[weakref.ref[Policy], str]] = {}
+
+
+def _label(policy: Policy) -> str:
+    """A name for these very weights: another policy has another, and so has this one once its weights change.
+
+    Beside the version it counts the writes to the tensors, for there are some that make no new version: going back
+    to a checkpoint does.
+    """
+    known = _names.get(id(policy))
+    if known is None or known[0]() is not policy:
+        known = _names[id(policy)] = weakref.ref(policy), uuid.uuid4().hex[:8]
+    writes = sum(parameter._version for parameter in policy.model.parameters())
+    return f"{known[1]}/{policy.version}/{writes}"
