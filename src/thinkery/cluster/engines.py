@@ -32,7 +32,7 @@ from thinkery.cluster.sharded import Sharding
 from thinkery.cluster.transfer import DriverSource, Source, Transfer
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, ClusterSpec, RewardSpec
+from thinkery.recipe import Ahead, ClusterSpec, RewardSpec, VLLMSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader
 from thinkery.training.learner import Learner, LearnerConfig
@@ -85,14 +85,15 @@ class ClusterEngines:
             loaded.model, loaded.tokenizer, loaded.template, loaded.device, loaded.compute_dtype, load=load
         )
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> ClusterRollout:
-        """Samples on the rollout workers; ``max_slots`` is each worker's."""
+    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ClusterRollout:
+        """Samples on the rollout workers, which have ``max_slots`` each, and each its vLLM if it is named."""
         handle = _handle(policy)
         rollout = ClusterRollout(
             self._crews[ROLLOUT],
             lambda: self._at_version(handle),
             self._tally,
             max_slots=max_slots,
+            vllm=vllm,
             timeout_s=self._spec.rollout_timeout_s,
         )
         self._rollouts.add(rollout)

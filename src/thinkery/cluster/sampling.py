@@ -20,6 +20,7 @@ from thinkery.cluster.crew import Crew, Worker
 from thinkery.cluster.load import Load
 from thinkery.cluster.remote import WorkerLost, is_ready, settled
 from thinkery.cluster.rollout_worker import Order, Portion
+from thinkery.recipe import VLLMSpec
 from thinkery.rollout.pieces import Piece, fresh
 from thinkery.types import Completion, Problem, Sampling
 
@@ -68,9 +69,11 @@ class ClusterRollout:
     the policy's present version and gives them.
     """
 
-    def __init__(self, crew: Crew, ready: Ready, tally: Tally, *, max_slots: int, timeout_s: float) -> None:
+    def __init__(
+        self, crew: Crew, ready: Ready, tally: Tally, *, max_slots: int, vllm: VLLMSpec | None, timeout_s: float
+    ) -> None:
         self._crew, self._ready, self._tally = crew, ready, tally
-        self._max_slots, self._timeout_s = max_slots, timeout_s
+        self._max_slots, self._vllm, self._timeout_s = max_slots, vllm, timeout_s
         self._poll_s = min(_POLL_S, timeout_s / 4)
         self._flow: _Flow | None = None
 
@@ -157,6 +160,7 @@ class _Flow:
             self._seed,
             self._stage,
             owner._max_slots,
+            owner._vllm,
             load.number,
             worker.state["version"],
         )
