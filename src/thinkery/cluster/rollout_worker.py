@@ -2,8 +2,7 @@
 
 Loading, weights and sampling are calls that Ray runs one after the other; what is sampled is fetched beside them, in
 portions, so that sampling never waits for the driver. Its engine is the native one, or vLLM beside the policy, which
-hands it the weights. A worker samples under the very version that it is told, or
-refuses. Left out: which problems it is given (``sampling.py``).
+hands it the weights. A worker samples under the very version that it is told, or refuses. Left out: which problems it is given (``sampling.py``).
 """
 
 from __future__ import annotations
