@@ -188,6 +188,19 @@ def test_what_a_dead_rollout_worker_had_not_delivered_is_sampled_again_and_nothi
     assert engines._losses.counts["rollout"] == 1
 
 
+def test_a_worker_that_hangs_is_replaced_like_a_dead_one(
+    engines: ClusterEngines, tiny_model: Path, notes: list[str]
+) -> None:
+    rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
+    list(rollout.generate(PROBLEMS[:2], SAMPLING, seed=5, step=0, stage="zero"))
+    rollout._timeout_s, rollout._poll_s = 3.0, 0.5
+    worker = some_worker(engines, "rollout")
+    kill(worker, signal.SIGSTOP)
+    found = in_order(rollout.generate(PROBLEMS, SAMPLING, seed=5, step=2, stage="zero"))
+    assert [one.token_ids for one in found] == [one.token_ids for one in sample(local(tiny_model))]
+    assert any(line.startswith(f"{worker.name}: no answer for 4 s") for line in notes)
+
+
 def test_a_learner_that_dies_is_said_to_be_lost_and_a_new_one_goes_on_from_the_checkpoint(
     engines: ClusterEngines, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -205,7 +218,7 @@ def test_a_learner_that_dies_is_said_to_be_lost_and_a_new_one_goes_on_from_the_c
 
 
 def test_every_worker_writes_its_log_into_the_run_folder(engines: ClusterEngines) -> None:
-    logs = {path.name: path.read_text() for path in (engines._folder / "workers").iterdir()}
+    logs = {path.name: path.read_text() for path in (engines._home.run / "workers").iterdir()}
     names = {f"{kind}-{number}.log" for kind in ("learner", "rollout", "reward") for number in range(2)}
     assert set(logs) == names
     assert "completions" in logs["rollout-0.log"]

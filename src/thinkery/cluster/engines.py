@@ -23,6 +23,7 @@ from thinkery.cluster.crew import Crew, Losses, Seat, Worker
 from thinkery.cluster.grading import ClusterGrader
 from thinkery.cluster.learning import ClusterLearner, ClusterSupervised, Group
 from thinkery.cluster.load import Load
+from thinkery.cluster.logs import Home
 from thinkery.cluster.ranks import LearnerRank
 from thinkery.cluster.reward_worker import GraderSpec, RewardWorker
 from thinkery.cluster.rollout_worker import BESIDE, RolloutWorker
@@ -55,7 +56,8 @@ class ClusterEngines:
     """
 
     def __init__(self, spec: ClusterSpec, address: str, folder: Path, note: Callable[[str], None]) -> None:
-        self._spec, self._address, self._folder, self._note = spec, address, folder.resolve(), note
+        self._spec, self._address = spec, address
+        self._home = Home(folder.resolve(), Path.cwd())
         self._numbers = itertools.count()
         self._tally, self._losses = Tally(), Losses(spec.max_restarts, note)
         self._rollouts: weakref.WeakSet[ClusterRollout] = weakref.WeakSet()
@@ -165,10 +167,10 @@ class ClusterEngines:
         """The actor of a seat."""
         options, threads = seat.options(), max(1, int(seat.cpus))
         if kind == LEARNER:
-            return _remote(LearnerRank, options).remote(name, self._folder, number, threads)
+            return _remote(LearnerRank, options).remote(name, self._home, number, threads)
         if kind == ROLLOUT:
-            return _remote(RolloutWorker, options | {"concurrency_groups": BESIDE}).remote(name, self._folder, threads)
-        return _remote(RewardWorker, options).remote(name, self._folder)
+            return _remote(RolloutWorker, options | {"concurrency_groups": BESIDE}).remote(name, self._home, threads)
+        return _remote(RewardWorker, options).remote(name, self._home)
 
     def _at_version(self, handle: ClusterPolicy) -> tuple[Load, list[Worker]]:
         """The rollout workers, with the present weights of a policy; at least one."""

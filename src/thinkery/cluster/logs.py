@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,9 +27,21 @@ def here() -> Here:
     return Here(os.getpid(), ray.get_runtime_context().get_node_id())
 
 
-def log_to(folder: Path, name: str) -> None:
-    """Sends this process's output to the worker's log, behind what the worker before it of that name has said."""
-    path = folder / "workers" / f"{name}.log"
+@dataclass(frozen=True)
+class Home:
+    """Where the driver is: its run folder, and the folder that relative paths start from."""
+
+    run: Path
+    cwd: Path
+
+
+def move_in(home: Home, name: str) -> None:
+    """Sends this process's output to the worker's log, behind what the one before it of that name has said.
+
+    Models and rewards that the recipe names by relative paths are found as the driver finds them.
+    """
+    os.chdir(home.cwd)
+    path = home.run / "workers" / f"{name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):

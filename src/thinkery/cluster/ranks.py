@@ -16,7 +16,7 @@ import ray
 
 from thinkery.clock import Clock
 from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import Here, here, log_to, say
+from thinkery.cluster.logs import Here, Home, here, move_in, say
 from thinkery.cluster.sharded import Sharding, Shards, join_ranks
 from thinkery.cluster.weights import Bucket
 from thinkery.models.loading import place_of
@@ -27,8 +27,8 @@ from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 class LearnerRank:
     """See the module. ``threads`` are torch's."""
 
-    def __init__(self, name: str, folder: Path, rank: int, threads: int) -> None:
-        log_to(folder, name)
+    def __init__(self, name: str, home: Home, rank: int, threads: int) -> None:
+        move_in(home, name)
         self._rank, self._threads = rank, threads
         self._learner: Learner | SupervisedLearner | None = None
         self._shards: Shards | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from thinkery.cluster.logs import Here, here, log_to, say
+from thinkery.cluster.logs import Here, Home, here, move_in, say
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
 from thinkery.rewards.calling import Row, call_rewards
@@ -54,8 +53,8 @@ class Graded:
 class RewardWorker:
     """See the module."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        log_to(folder, name)
+    def __init__(self, name: str, home: Home) -> None:
+        move_in(home, name)
         self._specs: dict[int, GraderSpec] = {}
         self._graders: dict[int, Grader] = {}
         self._rewards: dict[int, dict[str, Reward]] = {}

@@ -2,7 +2,8 @@
 
 Loading, weights and sampling are calls that Ray runs one after the other; what is sampled is fetched beside them, in
 portions, so that sampling never waits for the driver. Its engine is the native one, or vLLM beside the policy, which
-hands it the weights. A worker samples under the very version that it is told, or refuses. Left out: which problems it is given (``sampling.py``).
+hands it the weights. A worker samples under the very version that it is told, or refuses. Left out: which problems it
+is given (``sampling.py``).
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import ray
 
 from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import Here, here, log_to, say
+from thinkery.cluster.logs import Here, Home, here, move_in, say
 from thinkery.cluster.weights import Bucket, fill
 from thinkery.models.loading import Policy
 from thinkery.recipe import VLLMSpec
@@ -85,8 +85,8 @@ class _Sent:
 class RolloutWorker:
     """See the module. ``threads`` are torch's."""
 
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
-        log_to(folder, name)
+    def __init__(self, name: str, home: Home, threads: int) -> None:
+        move_in(home, name)
         self._threads = threads
         self._load: Load | None = None
         self._policy: Policy | None = None

@@ -59,7 +59,8 @@ class _Job:
     done: Any  # the reference of its end
     missing: dict[tuple[str, int], Piece]
     beat: int = -1
-    alive: float = field(default_factory=time.monotonic)  # when it last showed that it works
+    asked: float = field(default_factory=time.monotonic)  # when it was last asked for a portion
+    idle: float | None = None  # since when its answers have been that it did nothing
 
 
 class ClusterRollout:
@@ -168,6 +169,7 @@ class _Flow:
         self._ask(_Job(worker, key, done, {(piece.problem_id, piece.index): piece for piece in pieces}))
 
     def _ask(self, job: _Job) -> None:
+        job.asked = time.monotonic()
         self._jobs[job.worker.actor.next.remote(job.key, self._owner._poll_s)] = job
 
     def _arrived(self, ref: Any, job: _Job) -> Iterator[Completion]:
@@ -186,11 +188,12 @@ class _Flow:
             self.left += portion.left
             self._owner._tally.add(job.worker.name, portion)
         elif portion.completions or portion.beat != job.beat:
-            job.beat, job.alive = portion.beat, time.monotonic()
+            job.beat, job.idle = portion.beat, None
             self._ask(job)
-        elif time.monotonic() - job.alive > self._owner._timeout_s:
+        elif job.idle is not None and time.monotonic() - job.idle > self._owner._timeout_s:
             self._again(job, f"no sign of work for {self._owner._timeout_s:g} s")
-        else:
+        else:  # counted from when this was read: the driver may have been busy with an update
+            job.idle = job.idle or time.monotonic()
             self._ask(job)
         yield from portion.completions
 
@@ -198,7 +201,7 @@ class _Flow:
         """A process that is stopped, or a node that is cut off, does not even answer that it has nothing."""
         longest = self._owner._timeout_s + 2 * self._owner._poll_s
         for ref, job in list(self._jobs.items()):
-            if time.monotonic() - job.alive > longest:
+            if time.monotonic() - job.asked > longest:
                 del self._jobs[ref]
                 self._again(job, f"no answer for {longest:g} s")
 
