@@ -24,6 +24,7 @@ from thinkery.types import UserError
 from .conftest import SPEC
 
 STEPS, P, G = 4, 3, 4
+MINE = Path(__file__).with_name("mine.py")
 
 
 def recipe_of(model: Path, cluster: dict[str, Any] | None = None, **stage: Any) -> Recipe:
@@ -32,7 +33,7 @@ def recipe_of(model: Path, cluster: dict[str, Any] | None = None, **stage: Any) 
         "kind": "rl",
         "from": "base",
         "problems": {"source": "mini", "levels": [1]},
-        "rewards": {"accuracy": 1, "format": 1},
+        "rewards": {"accuracy": 1, f"{MINE}:digits": 1},
         "steps": STEPS,
         "num_problems": P,
         "num_generations": G,
