@@ -154,15 +154,52 @@ def learn_sharded(name: str) -> dict[str, Any]:
     return {"metrics": metrics, "weights": whole_weights(shards, case.dtype), "version": policy.version}
 
 
+def head_inputs(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states and targets of a rank: 7 tokens of rank 0, one of rank 1, 5 of rank 2, none of rank 3."""
+    generator = torch.Generator().manual_seed(rank)
+    count = (7, 1, 5, 0)[rank]
+    hidden_ND = torch.randn(count, 8, generator=generator, dtype=torch.float64)
+    return hidden_ND, torch.randint(VOCAB, (count,), generator=generator)
+
+
+def head_weight() -> torch.Tensor:
+    return torch.randn(PADDED_VOCAB, 8, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+def head() -> dict[str, Any]:
+    """A head on all ranks that takes two tokens of each at a time: values and gradients of a loss."""
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    from thinkery.cluster.sharded_group import Ranks
+    from thinkery.cluster.sharded_head import split_logprobs
+
+    ranks = Ranks(torch.device("cpu"), 60.0)
+    weight = torch.nn.Parameter(distribute_tensor(head_weight(), ranks.mesh, [Shard(0)]))
+    hidden_ND, target_N = head_inputs(distributed.get_rank())
+    hidden_ND.requires_grad_()
+    logp_N, entropy_N = split_logprobs(
+        hidden_ND, weight, target_N, temperature=0.7, valid_vocab=VOCAB, ranks=ranks, chunk=2
+    )
+    logp_N.square().sum().backward()
+    assert weight.grad is not None
+    return {
+        "logp": logp_N.detach(),
+        "entropy": entropy_N,
+        "hidden_grad": hidden_ND.grad,
+        "weight_grad": weight.grad.full_tensor(),
+    }
+
+
 def checkpoint(folder: Path) -> dict[str, Any]:
     """Two steps, a checkpoint that is written during the third, an export after it."""
-    case = CASES["reference, minibatches, iterations"]
+    case = CASES["parallel head"]
     policy, shards = make_shards(case)
     learner = make_learner(case, policy, shards)
     learn(case, learner, range(2))
     finish = learner.save_async(folder / "begun")
     visible = (folder / "begun").exists()
     metrics = learn(case, learner, [2])
+    assert finish is not None
     finish()
     learner.export(folder / "exported")
     buckets = [[(n, t.dtype, t.numel()) for n, t in bucket] for bucket in shards.weights(4000, torch.bfloat16)]
@@ -171,7 +208,8 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def resume(folder: Path) -> dict[str, Any]:
-    case = CASES["reference, minibatches, iterations"]
+    """The third step. Four ranks go on with a parallel head, two without."""
+    case = CASES["parallel head" if distributed.get_world_size() == 4 else "reference, minibatches, iterations"]
     policy, shards = make_shards(case)
     learner = make_learner(case, policy, shards)
     learner.load(folder)
@@ -225,9 +263,11 @@ def main(rank: int, ports: Mapping[int, int], folder: Path) -> None:
         join_ranks(f"127.0.0.1:{port}", rank, ranks, device=torch.device("cpu"), timeout_s=120)
         for name in CASES:
             seen[name, ranks] = learn_sharded(name)
+        seen["head", ranks] = head()
         if ranks == 4:
             seen["checkpoint", ranks] = checkpoint(folder)
         seen["resume", ranks] = resume(folder / "begun")
+        seen["resume one process's", ranks] = resume(folder / "alone")
         seen["fail", ranks] = fail(folder)
         distributed.destroy_process_group()
     torch.save(seen, folder / f"rank-{rank}.pt")

@@ -19,10 +19,11 @@ from torch import multiprocessing
 from transformers import AutoModelForCausalLM
 
 from thinkery.models.loading import load_policy
+from thinkery.training.logprobs import token_logprobs
 
 sys.path.insert(0, str(Path(__file__).parent))  # spawned ranks import it by its name
 import sharded_ranks as ranks_side
-from sharded_ranks import CASES, STEPS, Case, Tensors
+from sharded_ranks import CASES, STEPS, Case
 
 FP32 = [name for name, case in CASES.items() if case.dtype == case.compute_dtype]
 FP64 = [name for name, case in CASES.items() if case.dtype is torch.float64]
@@ -45,6 +46,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def seen_by_ranks(folder: Path) -> list[Seen]:
     """What each of four ranks saw: all cases in a world of four, then in one of two."""
+    case = CASES["reference, minibatches, iterations"]
+    learner = ranks_side.make_learner(case, ranks_side.make_policy(case))
+    ranks_side.learn(case, learner, range(2))
+    learner.save(folder / "alone")
     context = multiprocessing.spawn(ranks_side.main, ({4: free_port(), 2: free_port()}, folder), nprocs=4, join=False)
     deadline = time.monotonic() + 300
     try:
@@ -74,12 +79,6 @@ def assert_same_metrics(found: list[dict[str, float]], expected: list[dict[str, 
         assert left == pytest.approx(right, rel=rel, abs=1e-9)
 
 
-def apart(found: Tensors, expected: Tensors, start: Tensors) -> float:
-    """The largest distance of a tensor from where it should be, as a part of the way that it should have gone."""
-    assert found.keys() == expected.keys()
-    return max(float((found[n] - expected[n]).norm() / (expected[n] - start[n]).norm()) for n in expected)
-
-
 @WORLDS
 @pytest.mark.parametrize("name", FP32)
 def test_ranks_learn_what_one_process_learns(
@@ -89,7 +88,6 @@ def test_ranks_learn_what_one_process_learns(
     assert_same_metrics(found["metrics"], expected["metrics"], 1e-5)
     for tensor, weight in expected["weights"].items():
         assert (found["weights"][tensor] - weight).norm() <= 1e-5 * weight.norm(), tensor
-    print(name, ranks, apart(found["weights"], expected["weights"], expected["start"]))
 
 
 @WORLDS
@@ -102,7 +100,6 @@ def test_in_fp64_every_single_weight_is_one_process_s(
     for tensor, weight in expected["weights"].items():
         moved = (weight - expected["start"][tensor]).abs().max()
         assert (found["weights"][tensor] - weight).abs().max() <= 1e-8 * moved, tensor
-    print(name, ranks, apart(found["weights"], expected["weights"], expected["start"]))
 
 
 @WORLDS
@@ -114,7 +111,6 @@ def test_in_bf16_ranks_and_one_process_are_as_near_as_its_rounding(
     for left, right in zip(found["metrics"], expected["metrics"], strict=True):
         assert left["entropy"] == pytest.approx(right["entropy"], rel=1e-3)
         assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=3e-2)
-    print(name, ranks, apart(found["weights"], expected["weights"], expected["start"]))
 
 
 @WORLDS
@@ -126,6 +122,20 @@ def test_every_rank_returns_the_same(seen_by_ranks: list[Seen], name: str, ranks
         assert of_rank[name, ranks]["metrics"] == first["metrics"]
         assert of_rank[name, ranks]["version"] == STEPS
         assert of_rank[name, ranks]["weights"] == {}  # rank 0 alone gets them
+
+
+@WORLDS
+def test_a_head_on_all_ranks_gives_one_head_s_values_and_gradients(seen_by_ranks: list[Seen], ranks: int) -> None:
+    inputs = [ranks_side.head_inputs(rank) for rank in range(ranks)]
+    hidden_ND = torch.cat([hidden for hidden, _ in inputs]).requires_grad_()
+    target_N = torch.cat([target for _, target in inputs])
+    weight = ranks_side.head_weight().requires_grad_()
+    logp_N, entropy_N = token_logprobs(hidden_ND, weight[: ranks_side.VOCAB], target_N, temperature=0.7)
+    logp_N.square().sum().backward()
+    found = [of_rank["head", ranks] for of_rank in seen_by_ranks[:ranks]]
+    for name, expected in (("logp", logp_N), ("entropy", entropy_N), ("hidden_grad", hidden_ND.grad)):
+        torch.testing.assert_close(torch.cat([of_rank[name] for of_rank in found]), expected)
+    torch.testing.assert_close(found[0]["weight_grad"], weight.grad)
 
 
 def test_the_weights_come_in_buckets_of_the_size_asked_for(seen_by_ranks: list[Seen]) -> None:
@@ -155,13 +165,22 @@ def test_a_checkpoint_of_four_ranks_resumes_on_two_and_on_one(seen_by_ranks: lis
     policy = ranks_side.make_policy(case)
     learner = ranks_side.make_learner(case, policy)
     learner.load(folder / "begun")
-    start = ranks_side.weights_of(policy)
     one = {"metrics": ranks_side.learn(case, learner, [2]), "weights": ranks_side.weights_of(policy)}
     for found in (seen_by_ranks[0]["resume", 2], one):
         assert_same_metrics(found["metrics"], went_on["metrics"], 1e-5)
         for name, weight in went_on["weights"].items():
             assert (found["weights"][name] - weight).norm() <= 1e-5 * weight.norm(), name
-    print(apart(one["weights"], went_on["weights"], start))
+
+
+@WORLDS
+def test_a_checkpoint_of_one_process_resumes_on_ranks(
+    seen_by_ranks: list[Seen], alone: dict[str, dict[str, Any]], ranks: int
+) -> None:
+    found, expected = seen_by_ranks[0]["resume one process's", ranks], alone["reference, minibatches, iterations"]
+    assert found["version"] == 2
+    assert_same_metrics(found["metrics"], expected["metrics"][2:], 1e-5)
+    for name, weight in expected["weights"].items():
+        assert (found["weights"][name] - weight).norm() <= 1e-5 * weight.norm(), name
 
 
 def test_an_export_loads_in_transformers_and_here(seen_by_ranks: list[Seen], folder: Path) -> None:
@@ -182,7 +201,9 @@ def test_errors_are_one_process_s_on_every_rank_and_nothing_is_left_of_them(
     found = seen_by_ranks[0]["fail", ranks]
     for name, samples in ranks_side.bad_samples().items():
         message = ranks_side.error_of(lambda samples=samples: learner.update(samples, 0))
-        assert found["errors"][name] == message != "none"
+        assert message.startswith(f"step 0: the {name}")
+        # Which parameter overflows first depends on the microbatches, which sample's loss is infinite doesn't.
+        assert found["errors"][name].startswith(message if name == "loss" else message.partition(",")[0])
     assert "holds no learner" in found["errors"]["no checkpoint"]
     assert "another model's weights" in found["errors"]["another model"]
     for of_rank in seen_by_ranks[1:ranks]:
