@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class LearnerRank:
         self._rank, self._threads = rank, threads
         self._learner: Learner | SupervisedLearner | None = None
         self._shards: Shards | None = None
+        self._saving: Callable[[], None] | None = None
         self._buckets: Iterator[list[tuple[str, Any]]] | None = None
 
     def hello(self) -> Here:
@@ -74,9 +75,16 @@ class LearnerRank:
         say(f"update {step} in {seconds:.2f} s")
         return metrics, seconds
 
-    def save(self, folder: Path) -> None:
-        """Writes the learner's state; the folder is whole when all ranks have answered."""
-        self._any.save(folder)
+    def begin_save(self, folder: Path) -> bool:
+        """Takes the learner's state; whether it is still being written, for ``end_save`` to wait for."""
+        self._saving = self._any.save_async(folder)
+        return self._saving is not None
+
+    def end_save(self) -> None:
+        """Waits for what ``begin_save`` began; the folder is whole when all ranks have answered."""
+        if self._saving is not None:
+            self._saving()
+            self._saving = None
 
     def load(self, folder: Path) -> tuple[int, int]:
         """Restores what ``save`` wrote, by however many ranks; the policy's version, and the tokens read by then."""
