@@ -1,13 +1,13 @@
 """Chaos: short runs on Ray, in each of which a random worker is killed at a random moment.
 
-    python benchmarks/scale_chaos.py [--runs 20] [--seconds 3600]
+    python benchmarks/scale_chaos.py [--runs 20] [--seconds 3600] [--folder runs/scale-chaos]
 
 A run is six steps of reinforcement learning on the shipped base model and an evaluation. First it runs undisturbed;
 then, with the same workers, as often as asked, while a rollout worker, a reward worker or a learner rank drawn at
 random gets SIGKILL at a moment drawn at random. Counted are the runs that finished; the problems that were lost,
 doubled or skipped, by the records (what each step learnt from, against the undisturbed run); and the runs whose final
-pass@1 lies within the undisturbed run's 95 % interval. Runs that have been are kept in ``runs/scale-chaos``, so the
-command can be stopped, also by ``--seconds``, and goes on. Left out: nodes that die (``tests/cluster``).
+pass@1 lies within the undisturbed run's 95 % interval. Runs that have been are kept in the folder, so the command
+can be stopped, also by ``--seconds``, and goes on. Left out: nodes that die (``tests/cluster``).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ import pyarrow.parquet as pq
 from scale_results import ROOT, merge
 
 from thinkery.cluster.engines import ClusterEngines
+from thinkery.cluster.remote import WorkerLost, settled
 from thinkery.pipeline import run_recipe
 from thinkery.recipe import ClusterSpec, Recipe
 from thinkery.report.terminal import PlainView
 
-FOLDER = ROOT / "runs" / "scale-chaos"
 SPEC = ClusterSpec(learners=2, rollouts=2, rewards=2, max_restarts=1000, object_store_mb=200)
 KINDS = ("rollout", "reward", "learner")
 STEPS, NUM_PROBLEMS, NUM_GENERATIONS = 6, 6, 8
@@ -45,17 +45,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=3600.0, help="begin no run after so long")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "scale-chaos")
     arguments = parser.parse_args()
-    started = time.monotonic()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with ClusterEngines(SPEC, "local", FOLDER, lambda line: print(line, file=sys.stderr)) as engines:
-        calm = once(FOLDER / "calm.json", engines, None)
+    started, folder = time.monotonic(), arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with ClusterEngines(SPEC, "local", folder, lambda line: print(line, file=sys.stderr)) as engines:
+        calm = once(folder / "calm.json", engines, None)
         for number in range(arguments.runs):
             if time.monotonic() - started > arguments.seconds:
                 return
-            row = once(FOLDER / f"{number:02d}.json", engines, Random(f"chaos/{number}"), calm["seconds"])
+            row = once(folder / f"{number:02d}.json", engines, Random(f"chaos/{number}"), calm["seconds"])
             print(number, {name: row[name] for name in ("killed", "seconds", "pass1", "finished")}, file=sys.stderr)
-    rows = [json.loads((FOLDER / f"{number:02d}.json").read_text()) for number in range(arguments.runs)]
+    rows = [json.loads((folder / f"{number:02d}.json").read_text()) for number in range(arguments.runs)]
     low, high = calm["interval"]
     figures = {
         "chaos_runs": float(len(rows)),
@@ -101,8 +102,7 @@ def once(path: Path, engines: ClusterEngines, chance: Random | None, lasts: floa
     """A run's row, from its file if it has been; ``chance`` draws who is killed when."""
     if path.exists():
         return dict(json.loads(path.read_text()))
-    for kind in KINDS:
-        engines._crews[kind].all_ready()  # a run begins with everybody there
+    everybody(engines)
     before = sum(engines._losses.counts.values())
     executioner = Executioner(engines, chance, lasts) if chance else None
     folder, started = path.with_suffix(""), time.monotonic()
@@ -121,6 +121,22 @@ def once(path: Path, engines: ClusterEngines, chance: Random | None, lasts: floa
     }
     path.write_text(json.dumps(row))
     return dict(json.loads(path.read_text()))
+
+
+def everybody(engines: ClusterEngines) -> None:
+    """A run begins with all workers there; one may have been killed when nobody needed it any more."""
+    for kind in KINDS:
+        crew = engines._crews[kind]
+        for worker in crew.all_ready():
+            try:
+                settled(worker.actor.hello.remote(), 60.0, worker.name)
+            except WorkerLost as lost:
+                if kind == "learner":
+                    engines._group._lost(str(lost))
+                    break
+                crew.lost(worker, str(lost))
+    for kind in KINDS:
+        engines._crews[kind].all_ready()
 
 
 class Executioner(threading.Thread):
