@@ -154,7 +154,7 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused_with_the_numbers
 ) -> None:
     spec = ClusterSpec(learners=0, rollouts=3, cpus=50, start_timeout_s=0.5)
     with (
-        pytest.raises(UserError, match=r"need 200 CPUs and 0 GPUs in all; 1 nodes with \d+ CPUs"),
+        pytest.raises(UserError, match=r"need 200 CPUs and 0 GPUs in all, and 1 nodes have \d+ CPUs"),
         ClusterEngines(spec, "local", tmp_path, print),
     ):
         pass

@@ -57,7 +57,7 @@ class ClusterEngines:
 
     def __init__(self, spec: ClusterSpec, address: str, folder: Path, note: Callable[[str], None]) -> None:
         self._spec, self._address = spec, address
-        self._home = Home(folder.resolve(), Path.cwd())
+        self._home, self._note = Home(folder.resolve(), Path.cwd()), note
         self._numbers = itertools.count()
         self._tally, self._losses = Tally(), Losses(spec.max_restarts, note)
         self._rollouts: weakref.WeakSet[ClusterRollout] = weakref.WeakSet()
@@ -142,7 +142,7 @@ class ClusterEngines:
     def __enter__(self) -> Self:
         self._connected = connect(self._address, self._spec)
         try:
-            self._seating = Seating(self._spec)
+            self._seating = Seating(self._spec, self._note)
             for kind, seats in self._seating.seats.items():
                 if seats:
                     self._crews[kind] = Crew(kind, seats, self._start, self._losses, self._spec.start_timeout_s)

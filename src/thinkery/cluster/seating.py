@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ray
@@ -12,6 +14,7 @@ from thinkery.cluster.crew import Seat
 from thinkery.recipe import ClusterSpec
 from thinkery.types import UserError
 
+_PATIENCE_S = 5.0  # before anybody is told that there is no room yet
 LEARNER, ROLLOUT, REWARD, REWARD_MODEL = "learner", "rollout", "reward", "reward-model"
 
 
@@ -27,9 +30,8 @@ class _Need:
 class Seating:
     """The seats of all workers. Learners are packed, since they talk to one another; the others are spread."""
 
-    def __init__(self, spec: ClusterSpec) -> None:
-        """Raises ``UserError`` if the cluster has no room for them in time."""
-        self._spec = spec
+    def __init__(self, spec: ClusterSpec, note: Callable[[str], None]) -> None:
+        """Waits for room, and says so. Raises ``UserError`` if the cluster has none in time."""
         needs = _needs(spec)
         self._groups: list[PlacementGroup] = []
         self.seats: dict[str, list[Seat]] = {}
@@ -38,16 +40,27 @@ class Seating:
         for kind in (ROLLOUT, REWARD, REWARD_MODEL):
             if kind not in together:
                 self._seat(needs, (kind,), "SPREAD")
-        for group in self._groups:
-            if not group.wait(spec.start_timeout_s):
+        deadline = time.monotonic() + spec.start_timeout_s
+        if not self._placed(min(_PATIENCE_S, spec.start_timeout_s)):
+            wanted = _wanted(needs)
+            note(f"waiting for room: {wanted}")
+            if not self._placed(deadline - time.monotonic()):
                 self.close()
-                raise UserError(_no_room(needs, spec))
+                raise UserError(
+                    f"cluster: no room within start_timeout_s = {spec.start_timeout_s:g} s: {wanted}; ask for fewer "
+                    "workers, or give each less (cpus, learner_gpus, rollout_gpus)"
+                )
 
     def close(self) -> None:
         """Gives the places back, and ends whatever is in them."""
         for group in self._groups:
             remove_placement_group(group)
         self._groups = []
+
+    def _placed(self, timeout_s: float) -> bool:
+        """Whether all groups have their places, waited for so long in all."""
+        deadline = time.monotonic() + timeout_s
+        return all(group.wait(max(0.0, deadline - time.monotonic())) for group in self._groups)
 
     def _seat(self, needs: dict[str, _Need], kinds: tuple[str, ...], strategy: str) -> None:
         """A group of bundles, each for one worker of each of the kinds."""
@@ -76,11 +89,10 @@ def _needs(spec: ClusterSpec) -> dict[str, _Need]:
     }
 
 
-def _no_room(needs: dict[str, _Need], spec: ClusterSpec) -> str:
+def _wanted(needs: dict[str, _Need]) -> str:
     cpus, gpus = (sum(need.count * getattr(need, name) for need in needs.values()) for name in ("cpus", "gpus"))
     nodes = sum(node["Alive"] for node in ray.nodes())
     return (
-        f"cluster: the workers need {cpus:g} CPUs and {gpus:g} GPUs in all; {nodes} nodes with {total('CPU'):g} CPUs "
-        f"and {total('GPU'):g} GPUs had no room for them within start_timeout_s = {spec.start_timeout_s:g} s: ask for "
-        "fewer workers, or give each less (cpus, learner_gpus, rollout_gpus)"
+        f"the workers need {cpus:g} CPUs and {gpus:g} GPUs in all, and {nodes} nodes have {total('CPU'):g} CPUs and "
+        f"{total('GPU'):g} GPUs"
     )
