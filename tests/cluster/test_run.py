@@ -15,11 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from thinkery.cluster.engines import ClusterEngines
+from thinkery.models.reward_model import new_reward_model, save_reward_model
+from thinkery.models.template import TEMPLATES
 from thinkery.pipeline import Stopped, run_recipe
 from thinkery.problems.source import MiniSource
-from thinkery.recipe import ClusterSpec, Recipe
+from thinkery.recipe import ClusterSpec, Recipe, RewardSpec
 from thinkery.report.terminal import PlainView
-from thinkery.types import UserError
+from thinkery.rewards.grader import Grader
+from thinkery.types import Completion, UserError
+from thinkery.verification import Verification
 
 from .conftest import SPEC
 
@@ -89,8 +93,9 @@ def kill(engines: ClusterEngines, kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def ahead(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterEngines]:
-    """Workers that sample ahead: the learner in this process, one rollout and one reward worker."""
-    spec = SPEC.model_copy(update={"learners": 0, "rewards": 1, "async_steps": 1, "partial": True, "oversample": 1.7})
+    """Workers that sample ahead: the learner in this process, one reward worker and one for reward models."""
+    own = {"learners": 0, "rewards": 1, "reward_models": 1, "async_steps": 1, "partial": True, "oversample": 1.7}
+    spec = SPEC.model_copy(update=own)
     with ClusterEngines(spec, "local", tmp_path_factory.mktemp("ahead"), print) as opened:
         yield opened
 
@@ -142,6 +147,43 @@ def test_sampling_ahead_neither_loses_nor_doubles_a_problem_also_when_the_run_is
     metrics = metrics_of(tmp_path)
     assert max(line["rollout/staleness"] for line in metrics) > 0
     assert metrics[0]["rollout/under_way"] >= P
+
+
+def test_reward_models_score_on_workers_of_their_own_what_they_score_in_one_process(
+    ahead: ClusterEngines, tmp_path: Path
+) -> None:
+    template = TEMPLATES["r1-compact"]
+    made = new_reward_model(
+        "thinkery://mini-base", objective="pointwise", reads="response", template=template, seed=0, device="cpu"
+    )
+    save_reward_model(made, tmp_path)
+    rewards = {
+        "accuracy": RewardSpec(),
+        "model": RewardSpec(weight=0.5, model=str(tmp_path)),
+        "format": RewardSpec(from_step=2),
+    }
+    common = {
+        "max_completion_length": 48,
+        "verification": Verification(),
+        "reward_errors": "stop",
+        "reward_timeout_s": 60.0,
+    }
+    problems = MiniSource("train", levels=[1]).fixed(3)
+    texts = ["I know.</think>12", "</think>", "Well, well.</think>7", "never"]
+    with Grader(template, rewards, **common) as alone, ahead.grader(template, rewards, **common) as found:
+        for step in (0, 2):
+            for problem in problems:
+                for index, text in enumerate(texts):
+                    completion = Completion(problem.id, index, (1,), (1, 2), (0.0, 0.0), text, "stop", 0)
+                    alone.submit(problem, completion)
+                    found.submit(problem, completion)
+            groups = found.collect(problems, len(texts), step=step)
+            expected = alone.collect(problems, len(texts), step=step)
+            assert [list(group.rewards_G) for group in groups] == [list(group.rewards_G) for group in expected]
+            for one, other in zip(groups, expected, strict=True):
+                assert one.verdicts_G == other.verdicts_G
+                assert one.rewards_G["model"] == pytest.approx(other.rewards_G["model"], abs=1e-2)
+                assert one.totals_G == pytest.approx(other.totals_G, abs=1e-2)
 
 
 def test_sampling_ahead_without_a_correction_is_refused(tiny_model: Path) -> None:
