@@ -2,8 +2,8 @@
 
     python benchmarks/scale_chaos.py [--runs 20] [--seconds 3600] [--folder runs/scale-chaos]
 
-A run is six steps of reinforcement learning on the shipped base model and an evaluation. First it runs undisturbed;
-then, with the same workers, as often as asked, while a rollout worker, a reward worker or a learner rank drawn at
+A run is six steps of reinforcement learning on the shipped base model and an evaluation. First it runs undisturbed,
+once to warm up and once for the record; then, with the same workers, as often as asked, while a rollout worker, a reward worker or a learner rank drawn at
 random gets SIGKILL at a moment drawn at random. Counted are the runs that finished; the problems that were lost,
 doubled or skipped, by the records (what each step learnt from, against the undisturbed run); and the runs whose final
 pass@1 lies within the undisturbed run's 95 % interval. Runs that have been are kept in the folder, so the command
@@ -50,6 +50,7 @@ def main() -> None:
     started, folder = time.monotonic(), arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     with ClusterEngines(SPEC, "local", folder, lambda line: print(line, file=sys.stderr)) as engines:
+        once(folder / "warm.json", engines, None)  # the first update of a process takes longer
         calm = once(folder / "calm.json", engines, None)
         for number in range(arguments.runs):
             if time.monotonic() - started > arguments.seconds:
@@ -63,6 +64,7 @@ def main() -> None:
         "chaos_finished": float(sum(row["finished"] for row in rows)),
         "chaos_lost": float(sum(wrong(row["learnt"], calm["learnt"]) for row in rows)),
         "chaos_within": float(sum(low <= row["pass1"] <= high for row in rows)),
+        "chaos_noticed": float(sum(row["noticed"] > 0 for row in rows)),
         "chaos_seconds_more": round(sum(row["seconds"] for row in rows) / len(rows) - calm["seconds"], 1),
     } | {f"chaos_{kind}s": float(sum(row["killed"].startswith(kind) for row in rows)) for kind in KINDS}
     merge(figures, "scale_chaos.py")
