@@ -3,11 +3,13 @@
     python benchmarks/scale_chaos.py [--runs 20] [--seconds 3600] [--folder runs/scale-chaos]
 
 A run is six steps of reinforcement learning on the shipped base model and an evaluation. First it runs undisturbed,
-once to warm up and once for the record; then, with the same workers, as often as asked, while a rollout worker, a reward worker or a learner rank drawn at
-random gets SIGKILL at a moment drawn at random. Counted are the runs that finished; the problems that were lost,
-doubled or skipped, by the records (what each step learnt from, against the undisturbed run); and the runs whose final
-pass@1 lies within the undisturbed run's 95 % interval. Runs that have been are kept in the folder, so the command
-can be stopped, also by ``--seconds``, and goes on. Left out: nodes that die (``tests/cluster``).
+once to warm up and once for the record; then, with the same workers, as often as asked, while a rollout worker, a
+reward worker or a learner rank drawn at random gets SIGKILL at a moment drawn at random. Counted are the runs that
+finished; the completions that were lost, doubled or out of their step, by the records (what each step learnt from,
+against the undisturbed run's); and the runs whose final pass@1 lies within the undisturbed run's 95 % interval. A
+worker that is killed after its work is done is missed by the next run (``chaos_noticed`` counts those that were missed
+in their own). Runs that have been are kept in the folder, so the command can be stopped, also by ``--seconds``, and
+goes on. Left out: nodes that die (``tests/cluster``).
 """
 
 from __future__ import annotations
