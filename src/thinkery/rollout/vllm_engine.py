@@ -12,12 +12,13 @@ import itertools
 import json
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -28,7 +29,7 @@ from thinkery.types import Sampling, UserError
 
 VERSION = "0.32"  # of vLLM: the one that this project is tested with
 BUCKET_BYTES = 256 << 20  # weights that are under way at once
-BURST = 16  # tokens between two looks for stop strings
+BURST = 16  # tokens between two looks at a completion: stop strings are found there, a cut one has those before
 CPU_BLOCK = 32  # positions that share a block of cache: short prompts must fill one to be shared
 
 
@@ -43,11 +44,19 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked of an engine in one call: prompts, and of each the random keys of its completions."""
+class Ask:
+    """A completion to be finished: its prompt, its random key, and the tokens that it has already."""
 
-    prompts: Sequence[tuple[int, ...]]
-    keys: Sequence[Sequence[int]]
+    prompt_ids: tuple[int, ...]
+    key: int
+    begun: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of an engine in one call."""
+
+    asks: Sequence[Ask]
     sampling: Sampling
     vocabulary: int  # the first so many tokens may be drawn
     stop_token_ids: tuple[int, ...]
@@ -56,13 +65,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A completion of ``prompts[prompt]``, with the key ``keys[prompt][index]``."""
+    """The tokens added to ``asks[number]``, and why no more: ``stop``, ``length``, or ``cut`` before it was over."""
 
-    prompt: int
-    index: int
+    number: int
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    stopped: bool
+    reason: Literal["stop", "length", "cut"]
 
 
 class Engine(Protocol):
@@ -77,8 +85,16 @@ class Engine(Protocol):
         """Takes a whole set of weights under a label, and forgets what it cached under others."""
         ...
 
-    def draw(self, order: Order, label: str, stop: StopRule) -> Iterator[Drawn]:
-        """Completions as they finish. Raises ``RuntimeError`` if its weights have another label."""
+    @property
+    def steps(self) -> int:
+        """How often it has computed something: a sign of life."""
+        ...
+
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Iterator[Drawn]:
+        """Each ask as it finishes; once ``cut`` is set, what the others have got.
+
+        Raises ``RuntimeError`` if its weights have another label.
+        """
         ...
 
     def rest(self) -> None:
@@ -93,6 +109,7 @@ class InProcessEngine:
         """Raises ``UserError`` if vLLM isn't installed, or another version than the one that this is made for."""
         self.settings = settings
         self.label: str | None = None
+        self.steps = 0
         self._asleep = self._busy = False
         self._numbers = itertools.count()
         _require_vllm()
@@ -125,7 +142,7 @@ class InProcessEngine:
         self.label = label
         return _merge(parts)
 
-    def draw(self, order: Order, label: str, stop: StopRule) -> Iterator[Drawn]:
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Iterator[Drawn]:
         """See ``Engine``. One call at a time; a caller that stops listening ends its requests."""
         if self.label != label:
             raise RuntimeError(f"vLLM holds weights {self.label}, and completions of {label} are asked for")
@@ -133,18 +150,18 @@ class InProcessEngine:
         self._busy = True
         requests: dict[str, _Request] = {}
         try:
-            for prompt, keys in enumerate(order.keys):
-                for index, key in enumerate(keys):
-                    name = str(next(self._numbers))
-                    requests[name] = _Request(prompt, index)
-                    requests[name].internal = self._engine.add_request(
-                        name, self._prompt(order.prompts[prompt], label), _parameters(order, key)
-                    )
+            for number, ask in enumerate(order.asks):
+                name = str(next(self._numbers))
+                request = requests[name] = _Request(number, ask.begun)
+                request.internal = self._engine.add_request(name, _prompt(ask, label), _parameters(order, ask))
             flags = stop.flags_V.tolist() if order.stop_strings else []
-            while requests:
+            while requests and not cut.is_set():
+                self.steps += 1
                 for output in self._engine.step():
                     if (drawn := self._progress(requests, output, stop, flags)) is not None:
                         yield drawn
+            for request in requests.values():
+                yield request.drawn("cut")
         finally:
             if requests:
                 self._engine.abort_request([request.internal for request in requests.values()], internal=True)
@@ -165,7 +182,7 @@ class InProcessEngine:
     def _progress(
         self, requests: dict[str, _Request], output: Any, stop: StopRule, flags: Sequence[int]
     ) -> Drawn | None:
-        """Adds what vLLM has drawn for a request; the completion, if it is over now."""
+        """Adds what vLLM has drawn for a request; returns it, if it is over now."""
         request = requests.get(output.request_id)
         if request is None:
             return None
@@ -181,31 +198,27 @@ class InProcessEngine:
             self._engine.abort_request([request.internal], internal=True)
         elif (labels := {span.version for span in part.weight_versions}) != {self.label}:
             raise RuntimeError(f"vLLM drew a completion under {sorted(labels)}, and {self.label} was asked for")
-        return Drawn(
-            request.prompt,
-            request.index,
-            tuple(request.token_ids[:end]),
-            tuple(request.logprobs[:end]),
-            stopped=end is not None or part.finish_reason == "stop",
-        )
-
-    def _prompt(self, token_ids: tuple[int, ...], label: str) -> Any:
-        from vllm.inputs.engine import tokens_input
-
-        return tokens_input(list(token_ids), cache_salt=label)
+        stopped = end is not None or part.finish_reason == "stop"
+        return request.drawn("stop" if stopped else "length", end)
 
     def _refuse_if_busy(self) -> None:
         if self._busy:
             raise RuntimeError("vLLM still draws completions of an earlier call: collect them all first")
 
 
-@dataclass(slots=True)
 class _Request:
-    prompt: int
-    index: int
-    internal: str = ""  # vLLM's own name for it
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    """An ask under way: its completion's tokens, and the log-probabilities of those that were drawn here."""
+
+    def __init__(self, number: int, begun: Sequence[int]) -> None:
+        self.number, self.begun = number, len(begun)
+        self.internal = ""  # vLLM's own name for it
+        self.token_ids = list(begun)
+        self.logprobs: list[float] = []
+
+    def drawn(self, reason: Literal["stop", "length", "cut"], end: int | None = None) -> Drawn:
+        """What was drawn here of the completion's first ``end`` tokens."""
+        token_ids = tuple(self.token_ids[self.begun : end])
+        return Drawn(self.number, token_ids, tuple(self.logprobs[: len(token_ids)]), reason)
 
 
 def buckets(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[list[tuple[str, torch.Tensor]]]:
@@ -314,24 +327,30 @@ def _cpu_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {"kv_cache_memory_bytes": wanted, "block_size": CPU_BLOCK}
 
 
-def _parameters(order: Order, key: int) -> Any:
+def _prompt(ask: Ask, label: str) -> Any:
+    """What vLLM reads. Its cached blocks are salted with the weights' label: none serves other weights."""
+    from vllm.inputs.engine import tokens_input
+
+    return tokens_input([*ask.prompt_ids, *ask.begun], cache_salt=label)
+
+
+def _parameters(order: Order, ask: Ask) -> Any:
     """vLLM's sampling parameters: it picks greedily what ``vllm_draw.py`` has drawn, and reports its value."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     from thinkery.rollout.vllm_draw import draw_argument
 
-    watched = bool(order.stop_strings)
     return SamplingParams(
         temperature=0,
-        max_tokens=order.sampling.max_completion_length,
+        max_tokens=order.sampling.max_completion_length - len(ask.begun),
         stop_token_ids=list(order.stop_token_ids),
         logprobs=0,
         flat_logprobs=True,
         detokenize=False,
-        output_kind=RequestOutputKind.DELTA if watched else RequestOutputKind.FINAL_ONLY,
-        stream_interval=BURST if watched else None,
-        extra_args=draw_argument(key, order.sampling, order.vocabulary),
+        output_kind=RequestOutputKind.DELTA,
+        stream_interval=BURST,
+        extra_args=draw_argument(ask.key, len(ask.begun), order.sampling, order.vocabulary),
     )
 
 
