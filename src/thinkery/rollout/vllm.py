@@ -24,13 +24,14 @@ from thinkery.recipe import VLLMSpec
 from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
 from thinkery.rollout.counter import completion_key
 from thinkery.rollout.pieces import Piece, fresh
+from thinkery.rollout.stopping import StopRule
 from thinkery.rollout.vllm_engine import Ask, Drawn, Engine, EngineSettings, Order, engine_for
 from thinkery.rollout.vllm_remote import remote_engine_for
 from thinkery.types import Completion, Problem, Sampling, UserError
 
 # Where vLLM keeps weights that can't be read back, it must compute what the policy computes: the mean absolute
 # difference of log-probabilities over a short completion. bf16 rounds differently in every kernel.
-TOLERANCE = {"bfloat16": 0.1, "float32": 0.01}
+TOLERANCE = {torch.bfloat16: 0.1, torch.float32: 0.01}
 _PROBE_PROMPT, _PROBE_TOKENS = 8, 16
 
 
@@ -70,8 +71,8 @@ class VLLMRollout:
         self.left: list[Piece] = []
         self._cut = threading.Event()
         self._opened: Engine | None = None
-        self._ends = Ends(policy)
-        self._settings = EngineSettings(
+        self.ends = Ends(policy)
+        self.settings = EngineSettings(
             _configuration(policy), str(policy.compute_dtype).removeprefix("torch."), max_slots, spec
         )
         self._context = spec.max_model_len or getattr(policy.model.config, "max_position_embeddings", None)
@@ -113,7 +114,7 @@ class VLLMRollout:
         cut: threading.Event,
     ) -> Iterator[Completion]:
         check_asked(problems, sampling)
-        self._ends.rule(sampling)
+        self.ends.rule(sampling)
         prompts = {problem.id: encode(self.policy, problem, sampling, self._context) for problem in problems}
         if not pieces:
             return
@@ -128,8 +129,8 @@ class VLLMRollout:
             ],
             sampling,
             self.policy.valid_vocab,
-            self._ends.token_ids(sampling),
-            self._ends.strings(sampling),
+            self.ends.token_ids(sampling),
+            self.ends.strings(sampling),
         )
         engine, version = self._engine(), self.policy.version
         try:
@@ -148,7 +149,7 @@ class VLLMRollout:
         version: int,
         cut: threading.Event,
     ) -> Iterator[Completion]:
-        stop = self._ends.rule(order.sampling)
+        stop = self.ends.rule(order.sampling)
         for drawn in engine.draw(order, label, stop, cut):
             piece = _longer(pieces[drawn.number], drawn, version)
             if drawn.reason == "cut":
@@ -169,10 +170,10 @@ class VLLMRollout:
 
     def _engine(self) -> Engine:
         """This process's engine or a server's, opened for this policy; another rollout may have used it meanwhile."""
-        if self._settings.spec.mode == "server":
-            self._opened = remote_engine_for(self._settings, self.policy.tokenizer)
+        if self.settings.spec.mode == "server":
+            self._opened = remote_engine_for(self.settings, self.policy.tokenizer)
         else:
-            self._opened = engine_for(self._settings)
+            self._opened = engine_for(self.settings)
         return self._opened
 
     def _hand_over(self, engine: Engine) -> str:
@@ -183,30 +184,34 @@ class VLLMRollout:
         weights = {name: parameter.detach() for name, parameter in self.policy.model.named_parameters()}
         held = engine.receive(weights.items(), label)
         compared = held.require(weights.items())
-        difference = self._difference(engine, label) if held.unreadable or not compared else None
+        difference = None
+        if held.unreadable or not compared:
+            difference = check_computation(self.policy, engine, label, self.ends.rule(Sampling()))
         self.handover = Handover(self.policy.version, compared, len(held.unreadable), difference)
         return label
 
-    def _difference(self, engine: Engine, label: str) -> float:
-        """How far vLLM's log-probabilities are from the policy's. Raises ``RuntimeError`` if too far."""
-        policy = self.policy
-        prompt = tuple(range(0, policy.valid_vocab, policy.valid_vocab // _PROBE_PROMPT))[:_PROBE_PROMPT]
-        sampling = Sampling(max_completion_length=_PROBE_TOKENS)
-        order = Order([Ask(prompt, key=0)], sampling, policy.valid_vocab, (), ())
-        (drawn,) = engine.draw(order, label, self._ends.rule(sampling), threading.Event())
-        ids_1T = torch.tensor([[*prompt, *drawn.token_ids]], device=policy.device)
-        with torch.no_grad(), policy.autocast():
-            hidden_ND = hidden_states(policy.model, ids_1T, None, CausalLayout())[0, len(prompt) - 1 : -1]
-            logits_NV = policy.model.get_output_embeddings()(hidden_ND)[:, : policy.valid_vocab].float()
-        expected_N = logits_NV.log_softmax(-1).gather(1, ids_1T[0, len(prompt) :, None])[:, 0].cpu()
-        difference = float((expected_N - torch.tensor(drawn.logprobs)).abs().mean())
-        if not difference <= TOLERANCE[self._settings.dtype]:
-            raise RuntimeError(
-                f"after the handover vLLM's log-probabilities differ from the policy's by {difference:.3g} nats on "
-                f"average, {TOLERANCE[self._settings.dtype]} at most are rounding: it does not compute with these "
-                "weights, or not this model"
-            )
-        return difference
+
+def check_computation(policy: Policy, engine: Engine, label: str, stop: StopRule) -> float:
+    """How far vLLM's log-probabilities on a short completion are from the policy's, in nats, on average.
+
+    Raises ``RuntimeError`` if further than rounding explains.
+    """
+    prompt = tuple(range(0, policy.valid_vocab, policy.valid_vocab // _PROBE_PROMPT))[:_PROBE_PROMPT]
+    order = Order([Ask(prompt, key=0)], Sampling(max_completion_length=_PROBE_TOKENS), policy.valid_vocab, (), ())
+    (drawn,) = engine.draw(order, label, stop, threading.Event())
+    ids_1T = torch.tensor([[*prompt, *drawn.token_ids]], device=policy.device)
+    with torch.no_grad(), policy.autocast():
+        hidden_ND = hidden_states(policy.model, ids_1T, None, CausalLayout())[0, len(prompt) - 1 : -1]
+        logits_NV = policy.model.get_output_embeddings()(hidden_ND)[:, : policy.valid_vocab].float()
+    expected_N = logits_NV.log_softmax(-1).gather(1, ids_1T[0, len(prompt) :, None])[:, 0].cpu()
+    difference = float((expected_N - torch.tensor(drawn.logprobs)).abs().mean())
+    if not difference <= TOLERANCE[policy.compute_dtype]:
+        raise RuntimeError(
+            f"after the handover vLLM's log-probabilities differ from the policy's by {difference:.3g} nats on "
+            f"average, {TOLERANCE[policy.compute_dtype]} at most are rounding: it does not compute with these weights, "
+            "or not this model"
+        )
+    return difference
 
 
 def _longer(piece: Piece, drawn: Drawn, version: int) -> Piece:

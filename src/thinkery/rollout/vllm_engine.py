@@ -109,6 +109,7 @@ class InProcessEngine:
         """Raises ``UserError`` if vLLM isn't installed, or another version than the one that this is made for."""
         self.settings = settings
         self.label: str | None = None
+        self.broken = False  # a handover failed half-way: the engine is of no more use
         self.steps = 0
         self._asleep = self._busy = False
         self._numbers = itertools.count()
@@ -123,7 +124,7 @@ class InProcessEngine:
     def receive(self, weights: Iterable[tuple[str, torch.Tensor]], label: str) -> Held:
         """See ``Engine``. Tensors stay where they are until vLLM has copied them; nothing touches the disk."""
         self._refuse_if_busy()
-        self.label = None
+        self.label, self.broken = None, True
         if self._asleep:
             self._engine.wake_up(["weights"])
         self._engine.collective_rpc("thinkery_begin")
@@ -139,7 +140,7 @@ class InProcessEngine:
         if not self._engine.reset_prefix_cache():
             raise RuntimeError("vLLM did not empty its prefix cache after new weights came")
         self._engine.set_weight_version(label)
-        self.label = label
+        self.label, self.broken = label, False
         return _merge(parts)
 
     def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Iterator[Drawn]:
@@ -241,7 +242,7 @@ _present: InProcessEngine | None = None
 def engine_for(settings: EngineSettings) -> InProcessEngine:
     """The process's engine, if it was opened with these settings; else a new one, after the old one has ended."""
     global _present
-    if _present is None or _present.settings != settings:
+    if _present is None or _present.broken or _present.settings != settings:
         if _present is not None:
             _present.close()
             _present = None

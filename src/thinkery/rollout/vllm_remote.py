@@ -100,6 +100,11 @@ class RemoteEngine:
     def rest(self) -> None:
         """Nothing: a server has memory of its own."""
 
+    @property
+    def process_id(self) -> int | None:
+        """The server's, if it was started here."""
+        return None if self._process is None else self._process.id
+
     def close(self) -> None:
         """Ends the server, if it was started here."""
         self.label = None
@@ -160,6 +165,7 @@ class _Process:
             raise UserError(
                 f"vllm.server_python: {python} can't be run ({error}): name a Python interpreter"
             ) from error
+        self.id = self._process.pid
         atexit.register(self.close)
         assert self._process.stdout is not None
         first: queue.SimpleQueue[str] = queue.SimpleQueue()

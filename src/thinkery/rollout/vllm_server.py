@@ -96,8 +96,7 @@ class Work:
             try:
                 result.put(write_held(engine.receive(_arriving(buckets), label)))
             except Exception as error:
-                self._opened = self._engine = None  # half of it holds new weights: of no more use
-                engine.close()
+                self._opened = self._engine = None  # to be opened anew
                 result.put(error)
 
         self.jobs.put(job)
