@@ -30,7 +30,8 @@ class Worker:
     hello: Any
     seat: int
     awaited: bool = False  # whether work waits for it: for the first of a seat, not for a replacement
-    pid: int = 0  # known once it has answered
+    pid: int = 0  # these two are known once it has answered
+    node: str = ""
     state: dict[str, Any] = field(default_factory=dict)  # what its crew's user keeps about it
 
 
@@ -169,7 +170,7 @@ class Crew:
                 continue
             self._starting.remove(worker)
             try:
-                worker.pid = settled(worker.hello, self._start_timeout_s, worker.name)
+                worker.pid, worker.node = settled(worker.hello, self._start_timeout_s, worker.name)
                 self._ready.append(worker)
             except WorkerLost as lost:  # it died while it started
                 self._losses.add(self.kind, worker.name, str(lost), "another is started")

@@ -23,6 +23,7 @@ from thinkery.cluster.crew import Crew, Losses, Seat, Worker
 from thinkery.cluster.grading import ClusterGrader
 from thinkery.cluster.learning import ClusterLearner, ClusterSupervised, Group
 from thinkery.cluster.load import Load
+from thinkery.cluster.logs import Home
 from thinkery.cluster.ranks import LearnerRank
 from thinkery.cluster.reward_worker import GraderSpec, RewardWorker
 from thinkery.cluster.rollout_worker import BESIDE, RolloutWorker
@@ -32,7 +33,7 @@ from thinkery.cluster.sharded import Sharding
 from thinkery.cluster.transfer import DriverSource, Source, Transfer
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, ClusterSpec, RewardSpec
+from thinkery.recipe import Ahead, ClusterSpec, RewardSpec, VLLMSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader
 from thinkery.training.learner import Learner, LearnerConfig
@@ -55,7 +56,8 @@ class ClusterEngines:
     """
 
     def __init__(self, spec: ClusterSpec, address: str, folder: Path, note: Callable[[str], None]) -> None:
-        self._spec, self._address, self._folder, self._note = spec, address, folder.resolve(), note
+        self._spec, self._address = spec, address
+        self._home = Home(folder.resolve(), Path.cwd())
         self._numbers = itertools.count()
         self._tally, self._losses = Tally(), Losses(spec.max_restarts, note)
         self._rollouts: weakref.WeakSet[ClusterRollout] = weakref.WeakSet()
@@ -85,14 +87,15 @@ class ClusterEngines:
             loaded.model, loaded.tokenizer, loaded.template, loaded.device, loaded.compute_dtype, load=load
         )
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> ClusterRollout:
-        """Samples on the rollout workers; ``max_slots`` is each worker's."""
+    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ClusterRollout:
+        """Samples on the rollout workers, which have ``max_slots`` each, and each its vLLM if it is named."""
         handle = _handle(policy)
         rollout = ClusterRollout(
             self._crews[ROLLOUT],
             lambda: self._at_version(handle),
             self._tally,
             max_slots=max_slots,
+            vllm=vllm,
             timeout_s=self._spec.rollout_timeout_s,
         )
         self._rollouts.add(rollout)
@@ -164,10 +167,10 @@ class ClusterEngines:
         """The actor of a seat."""
         options, threads = seat.options(), max(1, int(seat.cpus))
         if kind == LEARNER:
-            return _remote(LearnerRank, options).remote(name, self._folder, number, threads)
+            return _remote(LearnerRank, options).remote(name, self._home, number, threads)
         if kind == ROLLOUT:
-            return _remote(RolloutWorker, options | {"concurrency_groups": BESIDE}).remote(name, self._folder, threads)
-        return _remote(RewardWorker, options).remote(name, self._folder)
+            return _remote(RolloutWorker, options | {"concurrency_groups": BESIDE}).remote(name, self._home, threads)
+        return _remote(RewardWorker, options).remote(name, self._home)
 
     def _at_version(self, handle: ClusterPolicy) -> tuple[Load, list[Worker]]:
         """The rollout workers, with the present weights of a policy; at least one."""

@@ -56,6 +56,16 @@ class Group:
         self._answers(refs, self._spec.start_timeout_s, names)
         self._joined = workers
 
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """Every rank begins to write its part, while the next update goes on; what is given waits for the rest."""
+        if not any(self.call("begin_save", folder)):
+            return None
+
+        def rest() -> None:
+            self.call("end_save")
+
+        return rest
+
     def buckets(self, bucket_bytes: int) -> Iterator[Any]:
         """References to the buckets of the weights, which rank 0 puts together with the others' help."""
         names = [f"{worker.name} (weights)" for worker in self._joined]
@@ -109,7 +119,12 @@ class ClusterLearner:
 
     def save(self, folder: Path) -> None:
         """Every rank writes its part."""
-        self._group.call("save", folder)
+        if (rest := self.save_async(folder)) is not None:
+            rest()
+
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """Every rank writes its part while it goes on."""
+        return self._group.save_async(folder)
 
     def load(self, folder: Path) -> None:
         """Every rank reads its part, whoever wrote it."""
@@ -145,9 +160,9 @@ class ClusterSupervised(SupervisedLearner):
         self.tokens = int(metrics["tokens"])
         return dict(metrics) | self._extra(seconds)
 
-    def save(self, folder: Path) -> None:
-        """Every rank writes its part."""
-        self._group.call("save", folder)
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """Every rank writes its part while it goes on."""
+        return self._group.save_async(folder)
 
     def load(self, folder: Path) -> None:
         """Every rank reads its part, whoever wrote it."""

@@ -6,10 +6,9 @@ All ranks get the same calls in the same order; what they answer is the same on 
 
 from __future__ import annotations
 
-import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import ray
 
 from thinkery.clock import Clock
 from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import log_to, say
+from thinkery.cluster.logs import Here, Home, here, move_in, say
 from thinkery.cluster.sharded import Sharding, Shards, join_ranks
 from thinkery.cluster.weights import Bucket
 from thinkery.models.loading import place_of
@@ -28,16 +27,17 @@ from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 class LearnerRank:
     """See the module. ``threads`` are torch's."""
 
-    def __init__(self, name: str, folder: Path, rank: int, threads: int) -> None:
-        log_to(folder, name)
+    def __init__(self, name: str, home: Home, rank: int, threads: int) -> None:
+        move_in(home, name)
         self._rank, self._threads = rank, threads
         self._learner: Learner | SupervisedLearner | None = None
         self._shards: Shards | None = None
+        self._saving: Callable[[], None] | None = None
         self._buckets: Iterator[list[tuple[str, Any]]] | None = None
 
-    def hello(self) -> int:
-        """This process's id."""
-        return os.getpid()
+    def hello(self) -> Here:
+        """Where this worker is."""
+        return here()
 
     def address(self) -> str:
         """A free port of this rank's node, for the ranks to meet at."""
@@ -75,9 +75,16 @@ class LearnerRank:
         say(f"update {step} in {seconds:.2f} s")
         return metrics, seconds
 
-    def save(self, folder: Path) -> None:
-        """Writes the learner's state; the folder is whole when all ranks have answered."""
-        self._any.save(folder)
+    def begin_save(self, folder: Path) -> bool:
+        """Takes the learner's state; whether it is still being written, for ``end_save`` to wait for."""
+        self._saving = self._any.save_async(folder)
+        return self._saving is not None
+
+    def end_save(self) -> None:
+        """Waits for what ``begin_save`` began; the folder is whole when all ranks have answered."""
+        if self._saving is not None:
+            self._saving()
+            self._saving = None
 
     def load(self, folder: Path) -> tuple[int, int]:
         """Restores what ``save`` wrote, by however many ranks; the policy's version, and the tokens read by then."""

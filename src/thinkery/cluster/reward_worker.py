@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from thinkery.cluster.logs import log_to, say
+from thinkery.cluster.logs import Here, Home, here, move_in, say
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
 from thinkery.rewards.calling import Row, call_rewards
@@ -55,15 +53,15 @@ class Graded:
 class RewardWorker:
     """See the module."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        log_to(folder, name)
+    def __init__(self, name: str, home: Home) -> None:
+        move_in(home, name)
         self._specs: dict[int, GraderSpec] = {}
         self._graders: dict[int, Grader] = {}
         self._rewards: dict[int, dict[str, Reward]] = {}
 
-    def hello(self) -> int:
-        """This process's id."""
-        return os.getpid()
+    def hello(self) -> Here:
+        """Where this worker is."""
+        return here()
 
     def open(self, spec: GraderSpec) -> None:
         """Makes a grader."""

@@ -1,33 +1,43 @@
 """A rollout worker: holds a policy and samples from it, as an actor on Ray.
 
 Loading, weights and sampling are calls that Ray runs one after the other; what is sampled is fetched beside them, in
-portions, so that sampling never waits for the driver. A worker samples under the very version that it is told, or
-refuses. Left out: which problems it is given (``sampling.py``).
+portions, so that sampling never waits for the driver. Its engine is the native one, or vLLM beside the policy, which
+hands it the weights. A worker samples under the very version that it is told, or refuses. Left out: which problems it
+is given (``sampling.py``).
 """
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Protocol
 
 import ray
 
 from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import log_to, say
+from thinkery.cluster.logs import Here, Home, here, move_in, say
 from thinkery.cluster.weights import Bucket, fill
 from thinkery.models.loading import Policy
+from thinkery.recipe import VLLMSpec
 from thinkery.rollout.engine import NativeRollout
-from thinkery.rollout.pieces import Piece
+from thinkery.rollout.pieces import Piece, Resumable
 from thinkery.types import Completion, Problem, Sampling, UserError
 
 BESIDE = {"beside": 4}  # threads for the calls that go on while it samples
 _TOGETHER_S = 0.05  # what finishes within it travels together
+
+
+class Sampler(Resumable, Protocol):
+    """A rollout of a worker; ``bursts`` grows while it computes."""
+
+    @property
+    def bursts(self) -> int:
+        """How often it has computed something."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Order:
     seed: int
     stage: str
     max_slots: int
+    vllm: VLLMSpec | None
     policy_number: int
     policy_version: int
 
@@ -74,21 +85,22 @@ class _Sent:
 class RolloutWorker:
     """See the module. ``threads`` are torch's."""
 
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
-        log_to(folder, name)
+    def __init__(self, name: str, home: Home, threads: int) -> None:
+        move_in(home, name)
         self._threads = threads
         self._load: Load | None = None
         self._policy: Policy | None = None
-        self._rollout: NativeRollout | None = None
+        self._rollout: Sampler | None = None
+        self._made_for: tuple[int, VLLMSpec | None] | None = None
         self._sent: dict[str, _Sent] = {}
         self._lock = threading.Lock()
         self._sampling: str | None = None  # the order that is being worked on
         self._beat = 0
         self._idle_since = time.monotonic()
 
-    def hello(self) -> int:
-        """This process's id."""
-        return os.getpid()
+    def hello(self) -> Here:
+        """Where this worker is."""
+        return here()
 
     def load(self, load: Load) -> None:
         """Takes a policy from its checkpoint, in place of the one before it."""
@@ -182,7 +194,7 @@ class RolloutWorker:
         assert self._policy is not None, "a policy is loaded before it is used"
         return self._policy
 
-    def _rollout_for(self, order: Order) -> NativeRollout:
+    def _rollout_for(self, order: Order) -> Sampler:
         policy = self._require()
         number = self._load.number if self._load else None
         if (number, policy.version) != (order.policy_number, order.policy_version):
@@ -190,6 +202,15 @@ class RolloutWorker:
                 f"told to sample from policy {order.policy_number} version {order.policy_version}, and here is policy "
                 f"{number} version {policy.version}"
             )
-        if self._rollout is None or self._rollout.max_slots != order.max_slots:
-            self._rollout = NativeRollout(policy, max_slots=order.max_slots)
+        wanted = order.max_slots, order.vllm
+        if self._rollout is None or self._made_for != wanted:
+            self._rollout, self._made_for = _rollout(policy, order), wanted
         return self._rollout
+
+
+def _rollout(policy: Policy, order: Order) -> Sampler:
+    if order.vllm is None:
+        return NativeRollout(policy, max_slots=order.max_slots)
+    from thinkery.rollout.vllm import VLLMRollout
+
+    return VLLMRollout(policy, spec=order.vllm, max_slots=order.max_slots)

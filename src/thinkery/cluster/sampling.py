@@ -20,11 +20,12 @@ from thinkery.cluster.crew import Crew, Worker
 from thinkery.cluster.load import Load
 from thinkery.cluster.remote import WorkerLost, is_ready, settled
 from thinkery.cluster.rollout_worker import Order, Portion
+from thinkery.recipe import VLLMSpec
 from thinkery.rollout.pieces import Piece, fresh
 from thinkery.types import Completion, Problem, Sampling
 
-_POLL_S = 5.0  # a worker that has made nothing answers after so long with its beat
-_GRACE_S = 60.0  # for an answer to arrive; a machine may be busy
+_POLL_S = 5.0  # a worker that has made nothing answers after so long at most, with its beat
+_FETCH_S = 60.0  # for an answer that is there to arrive
 _keys = itertools.count()
 
 Ready = Callable[[], tuple[Load, list[Worker]]]
@@ -58,7 +59,8 @@ class _Job:
     done: Any  # the reference of its end
     missing: dict[tuple[str, int], Piece]
     beat: int = -1
-    alive: float = field(default_factory=time.monotonic)  # when it last showed that it works
+    asked: float = field(default_factory=time.monotonic)  # when it was last asked for a portion
+    idle: float | None = None  # since when its answers have been that it did nothing
 
 
 class ClusterRollout:
@@ -68,9 +70,12 @@ class ClusterRollout:
     the policy's present version and gives them.
     """
 
-    def __init__(self, crew: Crew, ready: Ready, tally: Tally, *, max_slots: int, timeout_s: float) -> None:
+    def __init__(
+        self, crew: Crew, ready: Ready, tally: Tally, *, max_slots: int, vllm: VLLMSpec | None, timeout_s: float
+    ) -> None:
         self._crew, self._ready, self._tally = crew, ready, tally
-        self._max_slots, self._timeout_s = max_slots, timeout_s
+        self._max_slots, self._vllm, self._timeout_s = max_slots, vllm, timeout_s
+        self._poll_s = min(_POLL_S, timeout_s / 4)
         self._flow: _Flow | None = None
 
     def generate(
@@ -140,7 +145,7 @@ class _Flow:
     def completions(self) -> Iterator[Completion]:
         """All of them, as they come in."""
         while self._jobs:
-            ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=_POLL_S)
+            ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=self._owner._poll_s)
             for ref in ready:
                 yield from self._arrived(ref, self._jobs.pop(ref))
             if not ready:
@@ -156,6 +161,7 @@ class _Flow:
             self._seed,
             self._stage,
             owner._max_slots,
+            owner._vllm,
             load.number,
             worker.state["version"],
         )
@@ -163,13 +169,14 @@ class _Flow:
         self._ask(_Job(worker, key, done, {(piece.problem_id, piece.index): piece for piece in pieces}))
 
     def _ask(self, job: _Job) -> None:
-        self._jobs[job.worker.actor.next.remote(job.key, _POLL_S)] = job
+        job.asked = time.monotonic()
+        self._jobs[job.worker.actor.next.remote(job.key, self._owner._poll_s)] = job
 
     def _arrived(self, ref: Any, job: _Job) -> Iterator[Completion]:
         try:
-            portion: Portion = settled(ref, _GRACE_S, job.worker.name)
+            portion: Portion = settled(ref, _FETCH_S, job.worker.name)
             if not portion.over and not portion.completions and is_ready(job.done):
-                settled(job.done, _GRACE_S, job.worker.name)  # a defect that came before its last portion is said here
+                settled(job.done, _FETCH_S, job.worker.name)  # a defect that came before its last portion is said here
         except WorkerLost as lost:
             self._again(job, str(lost))
             return
@@ -181,20 +188,22 @@ class _Flow:
             self.left += portion.left
             self._owner._tally.add(job.worker.name, portion)
         elif portion.completions or portion.beat != job.beat:
-            job.beat, job.alive = portion.beat, time.monotonic()
+            job.beat, job.idle = portion.beat, None
             self._ask(job)
-        elif time.monotonic() - job.alive > self._owner._timeout_s:
+        elif job.idle is not None and time.monotonic() - job.idle > self._owner._timeout_s:
             self._again(job, f"no sign of work for {self._owner._timeout_s:g} s")
-        else:
+        else:  # counted from when this was read: the driver may have been busy with an update
+            job.idle = job.idle or time.monotonic()
             self._ask(job)
         yield from portion.completions
 
     def _look_for_the_silent(self) -> None:
         """A process that is stopped, or a node that is cut off, does not even answer that it has nothing."""
+        longest = self._owner._timeout_s + 2 * self._owner._poll_s
         for ref, job in list(self._jobs.items()):
-            if time.monotonic() - job.alive > self._owner._timeout_s + _GRACE_S:
+            if time.monotonic() - job.asked > longest:
                 del self._jobs[ref]
-                self._again(job, f"no answer for {self._owner._timeout_s + _GRACE_S:g} s")
+                self._again(job, f"no answer for {longest:g} s")
 
     def _again(self, job: _Job, why: str) -> None:
         """A worker is lost: the others get what it had not delivered."""

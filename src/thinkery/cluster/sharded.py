@@ -26,12 +26,12 @@ from transformers import PreTrainedModel
 from thinkery.cluster.sharded_group import Ranks, join_ranks
 from thinkery.cluster.sharded_model import Sharding, cut_up, empty_like, forward, materialized, spread, whole
 from thinkery.cluster.sharded_optimizer import ShardedMuon, local
-from thinkery.cluster.sharded_state import ShardedFiles
+from thinkery.cluster.sharded_state import ShardedFiles, read_whole
 from thinkery.models.loading import Policy, save_policy
 from thinkery.training.carrier import Carrier, Counters
 from thinkery.training.optimizer import Kind, Optimizers, build_optimizer
 from thinkery.training.packing import Microbatch, Tokens, pack, plan_equal, sizes_of
-from thinkery.training.sharded_files import read_shards, state_tensors
+from thinkery.training.sharded_files import has_shards, read_shards, state_tensors
 from thinkery.training.steps import not_finite_gradient
 from thinkery.types import UserError
 
@@ -43,13 +43,16 @@ _R = TypeVar("_R")
 class Shards(Carrier):
     """A policy's model cut up over all ranks of the default process group."""
 
-    def __init__(self, policy: Policy, device: torch.device, sharding: Sharding | None = None) -> None:
+    def __init__(
+        self, policy: Policy, device: torch.device, sharding: Sharding | None = None, *, timeout_s: float = 600.0
+    ) -> None:
         """Cuts ``policy.model`` up in place, onto ``device`` of each rank, which becomes ``policy.device``.
 
-        Rank 0's weights count: the others may bring a model on the meta device. Raises ``UserError`` if the model
-        can't be cut up.
+        Rank 0's weights count: the others may bring a model on the meta device. ``timeout_s`` is how long ranks wait
+        for what another one tells them; for tensors they wait as long as ``join_ranks`` said. Raises ``UserError`` if
+        the model can't be cut up.
         """
-        self._ranks = Ranks(device)
+        self._ranks = Ranks(device, timeout_s)
         self._policy, self._sharding = policy, sharding or Sharding()
         if self._sharding.offload and device.type == "cpu":
             raise UserError("offload keeps a GPU's weights in CPU memory; on a CPU leave it off")
@@ -155,9 +158,17 @@ class Shards(Carrier):
         return self._files.save(folder, state_tensors(self._policy.model, optimizer, reference), name, counters)
 
     def load(self, folder: Path, optimizer: Optimizers, reference: PreTrainedModel | None) -> None:
-        """Restores what any number of ranks wrote, in place."""
+        """Restores what any number of ranks or one process wrote, in place."""
         self._files.finish()
-        self._ranks.agree(lambda: read_shards(folder, self._policy.model, optimizer, reference))
+        model = self._policy.model
+
+        def read() -> None:
+            if has_shards(folder):
+                read_shards(folder, model, optimizer, reference)
+            else:
+                read_whole(folder, model, optimizer, reference, self._ranks)
+
+        self._ranks.agree(read)
 
     def export(self, folder: Path) -> None:
         """Gathers the weights in rank 0's CPU memory, which writes them as a Hugging Face checkpoint."""

@@ -41,15 +41,20 @@ def join_ranks(address: str, rank: int, ranks: int, *, device: torch.device, tim
 class Ranks:
     """All ranks of the default process group. Every method is collective: all ranks call it, in the same order."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Raises ``UserError`` where there is no process group."""
+    def __init__(self, device: torch.device, timeout_s: float) -> None:
+        """``timeout_s`` is the deadline of what isn't tensors. Raises ``UserError`` where there is no process group."""
         if not distributed.is_initialized():
             raise UserError("a sharded model needs a process group: call join_ranks first")
         self.count, self.rank = distributed.get_world_size(), distributed.get_rank()
         self.device = device
         self.mesh: DeviceMesh = init_device_mesh(device.type, (self.count,), mesh_dim_names=("shard",))
         self.group: distributed.ProcessGroup = self.mesh.get_group()
-        self._objects = distributed.new_group(backend="gloo")
+        self._objects = self.new_group(timeout_s)
+
+    def new_group(self, timeout_s: float) -> distributed.ProcessGroup:
+        """A group of all ranks for what is in CPU memory, whose collectives are apart from all others."""
+        group: distributed.ProcessGroup = distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
+        return group
 
     def gathered(self, part: Tensor) -> Tensor:
         """The parts of all ranks, of one shape, one after another: [N, ...] -> [ranks * N, ...]."""

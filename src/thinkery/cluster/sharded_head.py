@@ -61,23 +61,29 @@ def split_vocabulary(model: PreTrainedModel, ranks: Ranks) -> set[nn.Parameter]:
 
 
 def split_logprobs(
-    hidden_ND: Tensor, head: nn.Parameter, target_N: Tensor, *, temperature: float, valid_vocab: int, ranks: Ranks
+    hidden_ND: Tensor,
+    head: nn.Parameter,
+    target_N: Tensor,
+    *,
+    temperature: float,
+    valid_vocab: int,
+    ranks: Ranks,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``training.logprobs.token_logprobs`` with the head's rows on all ranks; collective, N may differ.
 
     ``head`` is the whole parameter [V, D], of which each rank has its rows; those from ``valid_vocab`` on are padding.
+    ``chunk`` is how many tokens of each rank are looked at together.
     """
     device = hidden_ND.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
     rows = rows_of(head.shape[0], ranks.count, ranks.rank)
     part_VD = _part(head)[: max(0, min(rows.stop, valid_vocab) - rows.start)]
     most = int(ranks.reduced(torch.tensor(len(target_N), device=hidden_ND.device), "max").item())
-    chunk = min(chunk_length(valid_vocab), most)
-    rounds = -(-most // chunk)
+    chunk = min(chunk or chunk_length(valid_vocab), most)
+    cut = _Cut(ranks, rows.start, chunk, -(-most // chunk), dtype)
     with torch.autocast(device, enabled=False):
-        outputs = _SplitLogprobs.apply(  # type: ignore[no-untyped-call]
-            hidden_ND, part_VD, target_N, temperature, _Cut(ranks, rows.start, chunk, rounds, dtype)
-        )
+        outputs = _SplitLogprobs.apply(hidden_ND, part_VD, target_N, temperature, cut)  # type: ignore[no-untyped-call]
     return cast(tuple[Tensor, Tensor], outputs)
 
 

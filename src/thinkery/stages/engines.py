@@ -6,7 +6,7 @@ Left out: what they do (``rollout``, ``rewards``, ``training``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -35,6 +35,10 @@ class Keeping(Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on; ``folder`` does not exist yet."""
+        ...
+
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """The same, or a beginning: then it returns what waits until ``folder`` is there, while updates go on."""
         ...
 
     def load(self, folder: Path) -> None:

@@ -82,10 +82,10 @@ class Carrier(Protocol):
 
     def save(
         self, folder: Path, name: str, counters: Counters, optimizer: Optimizers, reference: PreTrainedModel | None
-    ) -> Callable[[], None]:
-        """Begins to write all of this to ``folder``, ``counters`` under ``name``; calling the result ends it.
+    ) -> Callable[[], None] | None:
+        """Writes all of this to ``folder``, ``counters`` under ``name``; the folder is replaced as a whole.
 
-        When this returns, the state may change. The folder is there as a whole once the result has been called.
+        If it returns something, it has only taken a copy: the folder is there once that has been called.
         """
         ...
 
@@ -149,14 +149,13 @@ class LocalCarrier:
 
     def save(
         self, folder: Path, name: str, counters: Counters, optimizer: Optimizers, reference: PreTrainedModel | None
-    ) -> Callable[[], None]:
-        """Writes everything before it returns; the folder is replaced as a whole."""
+    ) -> None:
+        """Writes everything before it returns."""
         with atomic_folder(folder) as new:
             save_state(new, self._policy.model, optimizer)
             if reference is not None:
                 save_weights(reference, new / REFERENCE)
             write_json_atomic(new / name, dict(counters))
-        return _nothing_left
 
     def load(self, folder: Path, optimizer: Optimizers, reference: PreTrainedModel | None) -> None:
         """Restores what this class or the ranks of a cluster wrote."""
@@ -170,9 +169,5 @@ class LocalCarrier:
         load_state(folder, self._policy.model, optimizer)
 
     def export(self, folder: Path) -> None:
-        """Writes the policy as a Hugging Face checkpoint."""
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
         save_policy(self._policy, folder)
-
-
-def _nothing_left() -> None:
-    """Ends a save that is over."""

@@ -139,12 +139,14 @@ class SupervisedLearner:
 
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
-        self.save_async(folder)()
+        rest = self.save_async(folder)
+        if rest is not None:
+            rest()
 
-    def save_async(self, folder: Path) -> Callable[[], None]:
-        """Begins to ``save``: the state is taken now, and written while updates go on if the carrier can do that.
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """The same, but ranks of a cluster only take a copy of the state now and write it while updates go on.
 
-        Calling the result waits until ``folder`` is there as a whole, and raises what went wrong.
+        Then it returns what waits until ``folder`` is there, and raises what went wrong.
         """
         counters = {"policy_version": self.policy.version, "tokens": self.tokens}
         return self._carrier.save(folder, _COUNTERS, counters, self._optimizer, None)
@@ -158,5 +160,5 @@ class SupervisedLearner:
         self.policy.version, self.tokens = counters["policy_version"], counters["tokens"]
 
     def export(self, folder: Path) -> None:
-        """Writes the policy as a Hugging Face checkpoint."""
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
         self._carrier.export(folder)
