@@ -66,6 +66,7 @@ class VLLMRollout:
                 "device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
             )
         self.policy = policy
+        self.max_slots = max_slots
         self.max_staleness = max_staleness
         self.handover: Handover | None = None
         self.left: list[Piece] = []
