@@ -13,7 +13,8 @@ import json
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -136,22 +137,17 @@ class VLLMRollout:
         engine, version = self._engine(), self.policy.version
         try:
             label = self._hand_over(engine)
-            completions = self._completions(engine, order, label, pieces, version, cut)
-            yield from while_fresh(completions, self.policy, version, self.max_staleness)
+            with closing(engine.draw(order, label, self.ends.rule(sampling), cut)) as drawn:
+                completions = self._completions(drawn, order, pieces, version)
+                yield from while_fresh(completions, self.policy, version, self.max_staleness)
         finally:
             engine.rest()
 
     def _completions(
-        self,
-        engine: Engine,
-        order: Order,
-        label: str,
-        pieces: Sequence[Piece],
-        version: int,
-        cut: threading.Event,
+        self, stream: Iterable[Drawn], order: Order, pieces: Sequence[Piece], version: int
     ) -> Iterator[Completion]:
         stop = self.ends.rule(order.sampling)
-        for drawn in engine.draw(order, label, stop, cut):
+        for drawn in stream:
             piece = _longer(pieces[drawn.number], drawn, version)
             if drawn.reason == "cut":
                 self.left.append(piece)

@@ -8,18 +8,21 @@ vLLM's prefix cache. Left out: how the weights come here from another process (`
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import random
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 
 from thinkery.recipe import VLLMSpec
@@ -90,7 +93,7 @@ class Engine(Protocol):
         """How often it has computed something: a sign of life."""
         ...
 
-    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Iterator[Drawn]:
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
         """Each ask as it finishes; once ``cut`` is set, what the others have got.
 
         Raises ``RuntimeError`` if its weights have another label.
@@ -114,16 +117,13 @@ class InProcessEngine:
         self._asleep = self._busy = False
         self._numbers = itertools.count()
         _require_vllm()
-        threads = torch.set_num_threads  # vLLM's CPU worker puts a function in its place that does nothing
-        try:
+        with _undisturbed():
             self._engine = _open(settings)
-        finally:
-            torch.set_num_threads = threads
         self._sleeps = settings.spec.enable_sleep_mode and not _on_cpu()
 
     def receive(self, weights: Iterable[tuple[str, torch.Tensor]], label: str) -> Held:
         """See ``Engine``. Tensors stay where they are until vLLM has copied them; nothing touches the disk."""
-        self._refuse_if_busy()
+        self.refuse_if_busy()
         self.label, self.broken = None, True
         if self._asleep:
             self._engine.wake_up(["weights"])
@@ -143,11 +143,11 @@ class InProcessEngine:
         self.label, self.broken = label, False
         return _merge(parts)
 
-    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Iterator[Drawn]:
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
         """See ``Engine``. One call at a time; a caller that stops listening ends its requests."""
         if self.label != label:
             raise RuntimeError(f"vLLM holds weights {self.label}, and completions of {label} are asked for")
-        self._refuse_if_busy()
+        self.refuse_if_busy()
         self._busy = True
         requests: dict[str, _Request] = {}
         try:
@@ -170,7 +170,7 @@ class InProcessEngine:
 
     def rest(self) -> None:
         """See ``Engine``. Level 2 of vLLM's sleep mode: the next weights come from the policy anyway."""
-        if self._sleeps and not self._asleep:
+        if self._sleeps and not self._asleep and not self._busy:
             self._engine.sleep(level=2)
             self._asleep, self.label = True, None
 
@@ -202,7 +202,8 @@ class InProcessEngine:
         stopped = end is not None or part.finish_reason == "stop"
         return request.drawn("stop" if stopped else "length", end)
 
-    def _refuse_if_busy(self) -> None:
+    def refuse_if_busy(self) -> None:
+        """Raises ``RuntimeError`` while a call to ``draw`` is under way."""
         if self._busy:
             raise RuntimeError("vLLM still draws completions of an earlier call: collect them all first")
 
@@ -244,10 +245,27 @@ def engine_for(settings: EngineSettings) -> InProcessEngine:
     global _present
     if _present is None or _present.broken or _present.settings != settings:
         if _present is not None:
+            _present.refuse_if_busy()
             _present.close()
             _present = None
         _present = InProcessEngine(settings)
     return _present
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What vLLM changes in its process when it starts, put back: random states, and how torch's threads are set.
+
+    (Its CPU worker puts a function in the latter's place that does nothing.)
+    """
+    threads, python, numbers = torch.set_num_threads, random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads = threads
+        random.setstate(python)
+        np.random.set_state(numbers)
 
 
 def _require_vllm() -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,7 +74,7 @@ class RemoteEngine:
         self.label = label
         return held
 
-    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Iterator[Drawn]:
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
         """See ``Engine``. The server looks for the stop strings itself."""
         connection = _connect(self.url, SILENCE_S)
         try:

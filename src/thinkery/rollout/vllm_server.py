@@ -17,7 +17,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -116,7 +116,7 @@ class Work:
         except queue.Full:
             raise Refused("the handover has stopped: begin it anew") from None
 
-    def draw(self, data: dict[str, Any]) -> Iterator[Drawn | None]:
+    def draw(self, data: dict[str, Any]) -> Generator[Drawn | None]:
         """Completions as they finish, and None when nothing has for a while. Closing it ends the job."""
         engine, order = self._require(), read_order(data)
         self.cut = cut = threading.Event()
