@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from thinkery.models.loading import Policy
-from thinkery.recipe import VLLMSpec
+from thinkery.preflight import check
+from thinkery.recipe import Recipe, VLLMSpec
 from thinkery.rollout.vllm_engine import Ask, Drawn, EngineSettings, Order
 from thinkery.rollout.vllm_fingerprint import Held
 from thinkery.rollout.vllm_remote import RemoteEngine
@@ -80,6 +82,15 @@ def test_a_server_of_another_kind_is_refused() -> None:
 def test_a_server_that_cannot_be_started_is_told_of(python: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         RemoteEngine(VLLMSpec(mode="server", server_python=python, server_timeout=20))
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_a_recipe_that_asks_for_vllm_where_there_is_none_is_refused_before_it_starts() -> None:
+    stage = {"name": "zero", "kind": "rl", "from": "base", "problems": {"source": "mini"}, "rewards": {"accuracy": 1}}
+    stage |= {"steps": 1, "learning_rate": 1e-4, "vllm": {}}
+    recipe = Recipe.model_validate({"name": "r", "base": "thinkery://mini-base", "stages": [stage]})
+    with pytest.raises(UserError, match=r"zero\.vllm: vLLM is not installed in this environment"):
+        check(recipe)
 
 
 @pytest.mark.parametrize(

@@ -109,14 +109,14 @@ class InProcessEngine:
     """An ``Engine`` whose model shares the process with the policy."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        """Raises ``UserError`` if vLLM isn't installed, or another version than the one that this is made for."""
+        """See ``require_vllm``; vLLM raises errors of its own where model or memory don't suit it."""
         self.settings = settings
         self.label: str | None = None
         self.broken = False  # a handover failed half-way: the engine is of no more use
         self.steps = 0
         self._asleep = self._busy = False
         self._numbers = itertools.count()
-        _require_vllm()
+        require_vllm()
         with _undisturbed():
             self._engine = _open(settings)
         self._sleeps = settings.spec.enable_sleep_mode and not _on_cpu()
@@ -268,7 +268,8 @@ def _undisturbed() -> Iterator[None]:
         np.random.set_state(numbers)
 
 
-def _require_vllm() -> None:
+def require_vllm() -> None:
+    """Raises ``UserError`` if vLLM isn't installed here, or another version than the one that this is made for."""
     try:
         version = metadata.version("vllm")
     except metadata.PackageNotFoundError:
