@@ -30,7 +30,8 @@ from thinkery.training.packing import pack, plan_microbatches
 from thinkery.training.steps import packed_logprobs
 from thinkery.types import Sampling
 
-STEPS = 24
+STEPS = 16
+SAMPLES = 8  # of each of the 256 held-out problems
 ENGINE = {"enforce_eager": True, "max_model_len": 512}
 PROBLEMS, GENERATIONS, LENGTH = 32, 16, 192  # of the log-probabilities
 
@@ -59,7 +60,7 @@ def run(folder: Path, vllm: dict[str, Any] | None) -> dict[str, Any]:
     """The summary of a run of the shortened stage, made by the command that a user would type."""
     recipe = yaml.safe_load((ROOT / "recipes" / "mini.yaml").read_text())
     zero = next(stage for stage in recipe["stages"] if stage["name"] == "zero")
-    evaluate = {"reasoning": recipe["evaluate"]["reasoning"]}
+    evaluate = {"reasoning": recipe["evaluate"]["reasoning"] | {"num_samples": SAMPLES}}
     short = recipe | {"stages": [zero | {"steps": STEPS, "vllm": vllm}], "evaluate": evaluate}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.with_suffix(".yaml")
