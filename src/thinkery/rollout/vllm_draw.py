@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 ARGUMENT = "thinkery"  # under which a request says how its tokens are drawn
 
 
-def draw_argument(key: int, sampling: Sampling, vocabulary: int) -> dict[str, Any]:
-    """``SamplingParams.extra_args`` of a completion: its random key, and what its tokens are drawn by."""
-    return {ARGUMENT: [key, sampling.temperature, sampling.top_k, sampling.top_p, vocabulary]}
+def draw_argument(key: int, begun: int, sampling: Sampling, vocabulary: int) -> dict[str, Any]:
+    """``SamplingParams.extra_args`` of a completion: its random key, how many tokens it has, what draws the others."""
+    return {ARGUMENT: [key, begun, sampling.temperature, sampling.top_k, sampling.top_p, vocabulary]}
 
 
 class CountedDraw(LogitsProcessor):  # type: ignore[misc]  # vLLM has types only where it is installed
@@ -56,8 +56,8 @@ class CountedDraw(LogitsProcessor):  # type: ignore[misc]  # vLLM has types only
         if self._groups is None:
             self._groups = _grouped(self._rows, self._device)
         for group in self._groups:
-            positions = torch.tensor([len(drawn) for drawn in group.drawn], device=self._device)
-            rows_RV = logits if len(group.drawn) == len(logits) else logits[group.row_R]
+            positions = torch.tensor([row.begun + len(row.drawn) for row in group.rows], device=self._device)
+            rows_RV = logits if len(group.rows) == len(logits) else logits[group.row_R]
             u_R = uniforms(group.key_R, positions)
             tokens_R, logprobs_R = sample(rows_RV[:, : group.vocabulary], u_R, group.sampling)
             logits[group.row_R] = -torch.inf
@@ -69,8 +69,8 @@ class _Row:
     """A request's part: how it is drawn, and its tokens so far, a list that vLLM goes on filling."""
 
     def __init__(self, argument: Sequence[Any], drawn: list[int]) -> None:
-        self.key, self.drawn = argument[0], drawn
-        self.settings = tuple(argument[1:])
+        self.key, self.begun, *settings = argument
+        self.settings, self.drawn = tuple(settings), drawn
 
 
 class _Group:
@@ -81,7 +81,7 @@ class _Group:
         self.sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         self.row_R = torch.tensor(list(rows), device=device)
         self.key_R = torch.tensor([row.key for row in rows.values()], device=device)
-        self.drawn = [row.drawn for row in rows.values()]
+        self.rows = list(rows.values())
 
 
 def _row_of(params: SamplingParams, prompt_ids: list[int] | None, drawn: list[int]) -> _Row | None:

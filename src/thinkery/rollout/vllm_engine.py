@@ -8,17 +8,21 @@ vLLM's prefix cache. Left out: how the weights come here from another process (`
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import random
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 
 from thinkery.recipe import VLLMSpec
@@ -28,7 +32,7 @@ from thinkery.types import Sampling, UserError
 
 VERSION = "0.32"  # of vLLM: the one that this project is tested with
 BUCKET_BYTES = 256 << 20  # weights that are under way at once
-BURST = 16  # tokens between two looks for stop strings
+BURST = 16  # tokens between two looks at a completion: stop strings are found there, a cut one has those before
 CPU_BLOCK = 32  # positions that share a block of cache: short prompts must fill one to be shared
 
 
@@ -43,11 +47,19 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked of an engine in one call: prompts, and of each the random keys of its completions."""
+class Ask:
+    """A completion to be finished: its prompt, its random key, and the tokens that it has already."""
 
-    prompts: Sequence[tuple[int, ...]]
-    keys: Sequence[Sequence[int]]
+    prompt_ids: tuple[int, ...]
+    key: int
+    begun: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of an engine in one call."""
+
+    asks: Sequence[Ask]
     sampling: Sampling
     vocabulary: int  # the first so many tokens may be drawn
     stop_token_ids: tuple[int, ...]
@@ -56,13 +68,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A completion of ``prompts[prompt]``, with the key ``keys[prompt][index]``."""
+    """The tokens added to ``asks[number]``, and why no more: ``stop``, ``length``, or ``cut`` before it was over."""
 
-    prompt: int
-    index: int
+    number: int
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    stopped: bool
+    reason: Literal["stop", "length", "cut"]
 
 
 class Engine(Protocol):
@@ -77,8 +88,16 @@ class Engine(Protocol):
         """Takes a whole set of weights under a label, and forgets what it cached under others."""
         ...
 
-    def draw(self, order: Order, label: str, stop: StopRule) -> Iterator[Drawn]:
-        """Completions as they finish. Raises ``RuntimeError`` if its weights have another label."""
+    @property
+    def steps(self) -> int:
+        """How often it has computed something: a sign of life."""
+        ...
+
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
+        """Each ask as it finishes; once ``cut`` is set, what the others have got.
+
+        Raises ``RuntimeError`` if its weights have another label.
+        """
         ...
 
     def rest(self) -> None:
@@ -90,23 +109,22 @@ class InProcessEngine:
     """An ``Engine`` whose model shares the process with the policy."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        """Raises ``UserError`` if vLLM isn't installed, or another version than the one that this is made for."""
+        """See ``require_vllm``; vLLM raises errors of its own where model or memory don't suit it."""
         self.settings = settings
         self.label: str | None = None
+        self.broken = False  # a handover failed half-way: the engine is of no more use
+        self.steps = 0
         self._asleep = self._busy = False
         self._numbers = itertools.count()
-        _require_vllm()
-        threads = torch.set_num_threads  # vLLM's CPU worker puts a function in its place that does nothing
-        try:
+        require_vllm()
+        with _undisturbed():
             self._engine = _open(settings)
-        finally:
-            torch.set_num_threads = threads
         self._sleeps = settings.spec.enable_sleep_mode and not _on_cpu()
 
     def receive(self, weights: Iterable[tuple[str, torch.Tensor]], label: str) -> Held:
         """See ``Engine``. Tensors stay where they are until vLLM has copied them; nothing touches the disk."""
-        self._refuse_if_busy()
-        self.label = None
+        self.refuse_if_busy()
+        self.label, self.broken = None, True
         if self._asleep:
             self._engine.wake_up(["weights"])
         self._engine.collective_rpc("thinkery_begin")
@@ -122,29 +140,29 @@ class InProcessEngine:
         if not self._engine.reset_prefix_cache():
             raise RuntimeError("vLLM did not empty its prefix cache after new weights came")
         self._engine.set_weight_version(label)
-        self.label = label
+        self.label, self.broken = label, False
         return _merge(parts)
 
-    def draw(self, order: Order, label: str, stop: StopRule) -> Iterator[Drawn]:
+    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
         """See ``Engine``. One call at a time; a caller that stops listening ends its requests."""
         if self.label != label:
             raise RuntimeError(f"vLLM holds weights {self.label}, and completions of {label} are asked for")
-        self._refuse_if_busy()
+        self.refuse_if_busy()
         self._busy = True
         requests: dict[str, _Request] = {}
         try:
-            for prompt, keys in enumerate(order.keys):
-                for index, key in enumerate(keys):
-                    name = str(next(self._numbers))
-                    requests[name] = _Request(prompt, index)
-                    requests[name].internal = self._engine.add_request(
-                        name, self._prompt(order.prompts[prompt], label), _parameters(order, key)
-                    )
+            for number, ask in enumerate(order.asks):
+                name = str(next(self._numbers))
+                request = requests[name] = _Request(number, ask.begun)
+                request.internal = self._engine.add_request(name, _prompt(ask, label), _parameters(order, ask))
             flags = stop.flags_V.tolist() if order.stop_strings else []
-            while requests:
+            while requests and not cut.is_set():
+                self.steps += 1
                 for output in self._engine.step():
                     if (drawn := self._progress(requests, output, stop, flags)) is not None:
                         yield drawn
+            for request in requests.values():
+                yield request.drawn("cut")
         finally:
             if requests:
                 self._engine.abort_request([request.internal for request in requests.values()], internal=True)
@@ -152,7 +170,7 @@ class InProcessEngine:
 
     def rest(self) -> None:
         """See ``Engine``. Level 2 of vLLM's sleep mode: the next weights come from the policy anyway."""
-        if self._sleeps and not self._asleep:
+        if self._sleeps and not self._asleep and not self._busy:
             self._engine.sleep(level=2)
             self._asleep, self.label = True, None
 
@@ -165,7 +183,7 @@ class InProcessEngine:
     def _progress(
         self, requests: dict[str, _Request], output: Any, stop: StopRule, flags: Sequence[int]
     ) -> Drawn | None:
-        """Adds what vLLM has drawn for a request; the completion, if it is over now."""
+        """Adds what vLLM has drawn for a request; returns it, if it is over now."""
         request = requests.get(output.request_id)
         if request is None:
             return None
@@ -181,31 +199,28 @@ class InProcessEngine:
             self._engine.abort_request([request.internal], internal=True)
         elif (labels := {span.version for span in part.weight_versions}) != {self.label}:
             raise RuntimeError(f"vLLM drew a completion under {sorted(labels)}, and {self.label} was asked for")
-        return Drawn(
-            request.prompt,
-            request.index,
-            tuple(request.token_ids[:end]),
-            tuple(request.logprobs[:end]),
-            stopped=end is not None or part.finish_reason == "stop",
-        )
+        stopped = end is not None or part.finish_reason == "stop"
+        return request.drawn("stop" if stopped else "length", end)
 
-    def _prompt(self, token_ids: tuple[int, ...], label: str) -> Any:
-        from vllm.inputs.engine import tokens_input
-
-        return tokens_input(list(token_ids), cache_salt=label)
-
-    def _refuse_if_busy(self) -> None:
+    def refuse_if_busy(self) -> None:
+        """Raises ``RuntimeError`` while a call to ``draw`` is under way."""
         if self._busy:
             raise RuntimeError("vLLM still draws completions of an earlier call: collect them all first")
 
 
-@dataclass(slots=True)
 class _Request:
-    prompt: int
-    index: int
-    internal: str = ""  # vLLM's own name for it
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    """An ask under way: its completion's tokens, and the log-probabilities of those that were drawn here."""
+
+    def __init__(self, number: int, begun: Sequence[int]) -> None:
+        self.number, self.begun = number, len(begun)
+        self.internal = ""  # vLLM's own name for it
+        self.token_ids = list(begun)
+        self.logprobs: list[float] = []
+
+    def drawn(self, reason: Literal["stop", "length", "cut"], end: int | None = None) -> Drawn:
+        """What was drawn here of the completion's first ``end`` tokens."""
+        token_ids = tuple(self.token_ids[self.begun : end])
+        return Drawn(self.number, token_ids, tuple(self.logprobs[: len(token_ids)]), reason)
 
 
 def buckets(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[list[tuple[str, torch.Tensor]]]:
@@ -228,15 +243,33 @@ _present: InProcessEngine | None = None
 def engine_for(settings: EngineSettings) -> InProcessEngine:
     """The process's engine, if it was opened with these settings; else a new one, after the old one has ended."""
     global _present
-    if _present is None or _present.settings != settings:
+    if _present is None or _present.broken or _present.settings != settings:
         if _present is not None:
+            _present.refuse_if_busy()
             _present.close()
             _present = None
         _present = InProcessEngine(settings)
     return _present
 
 
-def _require_vllm() -> None:
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What vLLM changes in its process when it starts, put back: random states, and how torch's threads are set.
+
+    (Its CPU worker puts a function in the latter's place that does nothing.)
+    """
+    threads, python, numbers = torch.set_num_threads, random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads = threads
+        random.setstate(python)
+        np.random.set_state(numbers)
+
+
+def require_vllm() -> None:
+    """Raises ``UserError`` if vLLM isn't installed here, or another version than the one that this is made for."""
     try:
         version = metadata.version("vllm")
     except metadata.PackageNotFoundError:
@@ -314,24 +347,30 @@ def _cpu_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {"kv_cache_memory_bytes": wanted, "block_size": CPU_BLOCK}
 
 
-def _parameters(order: Order, key: int) -> Any:
+def _prompt(ask: Ask, label: str) -> Any:
+    """What vLLM reads. Its cached blocks are salted with the weights' label: none serves other weights."""
+    from vllm.inputs.engine import tokens_input
+
+    return tokens_input([*ask.prompt_ids, *ask.begun], cache_salt=label)
+
+
+def _parameters(order: Order, ask: Ask) -> Any:
     """vLLM's sampling parameters: it picks greedily what ``vllm_draw.py`` has drawn, and reports its value."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     from thinkery.rollout.vllm_draw import draw_argument
 
-    watched = bool(order.stop_strings)
     return SamplingParams(
         temperature=0,
-        max_tokens=order.sampling.max_completion_length,
+        max_tokens=order.sampling.max_completion_length - len(ask.begun),
         stop_token_ids=list(order.stop_token_ids),
         logprobs=0,
         flat_logprobs=True,
         detokenize=False,
-        output_kind=RequestOutputKind.DELTA if watched else RequestOutputKind.FINAL_ONLY,
-        stream_interval=BURST if watched else None,
-        extra_args=draw_argument(key, order.sampling, order.vocabulary),
+        output_kind=RequestOutputKind.DELTA,
+        stream_interval=BURST,
+        extra_args=draw_argument(ask.key, len(ask.begun), order.sampling, order.vocabulary),
     )
 
 

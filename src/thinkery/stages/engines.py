@@ -14,11 +14,12 @@ from typing import Literal, Protocol, Self
 from thinkery.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, RewardSpec
+from thinkery.recipe import Ahead, RewardSpec, VLLMSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
 from thinkery.rollout.pieces import Resumable
+from thinkery.rollout.vllm import VLLMRollout
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Rollout
@@ -96,8 +97,8 @@ class Engines(Protocol):
         """How far sampling runs ahead of learning."""
         ...
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> ResumableRollout:
-        """What samples from a policy; it sees the weights that the policy's learner has made."""
+    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ResumableRollout:
+        """What samples from a policy, the native engine or vLLM; it sees the weights that its learner has made."""
         ...
 
     def learner(self, policy: Policy, config: LearnerConfig, clock: Clock) -> RLLearner:
@@ -140,8 +141,10 @@ class LocalEngines:
         """Not at all."""
         return Ahead()
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> ResumableRollout:
-        """The native engine."""
+    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ResumableRollout:
+        """The native engine, or vLLM in this process or beside it."""
+        if vllm is not None:
+            return VLLMRollout(policy, max_slots=max_slots, spec=vllm)
         return NativeRollout(policy, max_slots=max_slots)
 
     def learner(self, policy: Policy, config: LearnerConfig, clock: Clock) -> RLLearner:

@@ -40,7 +40,7 @@ class Probe:
     ) -> None:
         self.spec, self.stage, self.context, self.grader, self.learner = spec, stage, context, grader, learner
         self.problems = self._problems()
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
         self.best: float | None = None  # None: not looked yet
         self.best_step = 0
         self.fallen = False

@@ -42,7 +42,7 @@ class Sampler:
         )
         self.ahead = context.engines.ahead
         self.under_way = UnderWay(
-            context.engines.rollout(policy, max_slots=stage.max_slots),
+            context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm),
             policy,
             source,
             self.sampling,
