@@ -1,0 +1,195 @@
+"""The planner against what is known, and the simulated cluster.
+
+    python benchmarks/scale_plan.py --mini-run runs/ladder-benchmark/mini-seed1 [--steps 5]
+
+- ``plan_r1_zero_hours``, ``plan_r1_hours``: DeepSeek-R1's runs on 64 x 8 H800 (198 h and about 80 h in the paper),
+  planned from the paper's sizes (``recipes/deepseek-r1.yaml`` beside this file), ``ASSUMED``, and efficiencies that
+  others published (``thinkery.planning.efficiency``). Nothing was fitted to the two figures. ``..._low`` and
+  ``..._high`` are the least and the most of the plans with one assumption changed (``CHANGED``).
+- ``plan_mini_step_error``: one stage of the miniature is profiled here (zero, seed 0), and from that alone the steps of
+  three others are planned (dev2, r1, student-rl of another seed: other policies, lengths and rewards, one of them
+  another model), given how long their completions were and how many of them taught. The worst of the three relative
+  errors of the seconds a step; each has its own figures beside. Nothing else should run on the machine meanwhile.
+- ``simulated_...``: rollouts of 8,192 completions by a 7B model on 8 to 10,000 H800, three ways; the chart is
+  ``docs/scale-simulation.svg``. ``knee``: the largest size at which a GPU still does half of what one of 8 does;
+  ``late``: the share of completions that were older than the bound of one rollout when they were learnt from.
+
+Writes them into benchmarks/results/scale.json, beside what others have measured there. Left out: GPUs of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from recording import write_result
+from rich.console import Console
+from scaling_chart import Curve, Panel, draw
+
+from thinkery.planning.decoders import decoder_named
+from thinkery.planning.engines import GpuCluster, ProfiledMachine
+from thinkery.planning.hardware import GPUS, Cluster
+from thinkery.planning.lengths import LengthSpread
+from thinkery.planning.plan import plan_recipe, read_by_models
+from thinkery.planning.scaling import Scaled, knee, scale
+from thinkery.planning.simulate import WAYS, Workload
+from thinkery.planning.steps import rl_batch, rl_step
+from thinkery.profiling import profile_recipe
+from thinkery.recipe import Recipe, RLStage, load_recipe
+from thinkery.report.terminal import make_view
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "scale.json"
+CHART = ROOT / "docs" / "scale-simulation.svg"
+MINI, PAPER = ROOT / "recipes" / "mini.yaml", ROOT / "benchmarks" / "recipes" / "deepseek-r1.yaml"
+RUN = ROOT / "runs" / "ladder-benchmark" / "mini-seed1"
+
+# R1-Zero's mean lengths are read off the paper's curve (Nature, figure 1b); those of the others are the means of the
+# 800k set's reasoning domains, weighted by the prompts of each domain in RL; the cold start is "thousands".
+ASSUMED = {
+    "zero.mean_length": "500-9500",
+    "zero-longer.mean_length": "12500-15000",
+    "dev1.items": "5000",
+    "dev1.mean_length": "5611",
+    "dev2.mean_length": "5611",
+    "dev3.items": "804745",
+    "dev3.mean_length": "5355",
+    "r1.mean_length": "5611",
+}
+# What might as well have been assumed: lengths a third more or less, half or twice as many updates for Dev2.
+CHANGED: tuple[tuple[dict[str, str], dict[str, int]], ...] = (
+    ({"zero.mean_length": "400-6500", "zero-longer.mean_length": "8500-10000"}, {}),
+    ({"zero.mean_length": "700-12500", "zero-longer.mean_length": "16500-20000"}, {}),
+    ({"dev2.mean_length": "4000", "r1.mean_length": "4000"}, {}),
+    ({"dev2.mean_length": "8000", "r1.mean_length": "8000"}, {}),
+    ({}, {"dev2.steps": 62}),
+    ({}, {"dev2.steps": 250}),
+)
+ZERO, R1 = ("zero", "zero-longer"), ("dev1", "dev2", "dev3", "r1")
+PROMPT = 20  # tokens of the miniature's reasoning problems, about
+PREDICTED = ("dev2", "r1", "student-rl")
+SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 10_000)
+QUOTED = (8, 128, 1024, 10_000)
+MODEL, GPU = "Qwen/Qwen2.5-7B", "h800"
+WORK = Workload(completions=8192, updates=16, rollouts=8, lengths=LengthSpread(6000, 32768), prompt=150, verdict_s=1.0)
+
+
+def measure(mini_run: Path = RUN, steps: int = 5) -> dict[str, float]:
+    """All figures, and the chart. ``mini_run`` is a finished run of recipes/mini.yaml; it is only read."""
+    return paper_figures() | mini_figures(mini_run, steps) | simulated_figures()
+
+
+def paper_figures() -> dict[str, float]:
+    """Hours of the paper's two runs, and how far other assumptions would move them."""
+    zero, r1 = paper_hours({}, {})
+    others = [paper_hours(assumed, settings) for assumed, settings in CHANGED]
+    return {
+        "plan_r1_zero_hours": round(zero, 1),
+        "plan_r1_zero_hours_low": round(min(other[0] for other in others), 1),
+        "plan_r1_zero_hours_high": round(max(other[0] for other in others), 1),
+        "plan_r1_hours": round(r1, 1),
+        "plan_r1_hours_low": round(min(other[1] for other in others), 1),
+        "plan_r1_hours_high": round(max(other[1] for other in others), 1),
+    }
+
+
+def paper_hours(assumed: Mapping[str, str], settings: Mapping[str, int]) -> tuple[float, float]:
+    """R1-Zero's and R1's."""
+    recipe = load_recipe(PAPER, [f"{name}={value}" for name, value in settings.items()])
+    assume = [f"{name}={value}" for name, value in (ASSUMED | dict(assumed)).items()]
+    stages = plan_recipe(recipe, GpuCluster(Cluster(GPUS["h800"], 512)), assume=assume)["stages"]
+    hours = {stage["stage"]: float(stage["hours"]) for stage in stages}
+    return sum(hours[name] for name in ZERO), sum(hours[name] for name in R1)
+
+
+def mini_figures(run: Path, steps: int) -> dict[str, float]:
+    """One stage's profile, and the plan of three others' steps against theirs."""
+    recipe = load_recipe(MINI)
+    with closing(make_view(Console(stderr=True))) as view:
+        machine = ProfiledMachine(profile_recipe(recipe, stage="zero", steps=steps, view=view))
+        figures: dict[str, float] = {}
+        errors = []
+        for name in PREDICTED:
+            profile = profile_recipe(load_recipe(MINI, seed=1), stage=name, steps=steps, run=run, view=view)
+            measured, planned = float(profile["step"]["seconds"]), planned_step(recipe, machine, profile)
+            errors.append(abs(planned - measured) / measured)
+            figures |= {f"mini_{name}_step_s": round(measured, 3), f"plan_mini_{name}_step_s": round(planned, 3)}
+    return {"plan_mini_step_error": round(max(errors), 3)} | figures
+
+
+def planned_step(recipe: Recipe, machine: ProfiledMachine, profile: Mapping[str, Any]) -> float:
+    """Seconds of a step as long as the profiled ones, from another stage's profile."""
+    stage = next(one for one in recipe.stages if one.name == profile["stage"])
+    assert isinstance(stage, RLStage)
+    parts, completions = profile["parts"], stage.num_problems * stage.num_generations
+    sampled = parts["rollout"]["tokens"]
+    forwarded = (parts.get("reference") or {}).get("tokens")  # prompts once, and completions
+    prompt = round((forwarded - sampled) / stage.num_problems) if forwarded else PROMPT
+    start = stage.from_ if stage.from_.startswith("thinkery://") else recipe.base
+    assert start is not None
+    late = {name: reward.model_copy(update={"from_step": 0}) for name, reward in stage.rewards.items()}
+    step = rl_step(
+        stage,
+        decoder_named(start),
+        machine,
+        rl_batch(stage, sampled / completions, prompt),
+        slots=stage.max_slots,
+        teaches=min(1.0, parts["update"]["tokens"] / (sampled + prompt * stage.num_problems)),
+        read_by_models=read_by_models(stage.model_copy(update={"rewards": late})),
+    )
+    return sum(step.values())
+
+
+def simulated_figures() -> dict[str, float]:
+    """Every way at every size; draws the chart."""
+    points = scale(decoder_named(MODEL), GPUS[GPU], WORK, SIZES)
+    CHART.write_text(chart(points), encoding="utf-8")
+    figures: dict[str, float] = {}
+    for way in WAYS:
+        own = [point for point in points if point.way == way]
+        figures[f"simulated_{way}_knee_gpus"] = knee(own)
+        for point in own:
+            if point.gpus in QUOTED:
+                figures[f"simulated_{way}_{point.gpus}_per_s"] = round(point.speed, 2)
+                figures[f"simulated_{way}_{point.gpus}_busy"] = round(point.busy, 3)
+    for point in points:
+        if point.way == "asynchronous" and point.gpus in QUOTED:
+            late = sum(count for age, count in point.result.stale.items() if age > 1) / point.result.completions
+            figures[f"simulated_asynchronous_{point.gpus}_late"] = round(late, 3)
+    return figures
+
+
+def chart(points: Sequence[Scaled]) -> str:
+    """Speed and use over the number of GPUs."""
+
+    def curves(of: str) -> list[Curve]:
+        named = [(way, [point for point in points if point.way == way]) for way in WAYS]
+        return [Curve(way, [one.gpus for one in own], [getattr(one, of) for one in own]) for way, own in named]
+
+    panels = [
+        Panel("GPUs", "completions learnt from a second", curves("speed")),
+        Panel("GPUs", "share of the GPUs' time in use", curves("busy"), proportion=False),
+    ]
+    return draw(panels, columns=2, title="A cluster, simulated")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mini-run", type=Path, default=RUN, help="a finished run of recipes/mini.yaml")
+    parser.add_argument("--steps", type=int, default=5, help="measured steps of each stage")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
+    measured = measure(arguments.mini_run, arguments.steps)
+    json.dump(measured, sys.stdout, indent=2)
+    sys.stdout.write(os.linesep)
+    write_result(RESULT, "scale_plan.py", figures | measured)
+
+
+if __name__ == "__main__":
+    main()
