@@ -1,6 +1,6 @@
 """The planner against what is known, and the simulated cluster.
 
-    python benchmarks/scale_plan.py --mini-run runs/ladder-benchmark/mini-seed1 [--steps 5]
+    python benchmarks/scale_plan.py [--only paper mini simulation] [--mini-run runs/mini]
 
 - ``plan_r1_zero_hours``, ``plan_r1_hours``: DeepSeek-R1's runs on 64 x 8 H800 (198 h and about 80 h in the paper),
   planned from the paper's sizes (``recipes/deepseek-r1.yaml`` beside this file), ``ASSUMED``, and efficiencies that
@@ -8,20 +8,22 @@
   ``..._high`` are the least and the most of the plans with one assumption changed (``CHANGED``).
 - ``plan_mini_step_error``: one stage of the miniature is profiled here (zero, seed 0), and from that alone the steps of
   three others are planned (dev2, r1, student-rl of another seed: other policies, lengths and rewards, one of them
-  another model), given how long their completions were and how many of them taught. The worst of the three relative
-  errors of the seconds a step; each has its own figures beside. Nothing else should run on the machine meanwhile.
+  another model), given how long their completions were in the mean and at most, and how many of them taught. Rounds
+  take the stages in turns, there and back, since a machine has slow minutes; figures are medians over them. The worst
+  of the three relative errors of the seconds a step; each has its own figures beside. Nothing else should run on the
+  machine meanwhile. Profiles are kept as they are made, so a measurement that was stopped goes on.
 - ``simulated_...``: rollouts of 8,192 completions by a 7B model on 8 to 10,000 H800, three ways; the chart is
   ``docs/scale-simulation.svg``. ``knee``: the largest size at which a GPU still does half of what one of 8 does;
   ``late``: the share of completions that were older than the bound of one rollout when they were learnt from.
 
-Writes them into benchmarks/results/scale.json, beside what others have measured there. Left out: GPUs of one's own.
+Writes them into benchmarks/results/scale.json, part by part, beside what is there already. Left out: GPUs of one's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -32,6 +34,7 @@ from recording import write_result
 from rich.console import Console
 from scaling_chart import Curve, Panel, draw
 
+from thinkery.files import write_json_atomic
 from thinkery.planning.decoders import decoder_named
 from thinkery.planning.engines import GpuCluster, ProfiledMachine
 from thinkery.planning.hardware import GPUS, Cluster
@@ -48,7 +51,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "scale.json"
 CHART = ROOT / "docs" / "scale-simulation.svg"
 MINI, PAPER = ROOT / "recipes" / "mini.yaml", ROOT / "benchmarks" / "recipes" / "deepseek-r1.yaml"
-RUN = ROOT / "runs" / "ladder-benchmark" / "mini-seed1"
+RUN = ROOT / "runs" / "mini"
+PROFILES = ROOT / "runs" / "plan-profiles"
+PARTS = ("paper", "mini", "simulation")
 
 # R1-Zero's mean lengths are read off the paper's curve (Nature, figure 1b); those of the others are the means of the
 # 800k set's reasoning domains, weighted by the prompts of each domain in RL; the cold start is "thousands".
@@ -62,27 +67,24 @@ ASSUMED = {
     "dev3.mean_length": "5355",
     "r1.mean_length": "5611",
 }
-# What might as well have been assumed: lengths a third more or less, half or twice as many updates for Dev2.
+# What might as well have been assumed: lengths a third more or less; for Dev2 as many updates as R1 has, or two passes
+# over its prompts.
 CHANGED: tuple[tuple[dict[str, str], dict[str, int]], ...] = (
     ({"zero.mean_length": "400-6500", "zero-longer.mean_length": "8500-10000"}, {}),
     ({"zero.mean_length": "700-12500", "zero-longer.mean_length": "16500-20000"}, {}),
     ({"dev2.mean_length": "4000", "r1.mean_length": "4000"}, {}),
     ({"dev2.mean_length": "8000", "r1.mean_length": "8000"}, {}),
-    ({}, {"dev2.steps": 62}),
-    ({}, {"dev2.steps": 250}),
+    ({}, {"dev2.steps": 106}),
+    ({}, {"dev2.steps": 344}),
 )
 ZERO, R1 = ("zero", "zero-longer"), ("dev1", "dev2", "dev3", "r1")
-PROMPT = 20  # tokens of the miniature's reasoning problems, about
+PROMPT = 41  # tokens of the miniature's prompts for reasoning, about
+PROFILED = "zero"
 PREDICTED = ("dev2", "r1", "student-rl")
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 10_000)
 QUOTED = (8, 128, 1024, 10_000)
 MODEL, GPU = "Qwen/Qwen2.5-7B", "h800"
 WORK = Workload(completions=8192, updates=16, rollouts=8, lengths=LengthSpread(6000, 32768), prompt=150, verdict_s=1.0)
-
-
-def measure(mini_run: Path = RUN, steps: int = 5) -> dict[str, float]:
-    """All figures, and the chart. ``mini_run`` is a finished run of recipes/mini.yaml; it is only read."""
-    return paper_figures() | mini_figures(mini_run, steps) | simulated_figures()
 
 
 def paper_figures() -> dict[str, float]:
@@ -108,42 +110,70 @@ def paper_hours(assumed: Mapping[str, str], settings: Mapping[str, int]) -> tupl
     return sum(hours[name] for name in ZERO), sum(hours[name] for name in R1)
 
 
-def mini_figures(run: Path, steps: int) -> dict[str, float]:
-    """One stage's profile, and the plan of three others' steps against theirs."""
+def mini_figures(profiles: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """The plan of the other stages' steps from the first one's profile, round by round, against theirs; medians."""
     recipe = load_recipe(MINI)
+    machines = [ProfiledMachine(profile) for profile in profiles[PROFILED]]
+    figures: dict[str, float] = {}
+    errors = []
+    for name in PREDICTED:
+        measured = statistics.median(float(profile["step"]["seconds"]) for profile in profiles[name])
+        rounds = zip(machines, profiles[name], strict=True)
+        planned = statistics.median(sum(planned_step(recipe, *one).values()) for one in rounds)
+        errors.append(abs(planned - measured) / measured)
+        figures |= {f"mini_{name}_step_s": round(measured, 2), f"plan_mini_{name}_step_s": round(planned, 2)}
+    return figures | {"plan_mini_step_error": round(max(errors), 3), "plan_mini_rounds": len(machines)}
+
+
+def profiled(run: Path, steps: int, rounds: int, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The profiles of every round; those that ``folder`` has already are taken from there."""
+    names = (PROFILED, *PREDICTED)
+    folder.mkdir(parents=True, exist_ok=True)
     with closing(make_view(Console(stderr=True))) as view:
-        machine = ProfiledMachine(profile_recipe(recipe, stage="zero", steps=steps, view=view))
-        figures: dict[str, float] = {}
-        errors = []
-        for name in PREDICTED:
-            profile = profile_recipe(load_recipe(MINI, seed=1), stage=name, steps=steps, run=run, view=view)
-            measured, planned = float(profile["step"]["seconds"]), planned_step(recipe, machine, profile)
-            errors.append(abs(planned - measured) / measured)
-            figures |= {f"mini_{name}_step_s": round(measured, 3), f"plan_mini_{name}_step_s": round(planned, 3)}
-    return {"plan_mini_step_error": round(max(errors), 3)} | figures
+        for number in range(rounds):
+            for name in names if number % 2 == 0 else names[::-1]:
+                if not (file := _file(folder, number, name)).exists():
+                    seed = 0 if name == PROFILED else 1
+                    recipe = load_recipe(MINI, seed=seed)
+                    write_json_atomic(file, profile_recipe(recipe, stage=name, steps=steps, run=run, view=view))
+    return {name: [json.loads(_file(folder, number, name).read_text()) for number in range(rounds)] for name in names}
 
 
-def planned_step(recipe: Recipe, machine: ProfiledMachine, profile: Mapping[str, Any]) -> float:
-    """Seconds of a step as long as the profiled ones, from another stage's profile."""
+def _file(folder: Path, number: int, stage: str) -> Path:
+    return folder / f"{number}-{stage}.json"
+
+
+def planned_step(recipe: Recipe, machine: ProfiledMachine, profile: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds by part of a step as long as the profiled ones, from another stage's profile."""
     stage = next(one for one in recipe.stages if one.name == profile["stage"])
     assert isinstance(stage, RLStage)
     parts, completions = profile["parts"], stage.num_problems * stage.num_generations
-    sampled = parts["rollout"]["tokens"]
+    sampled, longest = parts["rollout"]["tokens"], parts["rollout"]["steps"]
     forwarded = (parts.get("reference") or {}).get("tokens")  # prompts once, and completions
     prompt = round((forwarded - sampled) / stage.num_problems) if forwarded else PROMPT
     start = stage.from_ if stage.from_.startswith("thinkery://") else recipe.base
     assert start is not None
     late = {name: reward.model_copy(update={"from_step": 0}) for name, reward in stage.rewards.items()}
-    step = rl_step(
+    mean = sampled / completions
+    return rl_step(
         stage,
         decoder_named(start),
         machine,
-        rl_batch(stage, sampled / completions, prompt),
+        rl_batch(stage, mean, prompt, spread_of(mean, longest, completions, stage.max_completion_length)),
         slots=stage.max_slots,
         teaches=min(1.0, parts["update"]["tokens"] / (sampled + prompt * stage.num_problems)),
         read_by_models=read_by_models(stage.model_copy(update={"rewards": late})),
     )
-    return sum(step.values())
+
+
+def spread_of(mean: float, longest: float, completions: int, limit: int) -> float:
+    """The spread with which the longest of so many completions is as long as that."""
+    low, high = 0.0, 1.5
+    for _ in range(30):
+        middle = (low + high) / 2
+        too_short = LengthSpread(mean, limit, middle).at(1 - 0.5 / completions) < longest
+        low, high = (middle, high) if too_short else (low, middle)
+    return high
 
 
 def simulated_figures() -> dict[str, float]:
@@ -181,14 +211,27 @@ def chart(points: Sequence[Scaled]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mini-run", type=Path, default=RUN, help="a finished run of recipes/mini.yaml")
-    parser.add_argument("--steps", type=int, default=5, help="measured steps of each stage")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="measure these parts alone")
+    parser.add_argument(
+        "--mini-run", type=Path, default=RUN, help="a finished run of recipes/mini.yaml; it is only read"
+    )
+    parser.add_argument("--steps", type=int, default=3, help="measured steps of each profile")
+    parser.add_argument("--rounds", type=int, default=3, help="profiles of each stage")
+    parser.add_argument(
+        "--profiles", type=Path, default=PROFILES, help="where they are kept; made ones are not repeated"
+    )
     arguments = parser.parse_args()
     figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
-    measured = measure(arguments.mini_run, arguments.steps)
-    json.dump(measured, sys.stdout, indent=2)
-    sys.stdout.write(os.linesep)
-    write_result(RESULT, "scale_plan.py", figures | measured)
+    for part in arguments.only:
+        if part == "paper":
+            measured = paper_figures()
+        elif part == "simulation":
+            measured = simulated_figures()
+        else:
+            measured = mini_figures(profiled(arguments.mini_run, arguments.steps, arguments.rounds, arguments.profiles))
+        print(f"{part}:\n{json.dumps(measured, indent=2)}", file=sys.stderr)
+        figures |= measured
+        write_result(RESULT, "scale_plan.py", figures)
 
 
 if __name__ == "__main__":

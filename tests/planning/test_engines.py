@@ -16,6 +16,7 @@ from thinkery.planning.hardware import GPUS, Cluster, gpu_named
 from thinkery.types import UserError
 
 QWEN, DEEPSEEK = decoder_named("Qwen/Qwen2.5-7B"), decoder_named("deepseek-ai/DeepSeek-V3-Base")
+MINI, STUDENT = decoder_named("thinkery://mini-base"), decoder_named("thinkery://mini-student-m")
 PERFECT = Efficiency(1, 1, 1, 0, 0, 1, ())
 H100 = GPUS["h100"]
 
@@ -79,38 +80,74 @@ def test_weights_and_state_are_handed_over_at_the_links_speed() -> None:
 
 
 def profile() -> dict[str, Any]:
-    rollout = {"seconds": 3.0, "tokens": 1000.0, "flops": 1e9}
+    # Beside the products 4 s in 10 steps of 100 rows, and 0.7 in 5 of 4: steps of 0.13 s and 2.7 ms a row.
+    rollout = {"seconds": 5.0, "tokens": 1000.0, "flops": 1e9, "steps": 10.0}
     update = {"seconds": 6.5, "tokens": 1200.0, "flops": 5e9}
     return {
         "dtype": "bfloat16",
+        "model": {"layers": MINI.layers, "activations": MINI.learning.activations},
+        "narrow": {"seconds": 0.72, "tokens": 20.0, "flops": 2e7, "steps": 5.0},
         "peaks": {"bfloat16_flop_per_s": 1e9, "float32_flop_per_s": 5e8},
         "parts": {"rollout": rollout, "update": update, "other": {"seconds": 0.1}},
     }
 
 
+STEP_S, ROW_S = 0.14 - 4 * 0.26 / 96, 0.26 / 96  # the line through (100 rows, 0.4 s) and (4 rows, 0.14 s)
+
+
 def test_a_profiled_machine_takes_what_its_profile_took() -> None:
     machine = ProfiledMachine(profile())
     batch = [Lengths(20, (100, 100))]
-    mini = decoder_named("thinkery://mini-base")
-    sampled, learnt = rollout_work(mini.sampling, batch, 8), update_work(mini.learning, batch)
-    expected = 200 * (3.0 - 1.0) / 1000 + sampled.flops / 1e9 + 200 * 0.1 / 1000
-    assert machine.rollout(mini, batch, 8) == pytest.approx(expected)
-    assert machine.update(mini, batch, updates=1, microbatch_tokens=9) == pytest.approx(
+    sampled, learnt = rollout_work(MINI.sampling, batch, 8), update_work(MINI.learning, batch)
+    expected = 100 * STEP_S + 200 * ROW_S + sampled.flops / 1e9 + 200 * 0.1 / 1000
+    assert machine.rollout(MINI, batch, 8) == pytest.approx(expected)
+    assert machine.update(MINI, batch, updates=1, microbatch_tokens=9) == pytest.approx(
         220 * 1.5 / 1200 + learnt.flops / 1e9
     )
-    assert machine.forward(mini, batch) == pytest.approx(
-        220 * 0.5 / 1200 + forward_work(mini.learning, batch).flops / 1e9
+    assert machine.forward(MINI, batch) == pytest.approx(
+        220 * 0.5 / 1200 + forward_work(MINI.learning, batch).flops / 1e9
     )
-    assert machine.hand_over(mini) == 0.0
+    assert machine.hand_over(MINI) == 0.0
+
+
+def test_another_model_takes_time_by_its_layers_and_its_widths() -> None:
+    machine = ProfiledMachine(profile())
+    batch = [Lengths(20, (100, 100))]
+    layers = STUDENT.layers / MINI.layers
+    widths = STUDENT.learning.activations / MINI.learning.activations
+    sampled = rollout_work(STUDENT.sampling, batch, 8)
+    expected = layers * 100 * STEP_S + widths * 200 * ROW_S + sampled.flops / 1e9 + 200 * 0.1 / 1000
+    assert machine.rollout(STUDENT, batch, 8) == pytest.approx(expected)
+    learnt = update_work(STUDENT.learning, batch)
+    assert machine.update(STUDENT, batch, updates=1, microbatch_tokens=9) == pytest.approx(
+        widths * 220 * 1.5 / 1200 + learnt.flops / 1e9
+    )
+
+
+@pytest.mark.parametrize(
+    ("narrow", "step_s", "row_s"),
+    [
+        ({"seconds": 9.02, "tokens": 20.0, "flops": 2e7, "steps": 5.0}, 0.4, 0.0),  # a slow moment: rows can't be free
+        ({"seconds": 0.02, "tokens": 20.0, "flops": 2e7, "steps": 5.0}, 0.0, 0.004),
+        ({"seconds": 5.0, "tokens": 1000.0, "flops": 1e9, "steps": 10.0}, 0.4, 0.0),  # a step of few problems itself
+    ],
+)
+def test_a_step_and_a_row_take_no_less_than_nothing_and_together_what_was_measured(
+    narrow: dict[str, float], step_s: float, row_s: float
+) -> None:
+    machine = ProfiledMachine(profile() | {"narrow": narrow})
+    batch = [Lengths(20, (100, 100))]
+    sampled = rollout_work(MINI.sampling, batch, 8)
+    expected = 100 * step_s + 200 * row_s + sampled.flops / 1e9 + 200 * 0.1 / 1000
+    assert machine.rollout(MINI, batch, 8) == pytest.approx(expected)
 
 
 def test_a_measured_forward_takes_the_place_of_a_third_of_an_update() -> None:
     measured = profile()
     measured["parts"]["reference"] = {"seconds": 4.0, "tokens": 1000.0, "flops": 1e9}
     batch = [Lengths(20, (100, 100))]
-    mini = decoder_named("thinkery://mini-base")
-    flops = forward_work(mini.learning, batch).flops
-    assert ProfiledMachine(measured).forward(mini, batch) == pytest.approx(220 * 3.0 / 1000 + flops / 1e9)
+    flops = forward_work(MINI.learning, batch).flops
+    assert ProfiledMachine(measured).forward(MINI, batch) == pytest.approx(220 * 3.0 / 1000 + flops / 1e9)
 
 
 def test_what_is_no_profile_is_refused(tmp_path: Path) -> None:

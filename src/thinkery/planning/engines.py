@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from thinkery.models.work import Lengths, forward_work, rollout_work, update_work
+from thinkery.models.work import Lengths, Work, forward_work, rollout_work, update_work
 from thinkery.planning.decoders import Decoder
 from thinkery.planning.decoding import decode_seconds
 from thinkery.planning.efficiency import DENSE, MIXTURE, Efficiency
@@ -139,31 +139,37 @@ class GpuCluster:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a part: so many a token, and FLOPs at a rate."""
+    """Seconds of a part: so many a layer of a step, so many for a number that goes in or out of a matrix, and FLOPs at
+    a rate."""
 
-    seconds_a_token: float
+    layer_s: float
+    number_s: float
     flop_per_s: float
 
-    def of(self, tokens: int, flops: float) -> float:
-        """Seconds for so much work."""
-        return tokens * self.seconds_a_token + flops / self.flop_per_s
+    def of(self, model: Decoder, work: Work) -> float:
+        """Seconds for so much work with a model."""
+        numbers = work.tokens * model.learning.activations
+        return work.steps * model.layers * self.layer_s + numbers * self.number_s + work.flops / self.flop_per_s
 
 
 class ProfiledMachine:
     """One's own machine, from what ``thinkery profile --json`` wrote of one stage with one model.
 
-    Products are taken to run at the measured peak, and what a part took beyond them to go with its tokens, whatever
-    the model: small models are slowed down by everything but their products. A forward is a third of an update, where
-    the profile has none.
+    Products are taken to run at the measured peak. What a part took beyond them goes with the numbers that its tokens
+    send through the matrices, for norms, activation functions and casts pass over those; and while decoding also with
+    the layers of each step, whose calls take their time however few the rows are. The profile has two rollouts, one
+    with many rows a step and one with few, which tell the two apart. A forward is a third of an update, where the
+    profile has none.
     """
 
     def __init__(self, profile: Mapping[str, Any]) -> None:
         try:
             self._peak: float = float(profile["peaks"][f"{profile['dtype']}_flop_per_s"])
+            self._layers, self._activations = (int(profile["model"][name]) for name in ("layers", "activations"))
             parts = profile["parts"]
-            self._rollout = self._pace(parts["rollout"])
+            self._rollout = self._decoding(parts["rollout"], profile["narrow"])
             self._update = self._pace(parts["update"])
-            third = Pace(self._update.seconds_a_token / 3, self._peak)
+            third = Pace(0.0, self._update.number_s / 3, self._peak)
             reference = parts.get("reference") or {}
             self._forward = self._pace(reference) if reference.get("tokens") else third
             completions = float(parts["rollout"]["tokens"])
@@ -177,25 +183,40 @@ class ProfiledMachine:
     def rollout(self, model: Decoder, batch: Sequence[Lengths], slots: int) -> float:
         """See ``Engine``."""
         work = rollout_work(model.sampling, batch, slots)
-        return self._rollout.of(work.tokens, work.flops) + work.tokens * self.around_s_a_token
+        return self._rollout.of(model, work) + work.tokens * self.around_s_a_token
 
     def forward(self, model: Decoder, batch: Sequence[Lengths]) -> float:
         """See ``Engine``."""
-        work = forward_work(model.learning, batch)
-        return self._forward.of(work.tokens, work.flops)
+        return self._forward.of(model, forward_work(model.learning, batch))
 
     def update(self, model: Decoder, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
         """See ``Engine``."""
-        work = update_work(model.learning, batch, updates=updates)
-        return self._update.of(work.tokens, work.flops)
+        return self._update.of(model, update_work(model.learning, batch, updates=updates))
 
     def hand_over(self, model: Decoder) -> float:
         """Nothing: rollout and learner share their tensors."""
         return 0.0
 
     def _pace(self, part: Mapping[str, float]) -> Pace:
+        beyond, rate = self._beyond(part)
+        return Pace(0.0, beyond / (part["tokens"] * self._activations), rate)
+
+    def _decoding(self, wide: Mapping[str, float], narrow: Mapping[str, float]) -> Pace:
+        """A line through two points, rows a step and seconds a step beside the products; the wide one is met."""
+        (many, many_s), rate = self._step_of(wide)
+        (few, few_s), _ = self._step_of(narrow)
+        row_s = (many_s - few_s) / (many - few) if many > few else 0.0
+        row_s = min(max(row_s, 0.0), many_s / many)
+        return Pace((many_s - row_s * many) / self._layers, row_s / self._activations, rate)
+
+    def _step_of(self, part: Mapping[str, float]) -> tuple[tuple[float, float], float]:
+        beyond, rate = self._beyond(part)
+        return (part["tokens"] / part["steps"], beyond / part["steps"]), rate
+
+    def _beyond(self, part: Mapping[str, float]) -> tuple[float, float]:
+        """The seconds of a part that its products don't take, and the rate that those run at."""
         rate = max(self._peak, part["flops"] / part["seconds"])  # peaks are measured too, and not always at their best
-        return Pace((part["seconds"] - part["flops"] / rate) / part["tokens"], rate)
+        return part["seconds"] - part["flops"] / rate, rate
 
 
 def read_profile(path: Path) -> ProfiledMachine:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from thinkery.models.work import Lengths
 from thinkery.planning.decoders import Decoder
 from thinkery.planning.engines import Engine
-from thinkery.planning.lengths import LengthSpread, groups_of
+from thinkery.planning.lengths import SPREAD, LengthSpread, groups_of
 from thinkery.recipe import RLStage
 
 _PARTS = ("rollout", "grading", "reference", "update", "hand-over")
@@ -38,10 +38,10 @@ class StageTime:
         return self.steps * self.step_seconds
 
 
-def rl_batch(stage: RLStage, mean_length: float, prompt: int) -> list[Lengths]:
+def rl_batch(stage: RLStage, mean_length: float, prompt: int, spread: float = SPREAD) -> list[Lengths]:
     """A step's groups, their lengths evenly spread over the distribution."""
-    spread = LengthSpread(mean_length, stage.max_completion_length)
-    return groups_of(spread.quantiles(stage.num_problems * stage.num_generations), prompt, stage.num_generations)
+    lengths = LengthSpread(mean_length, stage.max_completion_length, spread)
+    return groups_of(lengths.quantiles(stage.num_problems * stage.num_generations), prompt, stage.num_generations)
 
 
 def rl_step(
@@ -60,7 +60,7 @@ def rl_step(
     live = list(batch) if stage.beta > 0 else _share(batch, teaches)
     parts = dict.fromkeys(_PARTS, 0.0)
     parts["rollout"] = engine.rollout(model, batch, slots)
-    parts["grading"] = engine.forward(model, _share(batch, read_by_models)) if read_by_models else 0.0
+    parts["grading"] = engine.forward(model, _apart(_share(batch, read_by_models))) if read_by_models else 0.0
     frozen = [_share(live, 1 - 1 / stage.num_minibatches)] if stage.num_minibatches > 1 else []
     frozen += [list(batch)] if stage.beta > 0 else []
     parts["reference"] = sum(engine.forward(model, one) for one in frozen)
@@ -104,6 +104,11 @@ def sampling_time(
     together = max(1, min(at_once, math.ceil(problems)))
     batch = groups_of(spread.quantiles(together * group), prompt, group)
     return StageTime(problems / together, {"rollout": engine.rollout(model, batch, slots)})
+
+
+def _apart(batch: Sequence[Lengths]) -> list[Lengths]:
+    """Every completion with a prompt of its own: a reward model reads each response as a text."""
+    return [Lengths(one.prompt, (length,)) for one in batch for length in one.completions]
 
 
 def _share(batch: Sequence[Lengths], share: float) -> list[Lengths]:
