@@ -67,15 +67,15 @@ ASSUMED = {
     "dev3.mean_length": "5355",
     "r1.mean_length": "5611",
 }
-# What might as well have been assumed: lengths a third more or less; for Dev2 as many updates as R1 has, or two passes
-# over its prompts.
+FEWER, MORE = {"dev2.steps": 106}, {"dev2.steps": 344}  # as many updates as R1 has; two passes over Dev2's prompts
+# What might as well have been assumed: lengths a third more or less, other numbers of Dev2's updates.
 CHANGED: tuple[tuple[dict[str, str], dict[str, int]], ...] = (
     ({"zero.mean_length": "400-6500", "zero-longer.mean_length": "8500-10000"}, {}),
     ({"zero.mean_length": "700-12500", "zero-longer.mean_length": "16500-20000"}, {}),
     ({"dev2.mean_length": "4000", "r1.mean_length": "4000"}, {}),
     ({"dev2.mean_length": "8000", "r1.mean_length": "8000"}, {}),
-    ({}, {"dev2.steps": 106}),
-    ({}, {"dev2.steps": 344}),
+    ({}, FEWER),
+    ({}, MORE),
 )
 ZERO, R1 = ("zero", "zero-longer"), ("dev1", "dev2", "dev3", "r1")
 PROMPT = 41  # tokens of the miniature's prompts for reasoning, about
@@ -98,6 +98,8 @@ def paper_figures() -> dict[str, float]:
         "plan_r1_hours": round(r1, 1),
         "plan_r1_hours_low": round(min(other[1] for other in others), 1),
         "plan_r1_hours_high": round(max(other[1] for other in others), 1),
+        "plan_r1_hours_fewer_updates": round(paper_hours({}, FEWER)[1], 1),
+        "plan_r1_hours_more_updates": round(paper_hours({}, MORE)[1], 1),
     }
 
 

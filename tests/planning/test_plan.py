@@ -79,7 +79,11 @@ def test_every_assumption_is_told_and_given_ones_are_taken(recipe: Recipe) -> No
         ("zero.length=5", "--assume zero.length=5: write it as stage.field=value"),
         ("zero.items=ten", "'ten' is no number, nor two with a - between them"),
         ("zero.mean_length=0", "must be above 0"),
-        ("zreo.mean_length=5", "--assume zreo.mean_length: this plan has no use for it; it asks for zero.mean_length"),
+        (
+            "zreo.teaches=1",
+            "--assume zreo.teaches: this plan has no use for it; it asks for fields of zero, data, dev,",
+        ),
+        ("data.items=5", "has no use for it; it asks for data.mean_length, data.prompt_length"),
     ],
 )
 def test_an_assumption_that_makes_no_sense_is_refused(recipe: Recipe, setting: str, message: str) -> None:
@@ -150,8 +154,10 @@ def profile() -> dict[str, Any]:
     return {
         "dtype": "bfloat16",
         "peaks": {"bfloat16_flop_per_s": 1e11},
+        "model": {"layers": 4, "activations": 20000},
+        "narrow": {"seconds": 1.5, "tokens": 2500.0, "flops": 2e10, "steps": 100.0},
         "parts": {
-            "rollout": {"seconds": 3.0, "tokens": 20000.0, "flops": 1.5e11},
+            "rollout": {"seconds": 3.0, "tokens": 20000.0, "flops": 1.5e11, "steps": 150.0},
             "update": {"seconds": 4.0, "tokens": 20000.0, "flops": 4e11},
             "other": {"seconds": 0.1},
         },
@@ -175,7 +181,7 @@ def test_the_command_prints_stages_memory_and_assumptions(tmp_path: Path) -> Non
     out = tmp_path / "plan.json"
     text = run(str(ROOT / "recipes" / "r1-qwen2.5-7b.yaml"), "--gpus", "64", "--gpu", "h800", "--json", str(out))
     figures = json.loads(out.read_text())
-    assert figures["machine"] == {"gpu": "h800", "gpus": 64, "usd_per_hour": 2.0}
+    assert figures["machine"] == {"gpu": "h800", "gpus": 64, "usd_per_hour": 2.0, "assumed": True}
     for stage in figures["stages"]:
         assert f"\n{stage['stage']} " in text
     assert "on 64 h800" in text
@@ -190,10 +196,29 @@ def test_the_command_plans_for_a_profiled_machine(tmp_path: Path) -> None:
     assert "$" not in text
 
 
-def test_a_mistake_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(RECIPE.replace("Qwen/Qwen2.5-1.5B", "my/own"))
-    done = CliRunner().invoke(app, ["plan", str(tmp_path / "own.yaml")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "base=my/own"], "error: the sizes of my/own are not known here"),
+        (["--gpu", "h900"], "error: --gpu h900: no such GPU"),
+        (["--price", "-1"], "error: --price -1: must be 0 or more"),
+        (["--json", "gone/plan.json"], "error: --json gone/plan.json: there is no folder gone"),
+        (["--profile", "zero.json", "--gpus", "8"], "error: --profile plans for the machine that was profiled: leave"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(RECIPE)
+    done = CliRunner().invoke(app, ["plan", "own.yaml", *arguments])
     assert done.exit_code == 2
-    assert "error: the sizes of my/own are not known here" in done.output
-    done = CliRunner().invoke(app, ["plan", str(tmp_path / "own.yaml"), "--gpu", "h900"])
-    assert "--gpu h900: no such GPU" in done.output
+    assert done.output.startswith(said)
+    assert len(done.output.splitlines()) == 1
+
+
+def test_a_sequence_longer_than_a_microbatch_that_fits_is_told(recipe: Recipe) -> None:
+    figures = plan_recipe(recipe, ON_8, assume=["zero.prompt_length=100"])
+    memory = figures["stages"][0]["memory"]
+    assert memory["longest"] == 100 + max(rl_batch(recipe.stages[0], 200, 100)[0].completions)
+    assert memory["longest"] < memory["largest_microbatch"]

@@ -17,10 +17,11 @@ MEMORY = {
     "largest_slots": 678,
     "limit": 20 * GIB,
     "fits": False,
+    "longest": 20000,
 }
 FIGURES: dict[str, Any] = {
     "recipe": "some",
-    "machine": {"gpu": "h800", "gpus": 64, "usd_per_hour": 2.0},
+    "machine": {"gpu": "h800", "gpus": 64, "usd_per_hour": 2.0, "assumed": True},
     "stages": [
         {
             "stage": "zero",
@@ -52,10 +53,25 @@ def test_a_file_gets_plain_columns() -> None:
     rows = [line.split() for line in text.splitlines()]
     assert ["zero", "rl", "100", "36", "30", "–", "–", "6", "–", "1", "64", "128"] in rows
     assert ["zero", "10", "8", "4", "0", "1", "23", "15", "3", "12,345", "678"] in rows
-    assert text.startswith("some: 1 hours on 64 h800, 64 GPU-hours, $128 at $2 an hour (an assumption)\n")
-    assert "zero does not fit into 20 GiB as the recipe asks: set zero.microbatch_tokens to 12,345 or less" in text
+    assert text.startswith("some: 1 hours on 64 h800, 64 GPU-hours, $128 at $2 an hour (assumed)\n")
+    assert "zero does not fit into 20 GiB as the recipe asks: set zero.microbatch_tokens to 12345 or less" in text
+    assert "zero: its longest sequence has 20,000 tokens, more than a GPU has room for" in text
     assert "  zero.mean_length = 6,554: a fifth of the [limit]\n" in text
     assert "  measured by [somebody]\n" in text
+
+
+def test_what_fits_and_what_was_given_are_not_remarked_upon() -> None:
+    stage = FIGURES["stages"][0] | {"memory": MEMORY | {"fits": True, "longest": 12345}}
+    machine = FIGURES["machine"] | {"assumed": False}
+    text = shown(FIGURES | {"machine": machine, "stages": [stage]}, terminal=False)
+    assert "does not fit" not in text
+    assert "longest" not in text
+    assert "$128 at $2 an hour\n" in text
+
+
+def test_nothing_is_cut_off_in_a_file() -> None:
+    stage = FIGURES["stages"][0] | {"stage": "reasoning-600k", "kind": "reward_model", "hours": 98765, "usd": 12345678}
+    assert "…" not in shown(FIGURES | {"stages": [stage]}, terminal=False)
 
 
 def test_a_terminal_gets_lines() -> None:

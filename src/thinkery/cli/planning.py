@@ -13,8 +13,10 @@ from thinkery.cli.options import app, plain_errors
 @app.command(epilog="Example: thinkery plan recipes/r1-qwen2.5-7b.yaml --gpus 64 --gpu h800")
 def plan(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
-    gpus: Annotated[int, typer.Option(help="How many GPUs.")] = 8,
-    gpu: Annotated[str, typer.Option(help="Of which kind: a100, h100, h800, h200 or b200.")] = "h100",
+    gpus: Annotated[int | None, typer.Option(help="How many GPUs.", show_default="8")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Of which kind: a100, h100, h800, h200 or b200.", show_default="h100")
+    ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(help="Plan for the machine that thinkery profile --json measured, not for GPUs."),
@@ -41,14 +43,23 @@ def plan(
         from rich.console import Console
 
         from thinkery.files import write_json_atomic
-        from thinkery.planning.engines import GpuCluster, read_profile
+        from thinkery.planning.engines import Engine, GpuCluster, read_profile
         from thinkery.planning.hardware import Cluster, gpu_named
         from thinkery.planning.plan import plan_recipe
         from thinkery.recipe import load_recipe
         from thinkery.report.plan import show_plan
+        from thinkery.types import UserError
 
+        if profile is not None and (gpus, gpu, price) != (None, None, None):
+            raise UserError("--profile plans for the machine that was profiled: leave out --gpus, --gpu and --price")
+        if json_file is not None and not json_file.parent.is_dir():
+            raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
         loaded = load_recipe(recipe, overrides or [])
-        engine = read_profile(profile) if profile else GpuCluster(Cluster(gpu_named(gpu), gpus))
+        engine: Engine
+        if profile is not None:
+            engine = read_profile(profile)
+        else:
+            engine = GpuCluster(Cluster(gpu_named(gpu or "h100"), 8 if gpus is None else gpus))
         figures = plan_recipe(loaded, engine, assume=assume or [], config=config, usd_per_hour=price)
         if json_file is not None:
             write_json_atomic(json_file, figures)

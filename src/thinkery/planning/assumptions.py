@@ -55,7 +55,8 @@ class Assumptions:
         """Raises ``UserError`` for what was given and nobody asked for."""
         for stage, name in self.given:
             if (stage, name) not in self.used:
-                asked = ", ".join(f"{a}.{b}" for a, b in self.used)
+                own = [f"{a}.{b}" for a, b in self.used if a == stage]
+                asked = ", ".join(own) if own else f"fields of {', '.join(dict.fromkeys(a for a, _ in self.used))}"
                 raise UserError(f"--assume {stage}.{name}: this plan has no use for it; it asks for {asked}")
 
 

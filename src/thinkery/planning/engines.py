@@ -22,6 +22,9 @@ from thinkery.types import UserError
 # GPUs over which a mixture too large for a node is spread while decoding: DeepSeek's units have 144 (Inference System
 # Overview), and 128 divide a cluster.
 _EXPERT_GROUP = 128
+# What a decoding step does outside its layers (embeddings, head, drawing a token, rows that end), in layers: 97 calls
+# of torch's operators beside 131 a layer.
+_OUTSIDE = 1
 _TRAINING_BYTES = 16  # a parameter: fp32 weights and gradients, AdamW's two moments
 
 
@@ -149,7 +152,8 @@ class Pace:
     def of(self, model: Decoder, work: Work) -> float:
         """Seconds for so much work with a model."""
         numbers = work.tokens * model.learning.activations
-        return work.steps * model.layers * self.layer_s + numbers * self.number_s + work.flops / self.flop_per_s
+        calls = work.steps * (model.layers + _OUTSIDE)
+        return calls * self.layer_s + numbers * self.number_s + work.flops / self.flop_per_s
 
 
 class ProfiledMachine:
@@ -207,7 +211,7 @@ class ProfiledMachine:
         (few, few_s), _ = self._step_of(narrow)
         row_s = (many_s - few_s) / (many - few) if many > few else 0.0
         row_s = min(max(row_s, 0.0), many_s / many)
-        return Pace((many_s - row_s * many) / self._layers, row_s / self._activations, rate)
+        return Pace((many_s - row_s * many) / (self._layers + _OUTSIDE), row_s / self._activations, rate)
 
     def _step_of(self, part: Mapping[str, float]) -> tuple[tuple[float, float], float]:
         beyond, rate = self._beyond(part)

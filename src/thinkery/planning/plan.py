@@ -5,6 +5,7 @@ Left out: stages that wait for a judge elsewhere (what is sampled for it is coun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,22 +63,29 @@ def plan_recipe(
     """The plan of a recipe, as plain figures.
 
     ``stages`` has for every stage, and for every evaluation, its ``steps``, ``step_seconds``, their ``parts``,
-    ``hours``, and on a cluster ``gpu_hours``, ``usd`` and ``memory`` (bytes a GPU by part, and what fits); ``total``
-    sums up. ``assumptions`` are (name, value, why), ``sources`` where the efficiencies are from. ``config`` is the
-    base's config.json; ``usd_per_hour`` the price of a GPU, if not the table's. Raises ``UserError`` for models whose
-    sizes can't be found, and for assumptions that nothing asks for.
+    ``hours``, and on a cluster ``gpu_hours``, ``usd`` and ``memory`` (bytes a GPU by part, what fits, and the
+    ``longest`` sequence in tokens); ``total`` sums up. ``assumptions`` are (name, value, why), ``sources`` where the
+    efficiencies are from. ``config`` is the base's config.json; ``usd_per_hour`` the price of a GPU, if not the
+    table's. Raises ``UserError`` for models whose sizes can't be found, for assumptions that nothing asks for, and for
+    a negative price.
     """
     planner = _Planner(recipe, engine, Assumptions.read(assume), config)
     rows = [planner.row(stage) for stage in recipe.stages]
     rows += [planner.evaluation(name, spec) for name, spec in recipe.evaluate.items()]
     planner.assumptions.check_all_used()
     cluster = engine.cluster if isinstance(engine, GpuCluster) else None
+    if usd_per_hour is not None and not 0 <= usd_per_hour < math.inf:
+        raise UserError(f"--price {usd_per_hour:g}: must be 0 or more")
     price = usd_per_hour if usd_per_hour is not None else (cluster.gpu.usd_per_hour if cluster else 0.0)
+    machine = None
+    if cluster is not None:
+        machine = {"gpu": cluster.gpu.name, "gpus": cluster.count, "usd_per_hour": price}
+        machine["assumed"] = usd_per_hour is None
     stages = [_figures(row, cluster.count if cluster else None, price) for row in rows]
     summed = ("hours", "gpu_hours", "usd") if cluster else ("hours",)
     return {
         "recipe": recipe.name,
-        "machine": {"gpu": cluster.gpu.name, "gpus": cluster.count, "usd_per_hour": price} if cluster else None,
+        "machine": machine,
         "stages": stages,
         "total": {name: sum(stage[name] for stage in stages) for name in summed},
         "assumptions": planner.listed(),
@@ -171,7 +179,8 @@ class _Planner:
         ]
         mean = {part: fmean(step[part] for step in steps) for part in steps[0]}
         batch = rl_batch(stage, growth.last, prompt)
-        memory = self._memory(model, batch, stage.microbatch_tokens, slots, reference=stage.beta > 0)
+        longest = prompt + max(max(one.completions) for one in batch)
+        memory = self._memory(model, batch, stage.microbatch_tokens, slots, longest, reference=stage.beta > 0)
         return _Row(stage.name, stage.kind, model.name, StageTime(stage.steps, mean), memory)
 
     def _sample(self, stage: CollectStage | JudgeStage, model: Decoder) -> _Row:
@@ -210,7 +219,7 @@ class _Planner:
             epochs=stage.epochs,
             micro=stage.microbatch_tokens,
         )
-        memory = self._memory(model, [], stage.microbatch_tokens, 0, reference=False)
+        memory = self._memory(model, [], stage.microbatch_tokens, 0, stage.max_length, reference=False)
         return _Row(stage.name, stage.kind, model.name, time, memory)
 
     def _pretrain(self, stage: PretrainStage) -> _Row:
@@ -233,14 +242,21 @@ class _Planner:
         return _Row(stage.name, stage.kind, model.name, time)
 
     def _memory(
-        self, model: Decoder, batch: Sequence[Lengths], microbatch_tokens: int, slots: int, *, reference: bool
+        self,
+        model: Decoder,
+        batch: Sequence[Lengths],
+        microbatch_tokens: int,
+        slots: int,
+        longest: int,
+        *,
+        reference: bool,
     ) -> dict[str, Any] | None:
         if not isinstance(self.engine, GpuCluster):
             return None
         told = memory_of(
             model, self.engine, batch, microbatch_tokens=microbatch_tokens, slots=slots, reference=reference
         )
-        return asdict(told) | {"fits": told.fits}
+        return asdict(told) | {"fits": told.fits, "longest": longest}
 
     def _slots(self, model: Decoder, spread: LengthSpread, asked: int) -> int:
         """Rows at a time: the recipe's on one's own machine, on a cluster as many as a replica's memory holds."""
@@ -322,7 +338,11 @@ def _spaced(growth: Growth) -> list[float]:
 
 
 def _told(growth: Growth) -> str:
-    return f"{growth.first:,.4g}" if growth.first == growth.last else f"{growth.first:,.4g} to {growth.last:,.4g}"
+    return _plain(growth.first) if growth.first == growth.last else f"{_plain(growth.first)} to {_plain(growth.last)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _figures(row: _Row, gpus: int | None, price: float) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from thinkery.report.figures import plain
 
-_WIDTH = 120  # columns where there is no terminal to ask
+_WIDTH = 160  # columns where there is no terminal to ask
 _PARTS = ("rollout", "grading", "reference", "update", "hand-over")
 _MEMORY = ("weights", "optimizer", "gradients", "reference", "activations")
 
@@ -28,7 +28,9 @@ def show_plan(figures: Mapping[str, Any], console: Console) -> None:
     console.print(_times(figures, console.is_terminal))
     rows = [stage for stage in figures["stages"] if stage.get("memory")]
     if rows:
-        _say(console, "GiB a GPU, and what is the most that fits:")
+        _say(
+            console, "GiB a GPU by part, and the most that fits: tokens a microbatch, completions a replica at a time:"
+        )
         console.print(_memory(rows, console.is_terminal))
         for stage in rows:
             _say(console, *_warnings(stage))
@@ -44,7 +46,7 @@ def _heading(figures: Mapping[str, Any]) -> str:
         return f"{took} on this machine"
     return (
         f"{took} on {machine['gpus']} {machine['gpu']}, {plain(total['gpu_hours'])} GPU-hours, "
-        f"${plain(total['usd'])} at ${machine['usd_per_hour']:g} an hour (an assumption)"
+        f"${plain(total['usd'])} at ${machine['usd_per_hour']:g} an hour{' (assumed)' if machine['assumed'] else ''}"
     )
 
 
@@ -62,7 +64,7 @@ def _times(figures: Mapping[str, Any], lines: bool) -> Table:
 
 def _memory(rows: Sequence[Mapping[str, Any]], lines: bool) -> Table:
     table = _table(lines, "stage")
-    for heading in (*_MEMORY, "learning", "sampling", "cache", "tokens a microbatch", "rows a replica"):
+    for heading in (*_MEMORY, "learning", "sampling", "cache", "microbatch", "at a time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for stage in rows:
         memory = stage["memory"]
@@ -74,14 +76,20 @@ def _memory(rows: Sequence[Mapping[str, Any]], lines: bool) -> Table:
 
 
 def _warnings(stage: Mapping[str, Any]) -> list[str]:
-    memory = stage["memory"]
-    if memory["fits"]:
-        return []
-    room = memory["limit"] / 2**30
-    return [
-        f"{stage['stage']} does not fit into {plain(room)} GiB as the recipe asks: set "
-        f"{stage['stage']}.microbatch_tokens to {memory['largest_microbatch']:,} or less, or take more GPUs"
-    ]
+    memory, name = stage["memory"], stage["stage"]
+    room, largest = plain(memory["limit"] / 2**30), memory["largest_microbatch"]
+    said = []
+    if not memory["fits"]:
+        said += [
+            f"{name} does not fit into {room} GiB as the recipe asks: set {name}.microbatch_tokens to {largest} or "
+            "less, or take more GPUs"
+        ]
+    if memory["longest"] > largest:
+        said += [
+            f"{name}: its longest sequence has {memory['longest']:,} tokens, more than a GPU has room for: this plan "
+            "cuts it over the GPUs of a node, which the learner doesn't do"
+        ]
+    return said
 
 
 def _table(lines: bool, *headings: str) -> Table:
