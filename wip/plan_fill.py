@@ -2,7 +2,7 @@
 import json, re, sys
 root='/tmp/w/plan/'
 f=json.load(open(root+'benchmarks/results/scale.json'))['figures']
-p=root+'docs/planning.md'; s=open(p).read()
+p=root+sys.argv[1]; s=open(p).read()
 def q(name, d=0, pct=False):
     v=f[name]*(100 if pct else 1)
     return f"{round(v,d):.{d}f}{' %' if pct else ''}<!--scale.{name}-->"
