@@ -16,6 +16,7 @@ from thinkery.problems.overlap import Benchmarks, Item
 from thinkery.recipe import CollectStage, ReadableSpec
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.math import MathVerifier
+from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.collecting.few_shot import FewShotRewriter
 from thinkery.stages.collecting.finishing import read_parts, sift, write_part, write_set
 from thinkery.stages.collecting.readable import fault
@@ -220,7 +221,7 @@ def test_few_shot_examples_are_turns_that_the_template_itself_reads(name: str) -
     stage = CollectStage.model_validate(
         {"name": "cold", "kind": "collect", "from": "base", "problems": {"source": "mini"}, "max_completion_length": 48}
     )
-    rewriter = FewShotRewriter(stage, policy, 0)
+    rewriter = FewShotRewriter(stage, policy, NativeRollout(policy), 0)
     for language, answer in (("en", "The answer is 5."), ("zh", "答案是5。")):
         messages = rewriter.messages(language, "What is 5+7?", "5+7 is 12", "12")
         reply = template.parse(messages[-2]["content"])
@@ -234,7 +235,7 @@ def test_the_policy_rewrites_its_samples_the_same_way_every_time_and_says_what_f
         {"name": "cold", "kind": "collect", "from": "base", "problems": {"source": "mini"}, "max_completion_length": 48}
     )
     samples = [sample_of(f"First {i}+7={i + 7}.", f"{i + 7}", f"What is {i}+7?", id=f"p{i}") for i in range(12)]
-    rewriter = FewShotRewriter(stage, policy, 0)
+    rewriter = FewShotRewriter(stage, policy, NativeRollout(policy), 0)
     first, again = rewriter.refine(samples, 3), rewriter.refine(samples, 3)
     assert first == again
     assert first != rewriter.refine(samples, 4)

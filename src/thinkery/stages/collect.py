@@ -21,7 +21,6 @@ from thinkery.models.loading import Policy
 from thinkery.problems.source import read_benchmarks
 from thinkery.recipe import CollectStage
 from thinkery.rewards.grader import Grader
-from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.collecting.finishing import read_parts, sift, write_part, write_set
 from thinkery.stages.collecting.matching import Matcher
 from thinkery.stages.collecting.preparing import open_grader, open_policy, open_problems
@@ -69,8 +68,8 @@ class Collector:
         self.stage, self.context, self.policy, self.grader = stage, context, policy, grader
         self.matcher = Matcher(stage, context.seed, problems)
         self.second_look = SecondLook(grader, policy.template, context.recipe.verification.step_deadline_s)
-        self.refiner = open_refiner(stage, policy, problems, context.seed)
-        self.rollout = NativeRollout(policy, max_slots=stage.max_slots)
+        self.refiner = open_refiner(stage, policy, problems, context)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
         self.sampling = Sampling(
             num_generations=stage.num_generations,
             temperature=stage.temperature,

@@ -10,6 +10,7 @@ from thinkery.clock import Clock
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import BASE, Recipe
 from thinkery.run import StageRun
+from thinkery.stages.engines import Engines, LocalEngines
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View
@@ -21,7 +22,7 @@ class StageContext:
 
     ``run`` is the stage's part of the run folder; ``resolve`` maps ``base``, an earlier stage's name, a path or a Hub
     id to what can be loaded. The pipeline opens and closes the stage in the ``view``; the stage shows its steps there.
-    The ``clock`` is told which part of a step is under way.
+    The ``clock`` is told which part of a step is under way; ``engines`` sample, grade and learn.
     """
 
     recipe: Recipe
@@ -29,6 +30,7 @@ class StageContext:
     view: View
     resolve: Callable[[str], str]
     clock: Clock = field(default_factory=Clock)
+    engines: Engines = field(default_factory=LocalEngines)
 
     @property
     def seed(self) -> int:

@@ -14,13 +14,12 @@ from typing import Any
 from thinkery.evaluation.reflection import count_reflections
 from thinkery.evaluation.samples import Samples
 from thinkery.evaluation.summary import summarize
-from thinkery.models.loading import Policy, load_policy
+from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, RewardSpec
 from thinkery.rewards.gold import GoldReport, check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.language import language_proportion
-from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.judging import ask_all, open_judge
 from thinkery.stages.reading import completion_rows, read
@@ -46,7 +45,7 @@ def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageCont
 
 def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step: int) -> dict[str, Any]:
     template = context.template_of(context.run.name.removesuffix(".eval"), spec.template)
-    policy = load_policy(model, template=template, device=spec.device, dtype=spec.dtype)
+    policy = context.engines.policy(model, template=template, device=spec.device, dtype=spec.dtype)
     source = open_source(spec.problems)
     problems = source.fixed(spec.problems.n)
     with Grader(
@@ -83,7 +82,7 @@ def _sample(
         top_p=spec.top_p,
         max_completion_length=spec.max_completion_length,
     )
-    rollout = NativeRollout(policy, max_slots=spec.max_slots)
+    rollout = context.engines.rollout(policy, max_slots=spec.max_slots)
     completions = rollout.generate(problems, sampling, seed=context.seed, step=0, stage=f"evaluate/{name}")
     total = len(problems) * spec.num_samples
     for finished, completion in enumerate(completions, start=1):

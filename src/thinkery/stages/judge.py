@@ -16,14 +16,13 @@ from statistics import fmean
 from typing import Any
 
 from thinkery.files import write_json_atomic
-from thinkery.models.loading import Policy, load_policy
+from thinkery.models.loading import Policy
 from thinkery.models.reward_model import split_response
 from thinkery.models.template import END_THINK, THINK
 from thinkery.problems.source import ProblemSource, open_source
 from thinkery.recipe import JudgeStage
 from thinkery.rewards.judges import NoVerdict
 from thinkery.rollout.counter import completion_key
-from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.judging import ask_all, open_judge
 from thinkery.stages.pairs import Verdicts, balance_lengths, choose_pairs, draw_orders, pair_figures, with_strays
@@ -117,7 +116,7 @@ class _Work:
             temperature=stage.temperature,
             max_completion_length=stage.max_completion_length,
         )
-        rollout = NativeRollout(policy, max_slots=stage.max_slots)
+        rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
         problems = self._batches[number]
         found: dict[tuple[str, int], Row] = {}
         total = len(problems) * stage.num_generations
@@ -139,7 +138,7 @@ class _Work:
         if self._loaded is None or self._loaded[0] != turn:
             self._loaded = None  # two at a time may not fit
             ref = self._models[turn]
-            policy = load_policy(
+            policy = self._context.engines.policy(
                 self._context.resolve(ref),
                 template=self._context.template_of(ref, None),
                 device=self._stage.device,

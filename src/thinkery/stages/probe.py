@@ -21,7 +21,6 @@ from thinkery.recipe import ProbeSpec, RLStage
 from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.unchecked import NONE
-from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.training.steps import WEIGHTS
 from thinkery.types import Problem, Sampling, UserError
@@ -39,7 +38,7 @@ class Probe:
     def __init__(self, spec: ProbeSpec, stage: RLStage, context: StageContext, policy: Policy, grader: Grader) -> None:
         self.spec, self.stage, self.context, self.policy, self.grader = spec, stage, context, policy, grader
         self.problems = self._problems()
-        self.rollout = NativeRollout(policy, max_slots=stage.max_slots)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
         self.best: float | None = None  # None: not looked yet
         self.best_step = 0
         self.fallen = False

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from thinkery.models.loading import Policy, load_policy, save_policy
+from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import RLStage
 from thinkery.rewards.metrics import group_metrics
@@ -22,7 +22,7 @@ from thinkery.stages.probe import Probe
 from thinkery.stages.reading import completion_rows, reading_metrics
 from thinkery.stages.sampling import Sampler, open_grader
 from thinkery.stages.work import REFERENCE, UPDATE, LearningWork, pace, work_metrics
-from thinkery.training.learner import Learner, Sample
+from thinkery.training.learner import Sample
 from thinkery.types import Group
 
 
@@ -33,8 +33,9 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     saved, and ``stopped_at`` and ``best_step`` say so.
     """
     template = context.template_of(stage.from_, stage.template)
-    policy = load_policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
-    learner = Learner(policy, learner_config(stage, context.seed), context.clock)
+    engines = context.engines
+    policy = engines.policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
+    learner = engines.learner(policy, learner_config(stage, context.seed), context.clock)
     credit = make_credit(stage, context, policy)
     clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:
@@ -69,7 +70,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     if probe and probe.fallen:
         probe.restore_best()
         summary |= {"stopped_at": step + 1, "best_step": probe.best_step}
-    context.run.save_output(lambda folder: save_policy(policy, folder))
+    context.run.save_output(learner.export)
     return summary
 
 

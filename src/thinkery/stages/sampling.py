@@ -15,7 +15,6 @@ from thinkery.models.work import Work, policy_shape, rollout_work
 from thinkery.problems.source import ProblemSource
 from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
 from thinkery.rewards.grader import Grader
-from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.context import StageContext
 from thinkery.stages.references import require_references
 from thinkery.stages.work import GRADING, ROLLOUT, lengths_of, work_metrics
@@ -32,7 +31,7 @@ class Sampler:
         self, stage: RLStage, context: StageContext, policy: Policy, source: ProblemSource, grader: Grader
     ) -> None:
         self.stage, self.context, self.source, self.grader = stage, context, source, grader
-        self.rollout = NativeRollout(policy, max_slots=stage.max_slots)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
         self.sampling = Sampling(
             num_generations=stage.num_generations,
             temperature=stage.temperature,
@@ -116,7 +115,7 @@ def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader
 
     Rewards that are models are found first; ``UserError`` if one was made with another tokenizer than the policy's.
     """
-    return Grader(
+    return context.engines.grader(
         policy.template,
         {name: _found(name, spec, context, policy) for name, spec in stage.rewards.items()},
         max_completion_length=stage.max_completion_length,

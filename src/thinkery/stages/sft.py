@@ -15,13 +15,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from thinkery.models.loading import Policy, load_policy, save_policy
+from thinkery.models.loading import Policy
 from thinkery.models.work import policy_shape, update_work
 from thinkery.problems.demonstrations import read_demonstrations
 from thinkery.recipe import SFTStage
 from thinkery.stages.context import StageContext
+from thinkery.stages.engines import TextLearner
 from thinkery.stages.work import UPDATE, lengths_of, pace, work_metrics
-from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
+from thinkery.training.sft import Example, SFTConfig
 from thinkery.types import Demonstration, UserError
 
 _CHUNK = 512  # demonstrations tokenized at once
@@ -34,7 +35,7 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     of which domains, how many were too long, tokens (prompts included, over all epochs), updates.
     """
     demonstrations = read_demonstrations(stage.data, context.resolve)
-    policy = load_policy(
+    policy = context.engines.policy(
         context.resolve(stage.from_),
         template=context.template_of(stage.from_, stage.template),
         device=stage.device,
@@ -42,11 +43,11 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     )
     stop_where_demonstrations_end(policy)
     encoded = _encode(stage, context, policy, demonstrations)
-    learner = SupervisedLearner(policy, encoded.examples, learner_config(stage, context.seed))
+    learner = context.engines.supervised(policy, encoded.examples, learner_config(stage, context.seed))
     context.view.note(f"{stage.name}: {encoded.summary()}")
     context.view.expect(learner.total_updates)
-    first_loss, last_loss = _train(stage, context, learner)
-    context.run.save_output(lambda folder: save_policy(policy, folder))
+    first_loss, last_loss = _train(stage, context, policy, learner)
+    context.run.save_output(learner.export)
     return {
         "loss_first": first_loss,
         "loss": last_loss,
@@ -174,7 +175,7 @@ def _normalized(policy: Policy, text: str) -> str:
     return str(normalizer.normalize_str(text)) if normalizer is not None else text
 
 
-def _train(stage: SFTStage, context: StageContext, learner: SupervisedLearner) -> tuple[float, float]:
+def _train(stage: SFTStage, context: StageContext, policy: Policy, learner: TextLearner) -> tuple[float, float]:
     """All updates that are not done yet; returns the loss of the first update and that of the last."""
     total = learner.total_updates
     done, first_loss, loss = 0, 0.0, 0.0
@@ -188,7 +189,7 @@ def _train(stage: SFTStage, context: StageContext, learner: SupervisedLearner) -
         learner.save(folder / "learner")
         (folder / "progress.json").write_text(json.dumps({"first_loss": first_loss}))
 
-    shape = policy_shape(learner.policy)
+    shape = policy_shape(policy)
     for step in range(done, total):
         context.clock.lap()  # what came before, records and checkpoints, is no part of the step
         tokens = learner.tokens

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from thinkery.clock import Clock
 from thinkery.files import atomic_folder, write_json_atomic
 from thinkery.lanes import Lanes, lanes_on
-from thinkery.models.loading import Policy, restore_weights, save_weights
+from thinkery.models.loading import Policy, restore_weights, save_policy, save_weights
 from thinkery.training import grpo
 from thinkery.training.metrics import Tally
 from thinkery.training.minibatches import random_parts
@@ -168,6 +168,10 @@ class Learner:
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version = counters["policy_version"]
         self._reference_is_policy = counters["reference_is_policy"]
+
+    def export(self, folder: Path) -> None:
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
+        save_policy(self.policy, folder)
 
     @property
     def _epsilon_high(self) -> float:

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from thinkery.files import atomic_folder, write_json_atomic
 from thinkery.lanes import Lanes, lanes_on
-from thinkery.models.loading import Policy
+from thinkery.models.loading import Policy, save_policy
 from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
 from thinkery.training.packing import pack, plan_microbatches, sizes_of
 from thinkery.training.replicas import Replicas
@@ -154,3 +154,7 @@ class SupervisedLearner:
         load_state(folder, self.policy.model, self._optimizer)
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version, self.tokens = counters["policy_version"], counters["tokens"]
+
+    def export(self, folder: Path) -> None:
+        """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
+        save_policy(self.policy, folder)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from thinkery.models.loading import Policy
 from thinkery.models.template import THINK
 from thinkery.recipe import CollectStage
-from thinkery.rollout.engine import NativeRollout
 from thinkery.stages.collecting.samples import Reason, Sample
-from thinkery.types import Message, Problem, Sampling, UserError
+from thinkery.types import Message, Problem, Rollout, Sampling, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,9 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
 class FewShotRewriter:
     """The sampled policy rewrites its own samples, shown how by a few rewritten ones."""
 
-    def __init__(self, stage: CollectStage, policy: Policy, seed: int) -> None:
-        self._stage, self._policy, self._seed = stage, policy, seed
+    def __init__(self, stage: CollectStage, policy: Policy, rollout: Rollout, seed: int) -> None:
+        self._stage, self._policy, self._rollout, self._seed = stage, policy, rollout, seed
         self._context: int | None = getattr(policy.model.config, "max_position_embeddings", None)
-        self._rollout = NativeRollout(policy, max_slots=stage.max_slots)
         for language in EXAMPLES:
             needed = self._tokens(self.messages(language, "", "", ""))
             if self._context is not None and needed > self._context:

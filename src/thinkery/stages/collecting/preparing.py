@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thinkery.models.loading import Policy, load_policy
+from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import CollectStage, RewardSpec
 from thinkery.rewards.grader import Grader
@@ -19,7 +19,7 @@ from thinkery.types import Problem, UserError
 
 def open_policy(stage: CollectStage, context: StageContext) -> Policy:
     """The policy to sample from: with the stage's template, for its base the recipe's, else the saved one."""
-    return load_policy(
+    return context.engines.policy(
         context.resolve(stage.from_),
         template=context.template_of(stage.from_, stage.template),
         device=stage.device,

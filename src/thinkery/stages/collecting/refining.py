@@ -18,6 +18,7 @@ from thinkery.stages.collecting.few_shot import FewShotRewriter
 from thinkery.stages.collecting.readable import foreign_share
 from thinkery.stages.collecting.samples import Reason, Sample
 from thinkery.stages.collecting.tidying import MINI, summarize, tidy
+from thinkery.stages.context import StageContext
 from thinkery.types import Problem, UserError
 
 
@@ -29,16 +30,19 @@ class Refiner(Protocol):
         ...
 
 
-def open_refiner(stage: CollectStage, policy: Policy, problems: Sequence[Problem], seed: int) -> Refiner | None:
+def open_refiner(
+    stage: CollectStage, policy: Policy, problems: Sequence[Problem], context: StageContext
+) -> Refiner | None:
     """The stage's refiner, if it has one. Raises ``UserError`` for what it can't do with these problems."""
-    spec = stage.refine
+    spec, seed = stage.refine, context.seed
     if spec is None:
         return None
     where = f"{stage.name}.refine"
     if spec.translate and stage.readable.min_language is None:
         raise UserError(f"{where}.translate: set readable.min_language, below which thinking is translated")
     if spec.by == "few-shot":
-        return FewShotRewriter(stage, policy, seed)
+        rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
+        return FewShotRewriter(stage, policy, rollout, seed)
     asker = Asker(_endpoint(where, spec.endpoint), seed, stage.name) if spec.endpoint is not None else None
     if spec.by == "endpoint":
         assert asker is not None  # the recipe refuses it without
