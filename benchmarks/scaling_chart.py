@@ -72,11 +72,12 @@ def draw(panels: Sequence[Panel], *, columns: int, title: str = "How time and me
 
 
 def _legend(names: Sequence[str], width: int) -> Iterator[str]:
-    x = width - 100 * (len(names) + 1)
-    for number, name in enumerate(names):
+    widths = [max(90, 22 + 7 * len(name)) for name in names]
+    x = width - 100 - sum(widths)
+    for number, (name, own) in enumerate(zip(names, widths, strict=True)):
         yield f'<circle class="c{number}" cx="{x}" cy="24" r="4"/>'
         yield f'<text class="text" x="{x + 10}" y="28">{escape(name)}</text>'
-        x += 90
+        x += own
     yield f'<line class="linear" x1="{x}" x2="{x + 22}" y1="24" y2="24"/>'
     yield f'<text class="text" x="{x + 28}" y="28">proportion</text>'
 
@@ -147,7 +148,9 @@ def _spaced(values: Sequence[float], scale: _Scale) -> list[float]:
 
 
 def short(value: float) -> str:
-    """``0.05``, ``20``, ``4.1k``, ``3.1M``."""
+    """``0.05``, ``2048``, ``150k``, ``3.1M``."""
+    if value == round(value) and value < 10_000:
+        return f"{value:.0f}"
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:.3g}{letter}"

@@ -12,9 +12,15 @@ import typer.main
 from thinkery.cli import app
 from thinkery.planning.assumptions import FIELDS
 from thinkery.planning.efficiency import DENSE, MIXTURE
+from thinkery.planning.engines import GpuCluster
+from thinkery.planning.hardware import GPUS, Cluster
 from thinkery.planning.lengths import SPREAD
+from thinkery.planning.plan import plan_recipe
+from thinkery.recipe import load_recipe
 
-PAGE = (Path(__file__).parents[1] / "docs" / "planning.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
+H800 = GpuCluster(Cluster(GPUS["h800"], 64))
 COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]
@@ -25,6 +31,12 @@ def test_a_command_is_understood(command: str) -> None:
     program, name, *arguments = shlex.split(command)
     assert program == "thinkery"
     assert typer.main.get_command(app).commands[name].make_context(name, arguments).params
+
+
+def test_the_readme_quotes_what_the_command_says() -> None:
+    total = plan_recipe(load_recipe(ROOT / "recipes" / "r1-qwen2.5-7b.yaml"), H800)["total"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"it says {total['hours']:,.0f} hours, ${total['usd']:,.0f}," in readme
 
 
 @pytest.mark.parametrize("field", FIELDS)

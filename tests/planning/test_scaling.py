@@ -7,7 +7,7 @@ import pytest
 from thinkery.planning.decoders import decoder_named
 from thinkery.planning.hardware import GPUS
 from thinkery.planning.lengths import LengthSpread
-from thinkery.planning.scaling import Scaled, knee, scale
+from thinkery.planning.scaling import Scaled, best_of, knee, scale
 from thinkery.planning.simulate import WAYS, Result, Way, Workload
 
 WORK = Workload(completions=512, updates=4, rollouts=5, lengths=LengthSpread(3000, 16384), prompt=100, verdict_s=0.5)
@@ -36,6 +36,18 @@ def test_a_fixed_batch_scales_worse_and_worse(points: list[Scaled]) -> None:
 def test_on_a_large_cluster_side_by_side_beats_in_turns(points: list[Scaled]) -> None:
     speed = {(point.way, point.gpus): point.speed for point in points}
     assert speed["asynchronous", 1024] > 1.3 * speed["colocated", 1024]
+
+
+def test_the_best_share_is_found_from_either_side() -> None:
+    asked: list[int] = []
+
+    def worth(learners: int) -> float:
+        asked.append(learners)
+        return -abs(learners - 20)
+
+    for first in (1, 20, 63, 500):
+        assert abs(best_of(worth, first, 63) - 20) <= 4
+    assert all(1 <= learners <= 63 for learners in asked)
 
 
 def test_the_knee_is_the_last_size_with_half_of_the_first_ones_speed() -> None:

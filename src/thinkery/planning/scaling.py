@@ -1,14 +1,15 @@
 """The simulated cluster at many sizes: the same rollouts on ever more GPUs, shared out in each of three ways.
 
-How many GPUs sample and how many learn is set by the work of each side, in GPU-seconds of the colocated run: in turns,
-``R / x + L / (1 - x)`` is least where x is to 1 - x as the root of R to the root of L; side by side, where both sides
-take as long. Left out: larger batches on larger clusters, which would go on scaling, and learn differently.
+How many GPUs sample and how many learn is tried out in short runs, from the work of each side in the colocated run on:
+what a side does with more GPUs is not what it did with fewer (a rollout's last rows gain nothing), so no formula says.
+Left out: larger batches on larger clusters, which would go on scaling, and learn differently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from thinkery.models.work import Lengths
 from thinkery.planning.decoders import Decoder
@@ -17,6 +18,7 @@ from thinkery.planning.hardware import Cluster, Gpu
 from thinkery.planning.memory import memory_of
 from thinkery.planning.simulate import WAYS, Resources, Result, Way, Workload, simulate
 
+_TRIAL, _STRIDE = 4, 1.3  # rollouts of a short run; from one number of learners to the next
 GRADERS_A_GPU = 8  # processor cores beside each
 
 
@@ -37,29 +39,52 @@ def scale(
 ) -> list[Scaled]:
     """Every way at every size at which the model fits."""
     found: list[Scaled] = []
+    short = replace(work, rollouts=min(_TRIAL, work.rollouts))
     for gpus in sizes:
-        colocated = _run(model, gpu, work, "colocated", gpus, gpus, gpus, staleness, seed)
-        found.append(colocated)
-        sampling, learning = colocated.result.busy_rollout, colocated.result.busy_update
+        run = partial(_run, model, gpu, gpus=gpus, staleness=staleness, seed=seed)
+        found.append(run(work, way="colocated", learning=gpus))
+        sampling, learning = found[-1].result.busy_rollout, found[-1].result.busy_update
+        first = round(gpus * learning / (learning + sampling))
         for way in WAYS[1:]:
-            power = 0.5 if way == "split" else 1.0
-            share = learning**power / (learning**power + sampling**power)
-            learners = min(gpus - 1, max(1, round(share * gpus)))
-            found.append(_run(model, gpu, work, way, gpus, gpus - learners, learners, staleness, seed))
+            learners = best_of(_Trial(run, short, way), first, gpus - 1)
+            found.append(run(work, way=way, learning=learners))
     return found
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """The speed of a short run by its number of learners."""
+
+    run: Callable[..., Scaled]
+    work: Workload
+    way: Way
+
+    def __call__(self, learners: int) -> float:
+        return self.run(self.work, way=self.way, learning=learners).speed
+
+
+def best_of(worth: Callable[[int], float], first: int, most: int) -> int:
+    """The number from 1 to ``most`` that is worth most, near ``first``: upwards as long as it pays, else downwards."""
+    best = min(most, max(1, first))
+    value = worth(best)
+    for factor in (_STRIDE, 1 / _STRIDE):
+        while (next_one := _moved(best, factor, most)) != best and (found := worth(next_one)) > value:
+            best, value = next_one, found
+    return best
+
+
+def _moved(number: int, factor: float, most: int) -> int:
+    """The number times the factor, at least one further."""
+    moved = round(number * factor)
+    if moved == number:
+        moved += 1 if factor > 1 else -1
+    return min(most, max(1, moved))
+
+
 def _run(
-    model: Decoder,
-    gpu: Gpu,
-    work: Workload,
-    way: Way,
-    gpus: int,
-    sampling: int,
-    learning: int,
-    staleness: int,
-    seed: int,
+    model: Decoder, gpu: Gpu, work: Workload, *, way: Way, gpus: int, learning: int, staleness: int, seed: int
 ) -> Scaled:
+    sampling = gpus if way == "colocated" else gpus - learning
     resources = resources_of(model, gpu, work, way, sampling, learning)
     result = simulate(work, resources, way, staleness=staleness, seed=seed)
     busy = (result.busy_rollout * sampling + result.busy_update * learning) / (gpus * result.seconds)
