@@ -2,7 +2,7 @@
 
     python benchmarks/scale_ray.py [--folder runs/scale-ray]
 
-The first 20 steps of mini's zero stage, with its evaluation: in one process, and on a local Ray with two rollout actors
+The first 14 steps of mini's zero stage, with its evaluation: in one process, and on a local Ray with two rollout actors
 and two FSDP2 ranks. Both draw the same problems with the same random numbers, and differ by rounding, which grows from
 update to update. Runs that are already there are gone on with or not done again: about six minutes on two cores. Left
 out: speed, since the actors share the two cores that one process has for itself.
@@ -22,7 +22,7 @@ from scale_results import merge
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = {"learners": 2, "rollouts": 2, "rewards": 1, "object_store_mb": 200}
-STEPS = 20
+STEPS = 14
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def zero_recipe() -> dict[str, Any]:
     held_out = {
         "problems": {"source": "mini", "split": "test", "n": 128},
         "models": ["base", "zero"],
-        "num_samples": 8,
+        "num_samples": 4,
         "max_completion_length": zero["max_completion_length"],
     }
     whole = {name: mini[name] for name in ("seed", "base", "template")}
