@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,8 +28,10 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import UserError
 
+DEADLINE_S = 120.0
 VOCAB, PADDED_VOCAB, PAD = 37, 50, 2  # neither 2 nor 4 ranks get equal parts, and one of 4 gets nothing but padding
 STEPS = 3
+MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("qwen3", "gpt_neox")]
 Tensors = dict[str, torch.Tensor]
 
 
@@ -234,6 +237,20 @@ def fail(folder: Path) -> dict[str, Any]:
     }
 
 
+def lose_a_rank() -> str:
+    """What rank 0 says when the other has gone."""
+    case = CASES["grpo"]
+    policy, shards = make_shards(case)
+    learner = make_learner(case, policy, shards)
+    if distributed.get_rank() > 0:
+        return ""
+    try:
+        learn(case, learner, [0])
+    except RuntimeError as error:
+        return type(error).__name__
+    return "none"
+
+
 def bad_samples() -> dict[str, list[Sample]]:
     """Samples whose loss, and whose gradient, is not finite."""
     good = make_samples()
@@ -260,14 +277,22 @@ def main(rank: int, ports: Mapping[int, int], folder: Path) -> None:
     for ranks, port in ports.items():
         if rank >= ranks:
             continue
-        join_ranks(f"127.0.0.1:{port}", rank, ranks, device=torch.device("cpu"), timeout_s=120)
+        join_ranks(f"127.0.0.1:{port}", rank, ranks, device=torch.device("cpu"), timeout_s=DEADLINE_S)
         for name in CASES:
+            began = time.monotonic()
             seen[name, ranks] = learn_sharded(name)
+            if rank == 0:
+                print(name, ranks, time.monotonic() - began, flush=True)
+        began = time.monotonic()
         seen["head", ranks] = head()
         if ranks == 4:
             seen["checkpoint", ranks] = checkpoint(folder)
         seen["resume", ranks] = resume(folder / "begun")
         seen["resume one process's", ranks] = resume(folder / "alone")
         seen["fail", ranks] = fail(folder)
+        if rank == 0:
+            print("rest", ranks, time.monotonic() - began, flush=True)
+        if ranks == 2:
+            seen["lost", ranks] = lose_a_rank()
         distributed.destroy_process_group()
     torch.save(seen, folder / f"rank-{rank}.pt")
