@@ -213,7 +213,7 @@ def test_errors_are_one_process_s_on_every_rank_and_nothing_is_left_of_them(
     assert "another model's weights" in found["errors"]["another model"]
     for of_rank in seen_by_ranks[1:ranks]:
         assert of_rank["fail", ranks]["errors"] == found["errors"]
-    assert_same_metrics(found["metrics"], alone["grpo"]["metrics"], 1e-5)
+    assert_same_metrics(found["metrics"], alone["grpo"]["metrics"][:1], 1e-5)
 
 
 def test_a_rank_that_is_gone_is_an_error_and_no_endless_wait(seen_by_ranks: list[Seen]) -> None:
