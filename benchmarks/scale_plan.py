@@ -126,7 +126,8 @@ def mini_figures(profiles: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[st
         rounds = zip(machines, profiles[name], strict=True)
         planned = statistics.median(sum(planned_step(recipe, *one).values()) for one in rounds)
         errors.append(abs(planned - measured) / measured)
-        figures |= {f"mini_{name}_step_s": round(measured, 2), f"plan_mini_{name}_step_s": round(planned, 2)}
+        told = name.replace("-", "_")
+        figures |= {f"mini_{told}_step_s": round(measured, 2), f"plan_mini_{told}_step_s": round(planned, 2)}
     return figures | {"plan_mini_step_error": round(max(errors), 3), "plan_mini_rounds": len(machines)}
 
 
@@ -236,7 +237,6 @@ def main() -> None:
         "--profiles", type=Path, default=PROFILES, help="where they are kept; made ones are not repeated"
     )
     arguments = parser.parse_args()
-    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
     for part in arguments.only:
         if part == "paper":
             measured = paper_figures()
@@ -245,8 +245,8 @@ def main() -> None:
         else:
             measured = mini_figures(profiled(arguments.mini_run, arguments.steps, arguments.rounds, arguments.profiles))
         print(f"{part}:\n{json.dumps(measured, indent=2)}", file=sys.stderr)
-        figures |= measured
-        write_result(RESULT, "scale_plan.py", figures)
+        there = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}  # others write it as well
+        write_result(RESULT, "scale_plan.py", there | measured)
 
 
 if __name__ == "__main__":
