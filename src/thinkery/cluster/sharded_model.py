@@ -135,7 +135,8 @@ def spread(model: PreTrainedModel, weights: Mapping[str, Tensor], buffers: Mappi
 def whole(parameter: Tensor, ranks: Ranks, dtype: torch.dtype) -> Tensor:
     """A parameter in one piece, in ``dtype``, on every rank's device; collective. It travels in ``dtype``."""
     assert isinstance(parameter, DTensor)
-    part: Any = parameter.detach().to_local().to(ranks.device, dtype)
+    detached: Any = parameter.detach()
+    part = detached.to_local().to(ranks.device, dtype)
     spread_out = DTensor.from_local(
         part,
         parameter.device_mesh,
