@@ -20,7 +20,6 @@ Left out: speed, which two cores that play four ranks can't show; GPUs.
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 import tempfile
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recording import ROOT, write_result
+from scale_results import merge
 from torch import Tensor, distributed, multiprocessing
 
 from thinkery.models.loading import Policy, load_policy
@@ -42,7 +41,6 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Sampling
 
-RESULT = ROOT / "benchmarks" / "results" / "scale.json"
 BASE = "thinkery://mini-base"
 WORLDS, STEPS = (4, 2), 3
 DEADLINE_S = 120.0
@@ -82,8 +80,7 @@ def main() -> None:
         path = Path(folder) / "learnt.pt"
         multiprocessing.spawn(rank_main, (ports, samples, path), nprocs=max(WORLDS))
         by_ranks = torch.load(path, weights_only=False)
-    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
-    write_result(RESULT, "scale_fsdp.py", figures | compare(samples, by_ranks))
+    merge(compare(samples, by_ranks), "scale_fsdp.py")
 
 
 def compare(samples: list[Sample], by_ranks: Mapping[tuple[str, int], Learnt]) -> dict[str, float]:
