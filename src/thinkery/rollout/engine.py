@@ -9,8 +9,9 @@ one ``generate`` at a time).
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -18,9 +19,11 @@ from thinkery.lanes import interleave, lanes_on
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
 from thinkery.rollout import sampling as draw
+from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
+from thinkery.rollout.pieces import Piece, fresh
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling, UserError
 
@@ -45,7 +48,10 @@ class NativeRollout:
         self.policy = policy
         self.max_slots = max_slots
         self._lanes = lanes or lanes_on(policy.device)
-        self._stop: tuple[tuple[tuple[int, ...], tuple[str, ...]], StopRule] | None = None
+        self._ends = Ends(policy)
+        self._cut = threading.Event()
+        self.left: list[Piece] = []
+        self.bursts = 0  # in all calls and lanes: a sign of life
 
     def generate(
         self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
@@ -56,36 +62,41 @@ class NativeRollout:
         Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's context, and
         ``RuntimeError`` if the policy's version changes between two completions.
         """
-        draw.check(sampling)
-        for problem_id, times in Counter(problem.id for problem in problems).items():
-            if times > 1:
-                raise UserError(f"problem {problem_id} is asked for twice: its completions would be the same")
-        stop = self._stop_rule(sampling)
+        return self.go_on(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
+
+    def go_on(
+        self, problems: Sequence[Problem], pieces: Sequence[Piece], sampling: Sampling, *, seed: int, stage: str
+    ) -> Iterator[Completion]:
+        """Finishes completions that have begun, or not yet; see ``generate`` and ``pieces.Resumable``."""
+        self._cut = cut = threading.Event()
+        self.left = []
+        return self._go_on(problems, pieces, sampling, (seed, stage), cut)
+
+    def cut(self) -> None:
+        """Ends the call under way after its present bursts; what is not finished then is in ``left``."""
+        self._cut.set()
+
+    def _go_on(
+        self,
+        problems: Sequence[Problem],
+        pieces: Sequence[Piece],
+        sampling: Sampling,
+        counted_by: tuple[int, str],
+        cut: threading.Event,
+    ) -> Iterator[Completion]:
+        check_asked(problems, sampling)
+        own: dict[str, list[Piece]] = {problem.id: [] for problem in problems}
+        for piece in pieces:
+            own[piece.problem_id].append(piece)
+        stop = self._ends.rule(sampling)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
         slots = self.max_slots // lanes
         calls = [
-            _Call(self.policy, problems[lane::lanes], sampling, stop, slots, (seed, stage, step))
-            for lane in range(lanes)
+            _Call(self, problems[lane::lanes], own, sampling, stop, slots, counted_by, cut) for lane in range(lanes)
         ]
-        version = self.policy.version
-        for completion in interleave([call.run() for call in calls]):
-            if self.policy.version != version:
-                raise RuntimeError(
-                    f"the policy went from version {version} to {self.policy.version} while it was sampled from: "
-                    "collect all completions of a step before the learner updates"
-                )
-            yield completion
-
-    def _stop_rule(self, sampling: Sampling) -> StopRule:
-        """The last call's if it stopped at the same: making one reads the whole vocabulary."""
-        policy = self.policy
-        ends = (
-            policy.eos_token_ids + sampling.stop_token_ids,
-            policy.template.stop_strings + sampling.stop_strings,
-        )
-        if self._stop is None or self._stop[0] != ends:
-            self._stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
-        return self._stop[1]
+        completions = interleave([call.run() for call in calls])
+        yield from while_fresh(completions, self.policy, self.policy.version, max_staleness=0)
+        self.left = [piece for call in calls for piece in call.pieces()]
 
 
 class _Call:
@@ -93,44 +104,49 @@ class _Call:
 
     def __init__(
         self,
-        policy: Policy,
+        engine: NativeRollout,
         problems: Sequence[Problem],
+        pieces: Mapping[str, Sequence[Piece]],
         sampling: Sampling,
         stop: StopRule,
         max_slots: int,
-        counted_by: tuple[int, str, int],
+        counted_by: tuple[int, str],
+        cut: threading.Event,
     ) -> None:
+        policy = engine.policy
         self.policy, self.sampling, self.max_slots, self.counted_by = policy, sampling, max_slots, counted_by
+        self.engine, self.cut = engine, cut
         self.version = policy.version
         self.vocabulary = policy.valid_vocab
         self.head = policy.model.get_output_embeddings()
         self.stop = stop
-        self.waiting = deque(self._prompts(problems))
+        self.waiting = deque(self._prompts(problems, pieces))
         self.cohorts: list[Cohort] = []
 
     def run(self) -> Iterator[list[Completion]]:
         """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
-        while self.waiting or self.cohorts:
+        while (self.waiting or self.cohorts) and not self.cut.is_set():
             with torch.no_grad(), self.policy.autocast():
                 finished = self._burst()
+            self.engine.bursts += 1
             yield finished
 
-    def _prompts(self, problems: Sequence[Problem]) -> Iterator[Prompt]:
+    def pieces(self) -> list[Piece]:
+        """What is not finished: what decodes, and what still waits."""
+        waiting = [piece for prompt in self.waiting for piece in prompt.pieces]
+        return [piece for cohort in self.cohorts for piece in cohort.pieces()] + waiting
+
+    def _prompts(self, problems: Sequence[Problem], pieces: Mapping[str, Sequence[Piece]]) -> Iterator[Prompt]:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         for problem in problems:
-            token_ids = self.policy.encode_prompt(problem)
-            needed = len(token_ids) + self.sampling.max_completion_length
-            if not token_ids:
-                raise UserError(f"problem {problem.id}: its prompt is empty under template {self.policy.template.name}")
-            if context is not None and needed > context:
-                raise UserError(
-                    f"problem {problem.id}: a prompt of {len(token_ids)} tokens and max_completion_length "
-                    f"{self.sampling.max_completion_length} exceed the model's context of {context}: lower it"
-                )
-            for first in range(0, self.sampling.num_generations, self.max_slots):
-                count = min(self.max_slots, self.sampling.num_generations - first)
-                yield Prompt(problem.id, token_ids, first, count)
+            token_ids = encode(self.policy, problem, self.sampling, context)
+            for piece in pieces[problem.id]:
+                if piece.token_ids:
+                    yield Prompt(problem.id, token_ids, (piece,))
+            unbegun = tuple(piece for piece in pieces[problem.id] if not piece.token_ids)
+            for first in range(0, len(unbegun), self.max_slots):
+                yield Prompt(problem.id, token_ids, unbegun[first : first + self.max_slots])
 
     def _burst(self) -> list[Completion]:
         finished: list[Completion] = []
@@ -157,11 +173,11 @@ class _Call:
     def _prefill(self, prompts: list[Prompt]) -> tuple[Cohort, torch.Tensor]:
         """Forwards every prompt once -> the cohort that continues them, and the logits [S, V] of its first tokens."""
         device = self.policy.device
-        lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        lengths_P = torch.tensor([len(prompt.text_ids) for prompt in prompts])
         longest = int(lengths_P.max())
         ids_PT = torch.zeros(len(prompts), longest, dtype=torch.long)
         for row_T, prompt in zip(ids_PT, prompts, strict=True):
-            row_T[: len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
+            row_T[: len(prompt.text_ids)] = torch.tensor(prompt.text_ids)
         last, layouts = [], []
         batch = max(1, PREFILL_TOKENS // longest)
         for part_PT, lengths in zip(torch.split(ids_PT, batch), torch.split(lengths_P, batch), strict=True):
@@ -172,9 +188,9 @@ class _Call:
         problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
         cache = Cache(layouts, lengths_P.to(device), problem_S, self.policy.compute_dtype)
         keys = [
-            completion_key(*self.counted_by, prompt.problem_id, prompt.first + i)
+            completion_key(*self.counted_by, piece.step, piece.problem_id, piece.index)
             for prompt in prompts
-            for i in range(prompt.count)
+            for piece in prompt.pieces
         ]
         cohort = Cohort(
             prompts,
@@ -203,7 +219,7 @@ class _Call:
 
     def _record(self, cohorts: list[Cohort], logits_SV: torch.Tensor) -> list[Completion]:
         """Samples a token for every row and takes out the completions that it ends."""
-        u_S = torch.cat([uniforms(cohort.key_S, torch.tensor(cohort.length)) for cohort in cohorts])
+        u_S = torch.cat([uniforms(cohort.key_S, cohort.position_S) for cohort in cohorts])
         tokens_S, logprobs_S = draw.sample(logits_SV, u_S, self.sampling)
         sizes = [cohort.cache.rows for cohort in cohorts]
         finished: list[Completion] = []
