@@ -91,13 +91,15 @@ def compare(samples: list[Sample], by_ranks: Mapping[tuple[str, int], Learnt]) -
         kind = "muon" if name == "muon" else ""
         alone = learn(case, samples)
         other = learn(replace(case, config=replace(case.config, microbatch_tokens=300)), samples)
+        print(name, "recut", {part: f"{value:.1e}" for part, value in difference(other, alone).items()})
         recut[kind] = max(recut[kind], apart(other, alone, start))
         for ranks in WORLDS:
             found = by_ranks[name, ranks]
             moved[kind] = max(moved[kind], apart(found, alone, start))
-            print(f"{name}, {ranks} ranks: {difference(found, alone):.1e}, moved {apart(found, alone, start):.1e}")
+            parts = difference(found, alone)
+            print(name, ranks, {part: f"{value:.1e}" for part, value in parts.items()})
             if not kind:
-                worst = max(worst, difference(found, alone))
+                worst = max(worst, *parts.values())
     return {
         "fsdp2_max_rel_diff": worst,
         "fsdp2_max_moved_diff": moved[""],
@@ -107,15 +109,15 @@ def compare(samples: list[Sample], by_ranks: Mapping[tuple[str, int], Learnt]) -
     }
 
 
-def difference(found: Learnt, alone: Learnt) -> float:
+def difference(found: Learnt, alone: Learnt) -> dict[str, float]:
     """The largest relative difference of losses, gradient norms and weights."""
-    numbers = [
-        abs(left[name] - right[name]) / abs(right[name])
-        for left, right in zip(found["metrics"], alone["metrics"], strict=True)
+    pairs = list(zip(found["metrics"], alone["metrics"], strict=True))
+    numbers = {
+        name: max(abs(left[name] - right[name]) / abs(right[name]) for left, right in pairs)
         for name in ("loss", "grad_norm")
-    ]
+    }
     weights: Mapping[str, Tensor] = alone["weights"]
-    return max(*numbers, *(float((found["weights"][n] - w).norm() / w.norm()) for n, w in weights.items()))
+    return numbers | {"weights": max(float((found["weights"][n] - w).norm() / w.norm()) for n, w in weights.items())}
 
 
 def apart(found: Learnt, alone: Learnt, start: Mapping[str, Tensor]) -> float:

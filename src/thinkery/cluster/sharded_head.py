@@ -172,7 +172,7 @@ class _SplitLogprobs(torch.autograd.Function):
         ctx: Any, hidden_ND: Tensor, part_VD: Tensor, target_N: Tensor, temperature: float, cut: _Cut
     ) -> tuple[Tensor, Tensor]:
         head = part_VD.to(cut.dtype)
-        logps, entropies, normalizers = [], [], []
+        logps, entropies, peaks, totals = [], [], [], []
         for number in range(cut.rounds):
             target = cut.gathered(target_N, number)
             logits = logits_of(cut.gathered(hidden_ND.to(cut.dtype), number), head, temperature)
@@ -185,31 +185,33 @@ class _SplitLogprobs(torch.autograd.Function):
             log_total = total.log()
             logps.append(cut.own(chosen - log_total, number, len(target_N)))
             entropies.append(cut.own(log_total - weighted / total, number, len(target_N)))
-            normalizers.append(peak + log_total)
+            peaks.append(peak)
+            totals.append(total)
         logp_N, entropy_N = torch.cat(logps), torch.cat(entropies)
-        ctx.save_for_backward(hidden_ND, part_VD, target_N, torch.stack(normalizers))
+        # Peak and sum apart: their logarithms' sum would round away digits of every probability.
+        ctx.save_for_backward(hidden_ND, part_VD, target_N, torch.stack(peaks), torch.stack(totals))
         ctx.temperature, ctx.cut = temperature, cut
         ctx.mark_non_differentiable(entropy_N)
         return logp_N, entropy_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden_ND, part_VD, target_N, normalizers = ctx.saved_tensors
+        hidden_ND, part_VD, target_N, peaks, totals = ctx.saved_tensors
         cut: _Cut = ctx.cut
         head = part_VD.to(cut.dtype)
         grad_part_VD = torch.zeros_like(part_VD)
         grad_hiddens = []
-        for number, normalizer in enumerate(normalizers):
+        for number, (peak, total) in enumerate(zip(peaks, totals, strict=True)):
             hidden, target = cut.gathered(hidden_ND.to(cut.dtype), number), cut.gathered(target_N, number)
             scaled = cut.gathered(grads[0], number) / ctx.temperature
             logits = logits_of(hidden, head, ctx.temperature)
-            grad_logits = logits.sub_(normalizer[:, None]).exp_().mul_(-scaled[:, None])
+            grad_logits = logits.sub_(peak[:, None]).exp_().mul_((-scaled / total)[:, None])
             if len(head):
                 here, place = cut.place(target, len(head))
                 grad_logits.scatter_add_(1, place[:, None], (scaled * here)[:, None])
             grad_logits = grad_logits.to(cut.dtype)
             # Parts of a sum, which one process would have taken in this type.
-            grad_hidden = cut.ranks.scattered_sum((grad_logits @ head).to(normalizers.dtype))
+            grad_hidden = cut.ranks.scattered_sum((grad_logits @ head).to(totals.dtype))
             grad_hiddens.append(grad_hidden[: max(0, len(hidden_ND) - number * cut.chunk)])
             grad_part_VD += grad_logits.T @ hidden
         return torch.cat(grad_hiddens).to(hidden_ND.dtype), grad_part_VD, None, None, None
