@@ -219,6 +219,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(
 
 def test_a_sequence_longer_than_a_microbatch_that_fits_is_told(recipe: Recipe) -> None:
     figures = plan_recipe(recipe, ON_8, assume=["zero.prompt_length=100"])
-    memory = figures["stages"][0]["memory"]
-    assert memory["longest"] == 100 + max(rl_batch(recipe.stages[0], 200, 100)[0].completions)
+    memory, stage = figures["stages"][0]["memory"], recipe.stages[0]
+    assert isinstance(stage, RLStage)
+    assert memory["longest"] == 100 + max(rl_batch(stage, 200, 100)[0].completions)
     assert memory["longest"] < memory["largest_microbatch"]
