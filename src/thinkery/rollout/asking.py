@@ -1,14 +1,17 @@
-"""What every rollout asks before it samples, so that all engines refuse the same mistakes in the same words.
+"""What the calls of every engine have in common: how they are made and cut, and what is refused, in the same words.
 
 Left out: settings that make no sense whatever is sampled (``sampling.check``).
 """
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from thinkery.models.loading import Policy
+from thinkery.rollout.pieces import Piece, fresh
 from thinkery.rollout.sampling import check
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling, UserError
@@ -73,3 +76,52 @@ def while_fresh(
                 "collect all completions of a step before the learner updates"
             )
         yield completion
+
+
+class Calls(ABC):
+    """An engine's calls, one at a time; implements ``thinkery.types.Rollout`` and ``pieces.Resumable``.
+
+    ``max_slots`` is how many completions decode at a time. Raises ``UserError`` if that is none.
+    """
+
+    def __init__(self, policy: Policy, max_slots: int) -> None:
+        if max_slots < 1:
+            raise UserError(f"max_slots is {max_slots}: must be 1 or more")
+        self.policy, self.max_slots = policy, max_slots
+        self.ends = Ends(policy)
+        self.left: list[Piece] = []
+        self._cut = threading.Event()
+
+    def generate(
+        self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
+    ) -> Iterator[Completion]:
+        """Yields ``num_generations`` completions of every problem, in the order in which they finish.
+
+        The same (seed, stage, step), problem and index draw the same random numbers whatever else is sampled, and in
+        every engine. Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's
+        context, and ``RuntimeError`` if the policy goes on while it is sampled from.
+        """
+        return self.go_on(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
+
+    def go_on(
+        self, problems: Sequence[Problem], pieces: Sequence[Piece], sampling: Sampling, *, seed: int, stage: str
+    ) -> Iterator[Completion]:
+        """Finishes completions that have begun, or not yet; see ``generate`` and ``pieces.Resumable``."""
+        self._cut = cut = threading.Event()
+        self.left = []
+        return self._go_on(problems, pieces, sampling, (seed, stage), cut)
+
+    def cut(self) -> None:
+        """Ends the call under way after what is being computed; what is not finished then is in ``left``."""
+        self._cut.set()
+
+    @abstractmethod
+    def _go_on(
+        self,
+        problems: Sequence[Problem],
+        pieces: Sequence[Piece],
+        sampling: Sampling,
+        counted_by: tuple[int, str],
+        cut: threading.Event,
+    ) -> Iterator[Completion]:
+        """The call itself, which looks at ``cut`` and fills ``left``; random numbers are ``counted_by`` seed, stage."""

@@ -19,13 +19,13 @@ from thinkery.lanes import interleave, lanes_on
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
 from thinkery.rollout import sampling as draw
-from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
+from thinkery.rollout.asking import Calls, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
-from thinkery.rollout.pieces import Piece, fresh
+from thinkery.rollout.pieces import Piece
 from thinkery.rollout.stopping import StopRule
-from thinkery.types import Completion, Problem, Sampling, UserError
+from thinkery.types import Completion, Problem, Sampling
 
 # Tokens of prompt per prefill forward: wide enough for fast products, small enough that activations stay small.
 PREFILL_TOKENS = 8192
@@ -35,46 +35,17 @@ BURST = 16
 FREE_SHARE = 0.25
 
 
-class NativeRollout:
-    """Samples from a policy; implements ``thinkery.types.Rollout``.
+class NativeRollout(Calls):
+    """Samples from a policy, in each lane's order of finishing; see ``asking.Calls``.
 
     ``max_slots`` is how many completions decode at a time, in all lanes; it bounds the memory, and changes no random
     number. ``lanes`` None: as many as pay on the policy's device.
     """
 
     def __init__(self, policy: Policy, *, max_slots: int = 512, lanes: int | None = None) -> None:
-        if max_slots < 1:
-            raise UserError(f"max_slots is {max_slots}: must be 1 or more")
-        self.policy = policy
-        self.max_slots = max_slots
+        super().__init__(policy, max_slots)
         self._lanes = lanes or lanes_on(policy.device)
-        self._ends = Ends(policy)
-        self._cut = threading.Event()
-        self.left: list[Piece] = []
         self.bursts = 0  # in all calls and lanes: a sign of life
-
-    def generate(
-        self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
-    ) -> Iterator[Completion]:
-        """Yields ``num_generations`` completions of every problem, in each lane in the order in which they finish.
-
-        The same (seed, stage, step), problem and index draw the same random numbers whatever else is sampled.
-        Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's context, and
-        ``RuntimeError`` if the policy's version changes between two completions.
-        """
-        return self.go_on(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
-
-    def go_on(
-        self, problems: Sequence[Problem], pieces: Sequence[Piece], sampling: Sampling, *, seed: int, stage: str
-    ) -> Iterator[Completion]:
-        """Finishes completions that have begun, or not yet; see ``generate`` and ``pieces.Resumable``."""
-        self._cut = cut = threading.Event()
-        self.left = []
-        return self._go_on(problems, pieces, sampling, (seed, stage), cut)
-
-    def cut(self) -> None:
-        """Ends the call under way after its present bursts; what is not finished then is in ``left``."""
-        self._cut.set()
 
     def _go_on(
         self,
@@ -88,7 +59,7 @@ class NativeRollout:
         own: dict[str, list[Piece]] = {problem.id: [] for problem in problems}
         for piece in pieces:
             own[piece.problem_id].append(piece)
-        stop = self._ends.rule(sampling)
+        stop = self.ends.rule(sampling)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
         slots = self.max_slots // lanes
         calls = [

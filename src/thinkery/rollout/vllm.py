@@ -22,9 +22,9 @@ import torch
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.loading import Policy
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
+from thinkery.rollout.asking import Calls, check_asked, encode, while_fresh
 from thinkery.rollout.counter import completion_key
-from thinkery.rollout.pieces import Piece, fresh
+from thinkery.rollout.pieces import Piece
 from thinkery.rollout.stopping import StopRule
 from thinkery.rollout.vllm_engine import Ask, Drawn, Engine, EngineSettings, Order, engine_for
 from thinkery.rollout.vllm_remote import remote_engine_for
@@ -50,57 +50,29 @@ class Handover:
     difference: float | None
 
 
-class VLLMRollout:
-    """Samples from a policy with vLLM; implements ``thinkery.types.Rollout``, and ``pieces.Resumable``.
+class VLLMRollout(Calls):
+    """Samples from a policy with vLLM; see ``asking.Calls``.
 
     ``max_slots`` is how many completions decode at a time. ``max_staleness`` is how many updates the policy may be
     ahead of a completion when it is handed out: 0 where rollout and learner take turns; more only where the learner
-    corrects for it (``importance_sampling_correction``). ``handover`` is the last one.
+    corrects for it (``importance_sampling_correction``). ``handover`` is the last one; where vLLM does not hold the
+    policy's weights after it, sampling raises ``RuntimeError``.
     """
 
     def __init__(self, policy: Policy, *, spec: VLLMSpec, max_slots: int = 512, max_staleness: int = 0) -> None:
-        if max_slots < 1:
-            raise UserError(f"max_slots is {max_slots}: must be 1 or more")
+        super().__init__(policy, max_slots)
         if spec.mode == "colocate" and (policy.device.index or 0) > 0:
             raise UserError(
                 f"vllm.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose the "
                 "device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
             )
-        self.policy = policy
-        self.max_slots = max_slots
         self.max_staleness = max_staleness
         self.handover: Handover | None = None
-        self.left: list[Piece] = []
-        self._cut = threading.Event()
         self._opened: Engine | None = None
-        self.ends = Ends(policy)
         self.settings = EngineSettings(
             _configuration(policy), str(policy.compute_dtype).removeprefix("torch."), max_slots, spec
         )
         self._context = spec.max_model_len or getattr(policy.model.config, "max_position_embeddings", None)
-
-    def generate(
-        self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
-    ) -> Iterator[Completion]:
-        """Yields ``num_generations`` completions of every problem, in the order in which they finish.
-
-        The same (seed, stage, step), problem and index draw the same random numbers as in the native engine. Raises
-        ``UserError`` for settings that make no sense or prompts that leave no room, and ``RuntimeError`` if vLLM does
-        not hold the policy's weights, or if the policy goes on by more than ``max_staleness`` meanwhile.
-        """
-        return self.go_on(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
-
-    def go_on(
-        self, problems: Sequence[Problem], pieces: Sequence[Piece], sampling: Sampling, *, seed: int, stage: str
-    ) -> Iterator[Completion]:
-        """Finishes completions that have begun, or not yet; see ``generate`` and ``pieces.Resumable``."""
-        self._cut = cut = threading.Event()
-        self.left = []
-        return self._go_on(problems, pieces, sampling, (seed, stage), cut)
-
-    def cut(self) -> None:
-        """Ends the call under way after its present step; what is not finished then is in ``left``."""
-        self._cut.set()
 
     @property
     def bursts(self) -> int:
