@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,11 @@ def test_a_template_is_kept_with_a_checkpoint(tmp_path: Path) -> None:
 def test_a_folder_without_a_template_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name a template in the recipe, one of r1-zero"):
         Template.load(tmp_path)
+
+
+def test_a_template_travels_to_other_processes_after_it_was_used() -> None:
+    template = Template("own", ZERO.chat_template)
+    said = template.render("1+1?")
+    copy = pickle.loads(pickle.dumps(template))
+    assert copy == template
+    assert copy.render("1+1?") == said

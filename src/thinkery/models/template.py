@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class Template:
     answer_tag: bool = True
     stop_strings: tuple[str, ...] = ()
     optional_thinking: bool = False
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what was compiled from it, which can't be pickled."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def _compiled(self) -> jinja2.Template:

@@ -9,18 +9,23 @@ one ``generate`` at a time).
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 
 import torch
 
 from thinkery.lanes import interleave, lanes_on
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
+from thinkery.models.shared import memory_of
 from thinkery.rollout import sampling as draw
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
+from thinkery.rollout.lane_processes import LANES
+from thinkery.rollout.share import Ends, Share
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling, UserError
 
@@ -45,7 +50,9 @@ class NativeRollout:
         self.policy = policy
         self.max_slots = max_slots
         self._lanes = lanes or lanes_on(policy.device)
-        self._stop: tuple[tuple[tuple[int, ...], tuple[str, ...]], StopRule] | None = None
+        self._stop: tuple[Ends, StopRule] | None = None
+        if memory_of(policy.model) is not None:
+            LANES.start(range(1, self._lanes))
 
     def generate(
         self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
@@ -60,77 +67,76 @@ class NativeRollout:
         for problem_id, times in Counter(problem.id for problem in problems).items():
             if times > 1:
                 raise UserError(f"problem {problem_id} is asked for twice: its completions would be the same")
-        stop = self._stop_rule(sampling)
+        ends = self._ends(sampling)
+        stop = self._stop_rule(ends)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
         slots = self.max_slots // lanes
-        calls = [
-            _Call(self.policy, problems[lane::lanes], sampling, stop, slots, (seed, stage, step))
-            for lane in range(lanes)
-        ]
         version = self.policy.version
-        for completion in interleave([call.run() for call in calls]):
-            if self.policy.version != version:
-                raise RuntimeError(
-                    f"the policy went from version {version} to {self.policy.version} while it was sampled from: "
-                    "collect all completions of a step before the learner updates"
-                )
-            yield completion
+        calls = []
+        for lane in range(lanes):
+            prompts = tuple(self._prompts(problems[lane::lanes], sampling, slots))
+            share = Share(prompts, sampling, ends, slots, (seed, stage, step), version)
+            calls.append(Call(self.policy, share, stop))
+        over = threading.Event()
+        sources = [LANES.run(lane, call, over) for lane, call in enumerate(calls)]
+        with closing(interleave(sources, over)) as completions:
+            for completion in completions:
+                if self.policy.version != version:
+                    raise RuntimeError(
+                        f"the policy went from version {version} to {self.policy.version} while it was sampled from: "
+                        "collect all completions of a step before the learner updates"
+                    )
+                yield completion
 
-    def _stop_rule(self, sampling: Sampling) -> StopRule:
-        """The last call's if it stopped at the same: making one reads the whole vocabulary."""
-        policy = self.policy
-        ends = (
-            policy.eos_token_ids + sampling.stop_token_ids,
-            policy.template.stop_strings + sampling.stop_strings,
-        )
-        if self._stop is None or self._stop[0] != ends:
-            self._stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
-        return self._stop[1]
-
-
-class _Call:
-    """A lane's part of one ``generate``: the prompts still waiting and the cohorts that decode."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        problems: Sequence[Problem],
-        sampling: Sampling,
-        stop: StopRule,
-        max_slots: int,
-        counted_by: tuple[int, str, int],
-    ) -> None:
-        self.policy, self.sampling, self.max_slots, self.counted_by = policy, sampling, max_slots, counted_by
-        self.version = policy.version
-        self.vocabulary = policy.valid_vocab
-        self.head = policy.model.get_output_embeddings()
-        self.stop = stop
-        self.waiting = deque(self._prompts(problems))
-        self.cohorts: list[Cohort] = []
-
-    def run(self) -> Iterator[list[Completion]]:
-        """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
-        while self.waiting or self.cohorts:
-            with torch.no_grad(), self.policy.autocast():
-                finished = self._burst()
-            yield finished
-
-    def _prompts(self, problems: Sequence[Problem]) -> Iterator[Prompt]:
+    def _prompts(self, problems: Sequence[Problem], sampling: Sampling, max_slots: int) -> Iterator[Prompt]:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         for problem in problems:
             token_ids = self.policy.encode_prompt(problem)
-            needed = len(token_ids) + self.sampling.max_completion_length
+            needed = len(token_ids) + sampling.max_completion_length
             if not token_ids:
                 raise UserError(f"problem {problem.id}: its prompt is empty under template {self.policy.template.name}")
             if context is not None and needed > context:
                 raise UserError(
                     f"problem {problem.id}: a prompt of {len(token_ids)} tokens and max_completion_length "
-                    f"{self.sampling.max_completion_length} exceed the model's context of {context}: lower it"
+                    f"{sampling.max_completion_length} exceed the model's context of {context}: lower it"
                 )
-            for first in range(0, self.sampling.num_generations, self.max_slots):
-                count = min(self.max_slots, self.sampling.num_generations - first)
+            for first in range(0, sampling.num_generations, max_slots):
+                count = min(max_slots, sampling.num_generations - first)
                 yield Prompt(problem.id, token_ids, first, count)
+
+    def _ends(self, sampling: Sampling) -> Ends:
+        policy = self.policy
+        return (
+            policy.eos_token_ids + sampling.stop_token_ids,
+            policy.template.stop_strings + sampling.stop_strings,
+        )
+
+    def _stop_rule(self, ends: Ends) -> StopRule:
+        """The last call's if it stopped at the same: making one reads the whole vocabulary."""
+        if self._stop is None or self._stop[0] != ends:
+            policy = self.policy
+            self._stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
+        return self._stop[1]
+
+
+class Call:
+    """A lane's share of one ``generate``: the prompts still waiting and the cohorts that decode."""
+
+    def __init__(self, policy: Policy, share: Share, stop: StopRule) -> None:
+        self.policy, self.share, self.stop = policy, share, stop
+        self.sampling, self.max_slots = share.sampling, share.max_slots
+        self.vocabulary = policy.valid_vocab
+        self.head = policy.model.get_output_embeddings()
+        self.waiting = deque(share.prompts)
+        self.cohorts: list[Cohort] = []
+
+    def run(self) -> Generator[list[Completion], None, None]:
+        """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
+        while self.waiting or self.cohorts:
+            with torch.no_grad(), self.policy.autocast():
+                finished = self._burst()
+            yield finished
 
     def _burst(self) -> list[Completion]:
         finished: list[Completion] = []
@@ -172,7 +178,7 @@ class _Call:
         problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
         cache = Cache(layouts, lengths_P.to(device), problem_S, self.policy.compute_dtype)
         keys = [
-            completion_key(*self.counted_by, prompt.problem_id, prompt.first + i)
+            completion_key(*self.share.counted_by, prompt.problem_id, prompt.first + i)
             for prompt in prompts
             for i in range(prompt.count)
         ]
@@ -182,7 +188,7 @@ class _Call:
             torch.tensor(keys, device=device),
             self.stop,
             max_length=self.sampling.max_completion_length,
-            policy_version=self.version,
+            policy_version=self.share.version,
         )
         return cohort, self._logits(torch.cat(last))[problem_S]
 
