@@ -25,7 +25,7 @@ from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
 from thinkery.rollout.lane_processes import LANES
-from thinkery.rollout.share import Ends, Share
+from thinkery.rollout.share import Share, Stops
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling, UserError
 
@@ -50,7 +50,7 @@ class NativeRollout:
         self.policy = policy
         self.max_slots = max_slots
         self._lanes = lanes or lanes_on(policy.device)
-        self._stop: tuple[Ends, StopRule] | None = None
+        self._stop: tuple[Stops, StopRule] | None = None
         if memory_of(policy.model) is not None:
             LANES.start(range(1, self._lanes))
 
@@ -105,14 +105,14 @@ class NativeRollout:
                 count = min(max_slots, sampling.num_generations - first)
                 yield Prompt(problem.id, token_ids, first, count)
 
-    def _ends(self, sampling: Sampling) -> Ends:
+    def _ends(self, sampling: Sampling) -> Stops:
         policy = self.policy
         return (
             policy.eos_token_ids + sampling.stop_token_ids,
             policy.template.stop_strings + sampling.stop_strings,
         )
 
-    def _stop_rule(self, ends: Ends) -> StopRule:
+    def _stop_rule(self, ends: Stops) -> StopRule:
         """The last call's if it stopped at the same: making one reads the whole vocabulary."""
         if self._stop is None or self._stop[0] != ends:
             policy = self.policy

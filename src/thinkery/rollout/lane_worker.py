@@ -22,7 +22,7 @@ from thinkery.models.loading import Policy
 from thinkery.models.shared import unpack
 from thinkery.rollout.engine import Call
 from thinkery.rollout.lane_processes import READY, Forget, Meet, Run, Stop
-from thinkery.rollout.share import Ends
+from thinkery.rollout.share import Stops
 from thinkery.rollout.stopping import StopRule
 
 
@@ -36,9 +36,9 @@ class _Known:
     """A policy, and the last rule that its completions stopped by."""
 
     policy: Policy
-    stop: tuple[Ends, StopRule] | None = None
+    stop: tuple[Stops, StopRule] | None = None
 
-    def rule(self, ends: Ends) -> StopRule:
+    def rule(self, ends: Stops) -> StopRule:
         if self.stop is None or self.stop[0] != ends:
             policy = self.policy
             self.stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)

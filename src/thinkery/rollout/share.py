@@ -8,7 +8,7 @@ from thinkery.rollout.cohort import Prompt
 from thinkery.types import Sampling
 
 # What ends a completion: tokens, and strings.
-Ends = tuple[tuple[int, ...], tuple[str, ...]]
+Stops = tuple[tuple[int, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Share:
 
     prompts: tuple[Prompt, ...]
     sampling: Sampling
-    ends: Ends
+    ends: Stops
     max_slots: int
     counted_by: tuple[int, str, int]
     version: int
