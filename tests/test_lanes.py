@@ -63,7 +63,7 @@ def test_sources_take_turns_however_fast_they_are(count: int) -> None:
     expected = [
         (portion, number) for portion in range(count) for number in range(portion, count) for _ in range(portion)
     ]
-    assert list(interleave([source(number) for number in range(count)], threading.Event())) == expected
+    assert list(interleave([source(number) for number in range(count)])) == expected
 
 
 def test_a_sources_error_comes_in_its_place() -> None:
@@ -75,12 +75,10 @@ def test_a_sources_error_comes_in_its_place() -> None:
         while True:
             yield [2]
 
-    over = threading.Event()
-    items = interleave([fails(), goes_on()], over)
+    items = interleave([fails(), goes_on()])
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(ValueError, match="no more"):
         next(items)
-    assert over.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "lane"]
 
 

@@ -80,18 +80,17 @@ class Lanes:
                 raise failed[0]
 
 
-def interleave(
-    sources: Sequence[Generator[Sequence[_T], None, None]], over: threading.Event
-) -> Generator[_T, None, None]:
+def interleave(sources: Sequence[Generator[Sequence[_T], None, None]]) -> Generator[_T, None, None]:
     """The items of all sources: the first portion of each, the second of each, and so on. Each source has a lane.
 
     Sources run ahead while the caller does something else. Raises what a source raised, in its place. When the caller
-    stops early, ``over`` says so to the sources, and no lane is left running.
+    stops early, every source is closed and no lane is left running.
     """
     if len(sources) == 1:
         for portion in sources[0]:
             yield from portion
         return
+    over = threading.Event()
     with narrowed(len(sources)) as threads:
         outs: list[queue.SimpleQueue[Sequence[_T] | BaseException | None]] = [queue.SimpleQueue() for _ in sources]
         lanes = [

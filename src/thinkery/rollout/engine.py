@@ -79,14 +79,17 @@ class NativeRollout:
             calls.append(Call(self.policy, share, stop))
         over = threading.Event()
         sources = [LANES.run(lane, call, over) for lane, call in enumerate(calls)]
-        with closing(interleave(sources, over)) as completions:
-            for completion in completions:
-                if self.policy.version != version:
-                    raise RuntimeError(
-                        f"the policy went from version {version} to {self.policy.version} while it was sampled from: "
-                        "collect all completions of a step before the learner updates"
-                    )
-                yield completion
+        with closing(interleave(sources)) as completions:
+            try:
+                for completion in completions:
+                    if self.policy.version != version:
+                        raise RuntimeError(
+                            f"the policy went from version {version} to {self.policy.version} while it was sampled "
+                            "from: collect all completions of a step before the learner updates"
+                        )
+                    yield completion
+            finally:
+                over.set()
 
     def _prompts(self, problems: Sequence[Problem], sampling: Sampling, max_slots: int) -> Iterator[Prompt]:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
