@@ -21,7 +21,7 @@ from thinkery.types import Completion, Problem, Sampling
 
 DEADLINE_S = 120.0  # a busy machine imports torch
 PROBLEMS = [Problem(f"p{i}", prompt, "") for i, prompt in enumerate(["12+34=", "a", "what is 3*4", "hello: ", "7*8"])]
-SAMPLING = Sampling(4, max_completion_length=60)
+SAMPLING = Sampling(3, max_completion_length=40)
 
 
 def sample(rollout: NativeRollout, problems: list[Problem] = PROBLEMS, step: int = 0) -> Iterator[Completion]:
@@ -113,9 +113,7 @@ def test_a_process_that_dies_is_named_and_the_next_call_works(rollout: NativeRol
     os.kill(LANES.pids[0], signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"lane 1 ended with exit code -9 \(SIGKILL\)"):
         list(sample(rollout))
-    assert list(sample(rollout)) == expected  # a thread, as long as the new process starts
-    LANES.wait(DEADLINE_S)
-    assert list(sample(rollout)) == expected
+    assert list(sample(rollout)) == expected  # by a thread, as long as the new process starts
 
 
 SAMPLES_ON = """
@@ -127,10 +125,10 @@ from thinkery.rollout.lane_processes import LANES
 from thinkery.types import Problem, Sampling
 
 policy = load_policy(sys.argv[1], template=TEMPLATES["r1-zero-compact"], device="cpu", dtype="float32")
-rollout = NativeRollout(policy, lanes=3)
+rollout = NativeRollout(policy, lanes=2)
 LANES.wait(120)
-print(*LANES.pids, flush=True)
-problems = [Problem(str(number), "1+1", "") for number in range(3)]
+print(LANES.pids[0], flush=True)
+problems = [Problem(str(number), "1+1", "") for number in range(2)]
 for step in range(1_000_000):
     for _ in rollout.generate(problems, Sampling(4, max_completion_length=60), seed=0, step=step, stage="test"):
         print("sampled", flush=True)
@@ -141,10 +139,10 @@ def test_processes_end_with_a_parent_that_is_killed(checkpoint: Path) -> None:
     command = [sys.executable, "-c", SAMPLES_ON, str(checkpoint)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        lanes = [os.pidfd_open(int(pid)) for pid in parent.stdout.readline().split()]
-        assert len(lanes) == 2
+        lane = os.pidfd_open(int(parent.stdout.readline()))
         assert parent.stdout.readline() == "sampled\n"
         parent.kill()
-    for lane in lanes:
-        assert select.select([lane], [], [], DEADLINE_S)[0], "a lane outlived its parent"
+    try:
+        assert select.select([lane], [], [], DEADLINE_S)[0], "the lane outlived its parent"
+    finally:
         os.close(lane)
