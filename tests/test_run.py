@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -226,6 +227,52 @@ def test_metrics_after_the_checkpoint_are_forgotten_those_of_other_stages_are_no
         stage.start("y")
         assert (stage.last_step, stage.latest_checkpoint()) == (None, None)
         assert [line["stage"] for line in run.metrics()] == ["zero-2"]
+
+
+def test_a_checkpoint_that_is_still_written_counts_from_the_next_step_on(tmp_path: Path) -> None:
+    ended: list[int] = []
+
+    def write(folder: Path, step: int) -> Callable[[], None]:
+        def rest() -> None:
+            ended.append(step)
+            (folder / "state").write_text(str(step))
+
+        return rest
+
+    with Run(tmp_path) as run:
+        run.begin("test", 0, "")
+        stage = run.stage("zero")
+        stage.start("x")
+        for step in (1, 2):
+            stage.log(step, {})
+            stage.save_checkpoint(step, partial(write, step=step))
+        assert ended == [1]  # at step 2; its own checkpoint goes on
+        assert [path.name for path in stage.folder.glob("step-*")] == ["step-000001"]
+        stage.log(3, {})
+        assert [path.name for path in stage.folder.glob("step-*")] == ["step-000002"]
+        stage.save_checkpoint(3, partial(write, step=3))
+    with Run(tmp_path) as run:  # the third was killed while it was written
+        stage = run.stage("zero")
+        stage.start("x")
+        assert stage.latest_checkpoint() == (2, stage.folder / "step-000002")
+        assert (stage.folder / "step-000002" / "state").read_text() == "2"
+        assert [line["step"] for line in run.metrics()] == [1, 2]
+        assert not list(stage.folder.glob(".*"))
+
+
+def test_a_checkpoint_whose_rest_fails_leaves_the_one_before_it(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise UserError("the disk is full")
+
+    with Run(tmp_path) as run:
+        run.begin("test", 0, "")
+        stage = run.stage("zero")
+        stage.start("x")
+        stage.save_checkpoint(1, lambda folder: None)
+        stage.save_checkpoint(2, lambda folder: fail)
+        with pytest.raises(UserError, match="the disk is full"):
+            stage.log(3, {})
+        assert [path.name for path in stage.folder.iterdir()] == ["step-000001"]
 
 
 class Sink:

@@ -60,6 +60,7 @@ def main(settings: dict[str, Any]) -> None:
         "learning_rate": settings["learning_rate"],
         "max_grad_norm": 1.0,
         "loss_type": "dapo",
+        "microbatch_tokens": 4096,  # as recipes/mini.yaml: what fits a core's cache
         "device": "cpu",
         "save_steps": STEPS,
         "log_completions_steps": STEPS,

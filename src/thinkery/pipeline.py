@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,7 @@ from thinkery.recipe import (
     BASE,
     DATA,
     POLICIES,
+    ClusterSpec,
     CollectStage,
     EvalSpec,
     PretrainStage,
@@ -35,10 +36,11 @@ from thinkery.recipe import (
 )
 from thinkery.run import Run, StageRun, read_json
 from thinkery.stages.context import StageContext
-from thinkery.types import UserError
+from thinkery.types import LearnerLost, UserError
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View
+    from thinkery.stages.engines import Engines
 
 Runner = Callable[..., dict[str, Any]]
 
@@ -58,6 +60,9 @@ _RUNNERS = {
 }
 
 
+_UNDISTRIBUTED = ("pretrain", "reward_model")  # models of a size that one process trains
+
+
 def runner_of(kind: str) -> Runner:
     """What runs a kind of stage: ``f(stage, context)``; for "evaluate" ``f(model, specs, context)``."""
     # Imported when needed: torch takes seconds, and a recipe that needs no training should not wait for it.
@@ -73,12 +78,16 @@ def run_recipe(
     view: View,
     until: str | None = None,
     force: bool = False,
+    cluster: str | None = None,
     runners: Callable[[str], Runner] = runner_of,
+    engines: Engines | None = None,
 ) -> dict[str, Any]:
     """Runs a recipe in a folder, up to and including the stage ``until``, and returns its summary.
 
     ``force`` accepts that the folder was made from another recipe and does the stages that this touches again.
-    Raises ``UserError`` for what the user can put right, ``Stopped`` on Ctrl-C.
+    ``cluster`` is the address of a Ray cluster, ``auto`` or ``local``; a recipe with a section ``cluster`` needs none.
+    ``engines`` are some that stay open for further runs. Raises ``UserError`` for what the user can put right,
+    ``Stopped`` on Ctrl-C.
     """
     _require_stage(recipe, until)
     check(recipe)
@@ -86,11 +95,15 @@ def run_recipe(
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
         run.begin(recipe.name, recipe.seed, recipe.to_yaml())
-        ladder = _Ladder(recipe, run, view, runners)
-        try:
-            ladder.climb(until)
-        except KeyboardInterrupt:
-            raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
+        with ExitStack() as opened:
+            # Not before a stage has something to do: a cluster's workers take a while.
+            open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
+            on_cluster = engines is not None or cluster is not None or recipe.cluster is not None
+            ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster)
+            try:
+                ladder.climb(until)
+            except KeyboardInterrupt:
+                raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
         summary = ladder.summary() | {"phenomena": _report(folder)}
         run.save_summary(summary)
     return summary
@@ -123,8 +136,17 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
 class _Ladder:
     """One climb through a recipe's stages."""
 
-    def __init__(self, recipe: Recipe, run: Run, view: View, runners: Callable[[str], Runner]) -> None:
-        self._recipe, self._run, self._view, self._runners = recipe, run, view, runners
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Run,
+        view: View,
+        runners: Callable[[str], Runner],
+        engines: Callable[[], Engines],
+        on_cluster: bool,
+    ) -> None:
+        self._on_cluster = on_cluster
+        self._recipe, self._run, self._view, self._runners, self._engines = recipe, run, view, runners, engines
         self._current: StageRun | None = None
         # Looked at once: what changes while the run goes on is the next run's business.
         self._hash_of_model = cache(_hash_of_model)
@@ -199,25 +221,38 @@ class _Ladder:
     def _do(
         self, name: str, kind: str, steps: int | None, inputs: str, work: Callable[[StageContext], dict[str, Any]]
     ) -> None:
-        """Runs a stage, unless it is done."""
-        from thinkery.report.tensorboard import Events
-
+        """Runs a stage, unless it is done; from its last checkpoint again as often as a cluster's learner is lost."""
         run = self._current = self._stage_run(name)
         if run.is_done(inputs):
             self._view.note(f"{name}: done before")
             return
         if run.record.get("inputs", inputs) != inputs:
             self._view.note(f"{name}: its settings, files, data or models have changed since; it is done again")
-        run.start(inputs)
-        if run.last_step is not None:
-            self._view.note(f"{name}: going on after step {run.last_step}")
-        self._view.stage(name, kind, steps)
-        with closing(Events(run.events_folder)) as events:
-            run.attach(events)
-            result = work(StageContext(self._recipe, run, self._view, self.resolve))
+        while True:
+            try:
+                result = self._attempt(run, kind, steps, inputs, work)
+                break
+            except LearnerLost:  # the engines have said why, and count how often
+                run = self._current = self._stage_run(name)
         run.done(result)
         self._view.stage_done(name, _headline(result) | {"seconds": run.record["seconds"]})
         self.summary()
+
+    def _attempt(
+        self, run: StageRun, kind: str, steps: int | None, inputs: str, work: Callable[[StageContext], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Does the stage, from its last checkpoint if there is one."""
+        from thinkery.report.tensorboard import Events
+
+        run.start(inputs)
+        if run.last_step is not None:
+            self._view.note(f"{run.name}: going on after step {run.last_step}")
+        if kind in _UNDISTRIBUTED and self._on_cluster:
+            self._view.note(f"{run.name}: runs in this process, not on the cluster")
+        self._view.stage(run.name, kind, steps)
+        with closing(Events(run.events_folder)) as events:
+            run.attach(events)
+            return work(StageContext(self._recipe, run, self._view, self.resolve, engines=self._engines()))
 
     def _names(self) -> set[str]:
         """Every name under which this recipe keeps something in the run folder."""
@@ -261,6 +296,21 @@ class _Ladder:
         measured = self._measures(model)
         record = self._finished(_evaluation(model), self._inputs_of_evaluation(model)) if measured else None
         return {"eval": record["summary"]} if record else {}
+
+
+def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> Engines:
+    """This process's, or those of a cluster if the command or the recipe asks for one."""
+    if cluster is None and recipe.cluster is None:
+        from thinkery.stages.engines import LocalEngines
+
+        return LocalEngines()
+    try:
+        from thinkery.cluster.engines import ClusterEngines
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError("a run on a cluster needs Ray: pip install 'thinkery[cluster]'") from None
+    return ClusterEngines(recipe.cluster or ClusterSpec(), cluster or "auto", folder, view.note)
 
 
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:

@@ -25,6 +25,7 @@ from thinkery.recipe import (
     RLStage,
     SFTStage,
     Stage,
+    VLLMSpec,
     data_references,
     model_references,
 )
@@ -51,6 +52,12 @@ def check(recipe: Recipe) -> None:
     for field, judge in _judges(recipe):
         if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
             raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
+    for field, spec in _engines(recipe):
+        from thinkery.rollout.vllm_engine import require_vllm
+
+        if spec.server_base_url is None and spec.server_python is None:
+            with _in_field(field):
+                require_vllm()
     _check_templates(recipe)
 
 
@@ -73,6 +80,16 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
     for stage in left:
         if isinstance(stage, SFTStage | RewardModelStage):
             _read_data(stage, _names(recipe))
+
+
+def _engines(recipe: Recipe) -> Iterator[tuple[str, VLLMSpec]]:
+    """Every use of vLLM, with its field."""
+    for stage in recipe.stages:
+        if isinstance(stage, RLStage | CollectStage | JudgeStage) and stage.vllm is not None:
+            yield f"{stage.name}.vllm", stage.vllm
+    for name, spec in recipe.evaluate.items():
+        if spec.vllm is not None:
+            yield f"evaluate.{name}.vllm", spec.vllm
 
 
 def _names(recipe: Recipe) -> set[str]:

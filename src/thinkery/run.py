@@ -24,6 +24,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -194,6 +195,7 @@ class StageRun:
         self.last_step: int | None = None
         self._run = run
         self._sinks: list[MetricSink] = []
+        self._begun: tuple[int, ExitStack, Callable[[], None] | None] | None = None  # a checkpoint, not whole yet
         self._started, self._seconds_before = time.monotonic(), 0.0
 
     @property
@@ -235,6 +237,7 @@ class StageRun:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a step's metrics to ``metrics.jsonl``. Values that are not finite are written as null."""
+        self._end_checkpoint()
         finite = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"stage": self.name, "step": step, "time": round(time.time(), 3)} | finite) + "\n"
         with self._run.metrics_path.open("ab", buffering=0) as file:  # one write: a kill tears the last line at most
@@ -255,26 +258,46 @@ class StageRun:
         """
         _write_table(self._run.folder / "evaluations" / f"{self._model}.{benchmark}.parquet", rows, SAMPLE_COLUMNS)
 
-    def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+    def save_checkpoint(self, step: int, write: Callable[[Path], Callable[[], None] | None]) -> None:
         """Keeps the state after a step that has been logged; ``write`` fills an empty folder.
 
-        The checkpoint before it is removed only then.
+        It may leave files to be written while the next step runs, and return what waits for them: that is called when
+        the next step is logged, or earlier if the checkpoint is asked for. The checkpoint counts from then on, and the
+        one before it is removed only then.
         """
+        self._end_checkpoint()
+        opened = ExitStack()
+        folder = opened.enter_context(atomic_folder(self.folder / f"step-{step:06d}"))
+        with opened:
+            rest = write(folder)
+            opened = opened.pop_all()
+        self._begun = step, opened, rest
+        if rest is None:
+            self._end_checkpoint()
+
+    def latest_checkpoint(self) -> tuple[int, Path] | None:
+        """The step and the folder of the checkpoint to go on from."""
+        self._end_checkpoint()
+        return max(self._checkpoints(), default=None)
+
+    def _end_checkpoint(self) -> None:
+        """Waits for the rest of a checkpoint that is being written, and keeps it."""
+        if self._begun is None:
+            return
+        (step, opened, rest), self._begun = self._begun, None
         before = self._checkpoints()
-        with atomic_folder(self.folder / f"step-{step:06d}") as folder:
-            write(folder)
+        with opened:  # an error leaves nothing of it behind
+            if rest is not None:
+                rest()
         for other, path in before:
             if other != step:
                 remove_folder(path)
         self.record["seconds"] = self._seconds()
         self._run.save_manifest()
 
-    def latest_checkpoint(self) -> tuple[int, Path] | None:
-        """The step and the folder of the checkpoint to go on from."""
-        return max(self._checkpoints(), default=None)
-
     def save_output(self, write: Callable[[Path], None]) -> None:
         """Keeps the stage's result; ``write`` fills an empty folder."""
+        self._end_checkpoint()
         with atomic_folder(self.output) as folder:
             write(folder)
 

@@ -18,6 +18,10 @@ class UserError(Exception):
     """A mistake of the user's, to be shown as its message alone: what is wrong, where, and what to write instead."""
 
 
+class LearnerLost(Exception):  # noqa: N818  (no defect of the run's: it goes on)
+    """What learnt a stage's policy is gone with its weights. The stage goes on from its last checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A task with an answer that a reward can check.

@@ -16,6 +16,7 @@ from thinkery.report.terminal import PlainView
 from thinkery.rewards.grader import Grader
 from thinkery.run import Run
 from thinkery.stages.context import StageContext
+from thinkery.stages.credit import learner_config
 from thinkery.stages.probe import Probe
 from thinkery.types import UserError
 
@@ -50,7 +51,8 @@ def score(model: Path | str, recipe: Recipe, folder: Path) -> float:
     policy = load_policy(model, template=None, dtype="float32")
     with Run(folder) as run, Grader(policy.template, {}, max_completion_length=32) as grader:
         context = StageContext(recipe, run.stage("zero"), PlainView(), str)
-        return Probe(stage.probe, stage, context, policy, grader).look(0)["probe/pass@1"]
+        learner = context.engines.learner(policy, learner_config(stage, 0), context.clock)
+        return Probe(stage.probe, stage, context, policy, grader, learner).look(0)["probe/pass@1"]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from transformers import (
 
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
 from thinkery.training.learner import Sample
-from thinkery.training.packing import pack, plan_microbatches
+from thinkery.training.packing import pack, plan_equal, plan_microbatches
 
 CPU = torch.device("cpu")
 MakeSamples = Callable[..., list[Sample]]
@@ -60,6 +60,26 @@ def test_groups_stay_together_where_they_fit(make_samples: MakeSamples) -> None:
         assert all(part.count(index) == 1 for index in part)
         prompts = {samples[index].prompt_ids for index in part}
         assert sum(samples[index].prompt_ids in prompts for index in range(18)) == len(part)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("budget", [1, 60, 150, 10_000])
+def test_a_plan_for_ranks_gives_each_as_many_microbatches_of_one_size(
+    make_samples: MakeSamples, budget: int, ranks: int
+) -> None:
+    samples = make_samples(num_prompts=12)
+    indices = [index for index in range(len(samples)) if index != 5]
+    plan = plan_equal(samples, indices, budget, ranks)
+    assert sorted(index for part in plan for index in part) == indices
+    assert plan == plan_equal(samples, indices, budget, ranks)
+    for part in plan:
+        cells = sum(rows * columns for rows, columns in pack(samples, part, CPU).layout.blocks)
+        assert len(part) == 1 or cells <= budget
+    if budget > 1:
+        assert len(plan) % ranks == 0
+        sizes = [sum(length(samples[index]) for index in part) for part in plan]
+        assert sizes == sorted(sizes, reverse=True)
+        assert max(sizes) <= min(sizes) + max(map(length, samples))
 
 
 def test_each_prompt_is_forwarded_once(make_samples: MakeSamples) -> None:

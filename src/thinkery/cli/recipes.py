@@ -26,6 +26,14 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Go on with a changed recipe; redo the stages that the changes touch.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on Ray: host:port, ray://host:port, local, or auto (the running cluster, else a local one).",
+            show_default="the recipe's section cluster, else this process",
+        ),
+    ] = None,
     unsafe_local: UnsafeLocal = False,
 ) -> None:
     """Run a recipe. Run the same command again to resume: finished stages are skipped."""
@@ -40,7 +48,7 @@ def run(
             typer.echo("\n".join(plan(loaded, folder, until)))
             return
         with closing(make_view()) as view:
-            run_recipe(loaded, folder, view=view, until=until, force=force)
+            run_recipe(loaded, folder, view=view, until=until, force=force, cluster=cluster)
         typer.echo(f"{folder / 'report.html'}")
 
 

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,15 @@ from typing import Literal, cast
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
@@ -133,7 +142,8 @@ def load_policy(
     """Loads a checkpoint as a policy.
 
     ``template`` None takes the one saved with the checkpoint. ``dtype`` is the compute type: the weights are fp32
-    always. Raises ``UserError`` if the checkpoint is missing, has no template, or attends in an unsupported way.
+    always. ``device`` "meta" gives the shapes alone, and reads no weights. Raises ``UserError`` if the checkpoint is
+    missing, has no template, or attends in an unsupported way.
     """
     path = resolve_model(str(ref))
     if dtype not in DTYPES:
@@ -141,9 +151,7 @@ def load_policy(
     try:
         config = AutoConfig.from_pretrained(path)
         check_supported(config)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=torch.float32, attn_implementation=ATTENTION
-        )
+        model = _shapes(path, config) if device == "meta" else _weights(path, config)
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
@@ -154,9 +162,28 @@ def load_policy(
     return Policy(model, tokenizer, template or saved_template(path), place, DTYPES[dtype])
 
 
-def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> None:
+def _weights(path: str, config: PretrainedConfig) -> PreTrainedModel:
+    return cast(
+        PreTrainedModel,
+        AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32, attn_implementation=ATTENTION),
+    )
+
+
+def _shapes(path: str, config: PretrainedConfig) -> PreTrainedModel:
+    """The model without its weights, but with what it says of generation."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+    with contextlib.suppress(OSError):  # a checkpoint without that file: as its configuration says
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    return cast(PreTrainedModel, model)
+
+
+def save_policy(
+    policy: Policy, folder: Path, *, dtype: Dtype = "float32", state: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Writes weights, tokenizer and template to ``folder`` in Hugging Face format, each file atomically.
 
+    ``state`` are the weights where the model itself doesn't have them whole, tied ones under one of their names.
     The folder loads with plain ``AutoModelForCausalLM.from_pretrained`` and in vLLM: nothing in it names our attention.
     Other files in the folder are left alone.
     """
@@ -165,7 +192,7 @@ def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> No
     tokenizer.chat_template = policy.template.chat_template
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
         staging = Path(name)
-        policy.model.save_pretrained(staging, state_dict=_cast(policy.model, DTYPES[dtype]))
+        policy.model.save_pretrained(staging, state_dict=_cast(state or policy.model.state_dict(), DTYPES[dtype]))
         config = copy.deepcopy(policy.model.config)
         config.dtype = dtype  # save_pretrained wrote the master weights' type
         config.save_pretrained(staging)
@@ -178,14 +205,14 @@ def save_policy(policy: Policy, folder: Path, *, dtype: Dtype = "float32") -> No
             os.replace(path, folder / path.name)
 
 
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The state dict in ``dtype``; tied tensors stay one tensor, so that they are still written once."""
     by_address: dict[int, torch.Tensor] = {}
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        converted = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        state[name] = by_address.setdefault(tensor.data_ptr(), converted)
-    return state
+    converted: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        one = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        converted[name] = by_address.setdefault(tensor.data_ptr(), one)
+    return converted
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:

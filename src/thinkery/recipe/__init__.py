@@ -5,6 +5,7 @@ their stage's first step.
 """
 
 from thinkery.recipe.base import BASE, Dtype, Name
+from thinkery.recipe.cluster import Ahead, ClusterSpec
 from thinkery.recipe.data import (
     CorpusSpec,
     DataSpec,
@@ -27,6 +28,7 @@ from thinkery.recipe.stages import (
     RewardModelStage,
     SFTStage,
 )
+from thinkery.recipe.vllm import VLLMSpec
 
 __all__ = [
     "BASE",
@@ -34,6 +36,8 @@ __all__ = [
     "MODEL_REWARDS",
     "POLICIES",
     "PRESETS",
+    "Ahead",
+    "ClusterSpec",
     "CollectStage",
     "CorpusSpec",
     "DataSpec",
@@ -54,6 +58,7 @@ __all__ = [
     "RewardSpec",
     "SFTStage",
     "Stage",
+    "VLLMSpec",
     "build_recipe",
     "data_references",
     "diff_recipes",

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, model_validator
 
 from thinkery.recipe.base import BASE, Name, RecipeName, Strict
+from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import EvalSpec
 from thinkery.recipe.rl import RLStage
 from thinkery.recipe.stages import CollectStage, JudgeStage, PretrainStage, RewardModelStage, SFTStage
@@ -33,6 +34,7 @@ class Recipe(Strict):
     base: str | None = None  # thinkery://mini-base, a folder or a Hub id; None if every stage starts from nothing
     template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model
     output_dir: str | None = None  # None: runs/<name>
+    cluster: ClusterSpec | None = None  # None: everything in this process
     verification: Verification = Verification()  # how answers are judged, in training and evaluation alike
     stages: list[Stage] = []  # empty only where a base is evaluated as it is
     evaluate: dict[Name, EvalSpec] = {}
@@ -53,11 +55,23 @@ class Recipe(Strict):
             for field, reference in data_references(stage):
                 _check_data(f"{stage.name}.{field}", reference, stage, earlier)
             earlier[stage.name] = stage
+        self._check_correction()
         for name, spec in self.evaluate.items():
             for model in spec.models:
                 if model != BASE and not isinstance(earlier.get(model), POLICIES):
                     raise ValueError(f"evaluate.{name}.models: {model!r} is no stage that makes a model to sample from")
         return self
+
+    def _check_correction(self) -> None:
+        """Tokens that older weights sampled must not be learnt from as if the present ones had."""
+        if self.cluster is None or not self.cluster.ahead.off_policy:
+            return
+        for stage in self.stages:
+            if isinstance(stage, RLStage) and stage.importance_sampling_correction == "none":
+                raise ValueError(
+                    f"{stage.name}.importance_sampling_correction = 'none': cluster.async_steps and cluster.oversample "
+                    "let it learn from what older weights sampled; write truncate or mask"
+                )
 
     def _check_model(self, field: str, reference: str, earlier: Mapping[str, Stage]) -> None:
         if reference == BASE and self.base is None:

@@ -61,13 +61,13 @@ def load_verification(overrides: Sequence[str]) -> Verification:
 
 
 def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
-    """What changed, as ``field: old -> new``. Where a run is kept (``output_dir``) is no change of what it does."""
+    """What changed, as ``field: old -> new``; where a run is kept, and which workers do it, is no change of it."""
     before, after = (dict(_flat(recipe)) for recipe in (old, new))
     paths = dict.fromkeys([*before, *after])
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
         for path in paths
-        if before.get(path) != after.get(path) and path != "output_dir"
+        if before.get(path) != after.get(path) and path.partition(".")[0] not in ("output_dir", "cluster")
     ]
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from thinkery.recipe.base import Dtype, Name, Probability, Strict
 from thinkery.recipe.data import ProbeSpec, ProblemSpec, WeightedReward
+from thinkery.recipe.vllm import VLLMSpec
 
 # What a preset sets where the recipe is silent.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -48,6 +49,7 @@ class RLStage(Strict):
     dynamic_sampling: bool = False  # refill groups that are all right or all wrong (DAPO)
     max_refills: PositiveInt = 3  # rounds of refilling a step, with dynamic_sampling
     max_slots: PositiveInt = 512  # completions decoded at once
+    vllm: VLLMSpec | None = None  # None: the native engine samples
     template: str | None = None  # None: the recipe's for its base, else the saved one
     # Optimizer
     learning_rate: PositiveFloat

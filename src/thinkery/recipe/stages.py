@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from thinkery.recipe.base import Dtype, Name, Probability, Strict
 from thinkery.recipe.data import CorpusSpec, Data, Judging, ProblemSpec, check_shares
+from thinkery.recipe.vllm import VLLMSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -116,6 +117,7 @@ class CollectStage(Strict):
     decontaminate: list[str] = []  # sources whose prompts must not be in it
     batch_problems: PositiveInt = 128  # sampled, graded and kept together; a killed stage goes on with the next
     max_slots: PositiveInt = 512
+    vllm: VLLMSpec | None = None  # None: the native engine samples
     dtype: Dtype = "bfloat16"
     device: str = "auto"
 
@@ -176,6 +178,7 @@ class JudgeStage(Strict):
     balance_lengths: bool = True
     batch_problems: PositiveInt = 128
     max_slots: PositiveInt = 512
+    vllm: VLLMSpec | None = None  # None: the native engine samples
     dtype: Dtype = "bfloat16"
     device: str = "auto"
 

@@ -7,11 +7,12 @@ and the sampling, which serve all cohorts at once (``engine.py``), and the atten
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from thinkery.rollout.cache import Cache
+from thinkery.rollout.pieces import Piece
 from thinkery.rollout.stopping import ENDS, StopRule
 from thinkery.types import Completion
 
@@ -21,25 +22,39 @@ DEAD_SHARE = 0.125
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A problem's prompt, and the range of its completions that one cohort samples."""
+    """A problem's prompt, and those of its completions that one cohort samples.
+
+    Either none of the ``pieces`` has begun, and they share the prompt, or it is one that goes on from its tokens.
+    """
 
     problem_id: str
     token_ids: tuple[int, ...]
-    first: int
-    count: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def count(self) -> int:
+        """How many rows continue it."""
+        return len(self.pieces)
+
+    @property
+    def text_ids(self) -> tuple[int, ...]:
+        """All that the rows continue: the prompt, and what the piece has of its completion."""
+        return self.token_ids + self.pieces[0].token_ids
 
 
 @dataclass(slots=True)
 class _Row:
     prompt: Prompt
-    index: int
+    piece: Piece
+    room: int  # tokens that may still come
     done: bool = False
 
 
 class Cohort:
-    """The completions of some prompts, one row (``_S``) each, all ``length`` tokens long.
+    """The completions of some prompts, one row (``_S``) each, all ``length`` tokens longer than when it started.
 
-    ``key_S`` are their random keys, in the order of the prompts and of the indices within each.
+    ``key_S`` are their random keys, in the order of the prompts and of the pieces within each; ``position_S`` says
+    which token of its completion each row samples next.
     """
 
     def __init__(
@@ -56,12 +71,15 @@ class Cohort:
         self.key_S = key_S
         self.length = 0
         self._stop = stop
-        self._max_length = max_length
         self._policy_version = policy_version
-        self._rows = [_Row(prompt, prompt.first + i) for prompt in prompts for i in range(prompt.count)]
+        self._rows = [
+            _Row(prompt, piece, max_length - len(piece.token_ids)) for prompt in prompts for piece in prompt.pieces
+        ]
         self._alive = len(self._rows)
-        lengths = [len(row.prompt.token_ids) for row in self._rows]
-        self._prompt_length_S = torch.tensor(lengths, device=key_S.device)
+        self._next_full = min(row.room for row in self._rows)  # the length at which a row has no room left
+        self.position_S = torch.tensor([len(row.piece.token_ids) for row in self._rows], device=key_S.device)
+        lengths = [len(row.prompt.text_ids) for row in self._rows]
+        self._text_length_S = torch.tensor(lengths, device=key_S.device)
         self._tokens_ST = torch.empty(len(self._rows), max_length, dtype=torch.long, device=key_S.device)
         self._logprobs_ST = torch.empty(len(self._rows), max_length, device=key_S.device)
 
@@ -72,48 +90,69 @@ class Cohort:
 
     def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The last token of every row and its position in the text, [S] each: what the model reads next."""
-        return self._tokens_ST[:, self.length - 1], self._prompt_length_S + (self.length - 1)
+        return self._tokens_ST[:, self.length - 1], self._text_length_S + (self.length - 1)
 
     def append(self, tokens_S: torch.Tensor, logprobs_S: torch.Tensor, flags_S: torch.Tensor) -> list[Completion]:
         """Adds a token to every row; returns the completions that are over with it."""
         self._tokens_ST[:, self.length] = tokens_S
         self._logprobs_ST[:, self.length] = logprobs_S
         self.length += 1
-        full = self.length == self._max_length
+        self.position_S += 1
+        full = self.length == self._next_full
         candidates = range(len(self._rows)) if full else flags_S.nonzero()[:, 0].tolist()
         flags = flags_S.tolist() if candidates else []
         completions = []
         for number in candidates:
-            if self._rows[number].done:
+            row = self._rows[number]
+            if row.done:
                 continue
             stopped = self._stopped(number, flags[number])
-            if stopped or full:
+            if stopped or self.length == row.room:
                 completions.append(self._complete(number, stopped))
+        if full:
+            self._next_full = min((row.room for row in self._rows if not row.done), default=0)
         dead = len(self._rows) - self._alive
         if self._alive and dead >= max(1, DEAD_SHARE * len(self._rows)):
             self._compact()
         return completions
 
+    def pieces(self) -> list[Piece]:
+        """The completions that are not over, as far as they are."""
+        return [self._piece(number) for number, row in enumerate(self._rows) if not row.done]
+
     def _stopped(self, number: int, flag: int) -> bool:
         if flag == ENDS:
             return True
+        if not flag:
+            return False
         start = max(0, self.length - self._stop.tail)
-        return bool(flag) and self._stop.string_ends(self._tokens_ST[number, start : self.length].tolist())
+        before = self._rows[number].piece.token_ids
+        tail = [*before, *self._tokens_ST[number, start : self.length].tolist()][-self._stop.tail :]
+        return self._stop.string_ends(tail)
 
     def _complete(self, number: int, stopped: bool) -> Completion:
-        row = self._rows[number]
+        row, whole = self._rows[number], self._piece(number)
         row.done = True
         self._alive -= 1
-        token_ids = tuple(self._tokens_ST[number, : self.length].tolist())
         return Completion(
-            problem_id=row.prompt.problem_id,
-            index=row.index,
+            problem_id=whole.problem_id,
+            index=whole.index,
             prompt_ids=row.prompt.token_ids,
-            token_ids=token_ids,
-            logprobs=tuple(self._logprobs_ST[number, : self.length].tolist()),
-            text=self._stop.text(token_ids, stopped),
+            token_ids=whole.token_ids,
+            logprobs=whole.logprobs,
+            text=self._stop.text(whole.token_ids, stopped),
             finish_reason="stop" if stopped else "length",
-            policy_version=self._policy_version,
+            policy_version=self._policy_version if whole.policy_version is None else whole.policy_version,
+        )
+
+    def _piece(self, number: int) -> Piece:
+        """All tokens of a completion so far."""
+        begun = self._rows[number].piece
+        return replace(
+            begun,
+            token_ids=begun.token_ids + tuple(self._tokens_ST[number, : self.length].tolist()),
+            logprobs=begun.logprobs + tuple(self._logprobs_ST[number, : self.length].tolist()),
+            policy_version=self._policy_version if begun.policy_version is None else begun.policy_version,
         )
 
     def _compact(self) -> None:
@@ -122,7 +161,8 @@ class Cohort:
         kept_S = torch.tensor(kept, device=self.key_S.device)
         self._rows = [self._rows[number] for number in kept]
         self.key_S = self.key_S[kept_S]
-        self._prompt_length_S = self._prompt_length_S[kept_S]
+        self.position_S = self.position_S[kept_S]
+        self._text_length_S = self._text_length_S[kept_S]
         self._tokens_ST = self._tokens_ST[kept_S]
         self._logprobs_ST = self._logprobs_ST[kept_S]
         self.cache.keep(kept_S)

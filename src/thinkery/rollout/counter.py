@@ -28,11 +28,15 @@ def uniforms(keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     splitmix64 (Steele, Lea and Flood, OOPSLA 2014): the key is the generator's state and the position the number of
     steps it has taken. int64 products wrap around, as the unsigned ones of the paper do.
     """
-    state = keys + (positions + 1) * _signed(_GOLDEN)
+    state = scramble(keys + (positions + 1) * _signed(_GOLDEN))
+    return _shift_right(state, 11).double() * 2.0**-53
+
+
+def scramble(state: torch.Tensor) -> torch.Tensor:
+    """splitmix64's mixing of int64 numbers, one to one; 0 stays 0."""
     state = (state ^ _shift_right(state, 30)) * _signed(_MIX_1)
     state = (state ^ _shift_right(state, 27)) * _signed(_MIX_2)
-    state = state ^ _shift_right(state, 31)
-    return _shift_right(state, 11).double() * 2.0**-53
+    return state ^ _shift_right(state, 31)
 
 
 def _signed(constant: int) -> int:

@@ -10,8 +10,8 @@ one ``generate`` at a time).
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 import torch
@@ -21,11 +21,13 @@ from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
 from thinkery.models.shared import memory_of
 from thinkery.rollout import sampling as draw
+from thinkery.rollout.asking import Ends, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
 from thinkery.rollout.lane_processes import LANES
-from thinkery.rollout.share import Share, Stops
+from thinkery.rollout.pieces import Piece, fresh
+from thinkery.rollout.share import Share
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling, UserError
 
@@ -50,7 +52,10 @@ class NativeRollout:
         self.policy = policy
         self.max_slots = max_slots
         self._lanes = lanes or lanes_on(policy.device)
-        self._stop: tuple[Stops, StopRule] | None = None
+        self._ends = Ends(policy)
+        self._cut = threading.Event()
+        self.left: list[Piece] = []
+        self.bursts = 0  # in all calls and lanes: a sign of life
         if memory_of(policy.model) is not None:
             LANES.start(range(1, self._lanes))
 
@@ -63,83 +68,97 @@ class NativeRollout:
         Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's context, and
         ``RuntimeError`` if the policy's version changes between two completions.
         """
-        draw.check(sampling)
-        for problem_id, times in Counter(problem.id for problem in problems).items():
-            if times > 1:
-                raise UserError(f"problem {problem_id} is asked for twice: its completions would be the same")
-        ends = self._ends(sampling)
-        stop = self._stop_rule(ends)
+        return self.go_on(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
+
+    def go_on(
+        self, problems: Sequence[Problem], pieces: Sequence[Piece], sampling: Sampling, *, seed: int, stage: str
+    ) -> Iterator[Completion]:
+        """Finishes completions that have begun, or not yet; see ``generate`` and ``pieces.Resumable``."""
+        self._cut = cut = threading.Event()
+        self.left = []
+        return self._go_on(problems, pieces, sampling, (seed, stage), cut)
+
+    def cut(self) -> None:
+        """Ends the call under way after its present bursts; what is not finished then is in ``left``."""
+        self._cut.set()
+
+    def _go_on(
+        self,
+        problems: Sequence[Problem],
+        pieces: Sequence[Piece],
+        sampling: Sampling,
+        counted_by: tuple[int, str],
+        cut: threading.Event,
+    ) -> Iterator[Completion]:
+        check_asked(problems, sampling)
+        own: dict[str, list[Piece]] = {problem.id: [] for problem in problems}
+        for piece in pieces:
+            own[piece.problem_id].append(piece)
+        stops, stop = (self._ends.token_ids(sampling), self._ends.strings(sampling)), self._ends.rule(sampling)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
-        slots = self.max_slots // lanes
-        version = self.policy.version
+        slots, version = self.max_slots // lanes, self.policy.version
         calls = []
         for lane in range(lanes):
-            prompts = tuple(self._prompts(problems[lane::lanes], sampling, slots))
-            share = Share(prompts, sampling, ends, slots, (seed, stage, step), version)
-            calls.append(Call(self.policy, share, stop))
-        over = threading.Event()
-        sources = [LANES.run(lane, call, over) for lane, call in enumerate(calls)]
+            prompts = tuple(self._prompts(problems[lane::lanes], own, sampling, slots))
+            calls.append(Call(self.policy, Share(prompts, sampling, stops, slots, counted_by, version), stop, cut))
+        sources = [self._counted(LANES.run(lane, call, cut)) for lane, call in enumerate(calls)]
         with closing(interleave(sources)) as completions:
             try:
-                for completion in completions:
-                    if self.policy.version != version:
-                        raise RuntimeError(
-                            f"the policy went from version {version} to {self.policy.version} while it was sampled "
-                            "from: collect all completions of a step before the learner updates"
-                        )
-                    yield completion
+                yield from while_fresh(completions, self.policy, version, max_staleness=0)
             finally:
-                over.set()
+                cut.set()
+        self.left = [piece for call in calls for piece in call.left]
 
-    def _prompts(self, problems: Sequence[Problem], sampling: Sampling, max_slots: int) -> Iterator[Prompt]:
+    def _prompts(
+        self, problems: Iterable[Problem], pieces: Mapping[str, Sequence[Piece]], sampling: Sampling, max_slots: int
+    ) -> Iterator[Prompt]:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         for problem in problems:
-            token_ids = self.policy.encode_prompt(problem)
-            needed = len(token_ids) + sampling.max_completion_length
-            if not token_ids:
-                raise UserError(f"problem {problem.id}: its prompt is empty under template {self.policy.template.name}")
-            if context is not None and needed > context:
-                raise UserError(
-                    f"problem {problem.id}: a prompt of {len(token_ids)} tokens and max_completion_length "
-                    f"{sampling.max_completion_length} exceed the model's context of {context}: lower it"
-                )
-            for first in range(0, sampling.num_generations, max_slots):
-                count = min(max_slots, sampling.num_generations - first)
-                yield Prompt(problem.id, token_ids, first, count)
+            token_ids = encode(self.policy, problem, sampling, context)
+            for piece in pieces[problem.id]:
+                if piece.token_ids:
+                    yield Prompt(problem.id, token_ids, (piece,))
+            unbegun = tuple(piece for piece in pieces[problem.id] if not piece.token_ids)
+            for first in range(0, len(unbegun), max_slots):
+                yield Prompt(problem.id, token_ids, unbegun[first : first + max_slots])
 
-    def _ends(self, sampling: Sampling) -> Stops:
-        policy = self.policy
-        return (
-            policy.eos_token_ids + sampling.stop_token_ids,
-            policy.template.stop_strings + sampling.stop_strings,
-        )
-
-    def _stop_rule(self, ends: Stops) -> StopRule:
-        """The last call's if it stopped at the same: making one reads the whole vocabulary."""
-        if self._stop is None or self._stop[0] != ends:
-            policy = self.policy
-            self._stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
-        return self._stop[1]
+    def _counted(self, bursts: Generator[list[Completion], None, None]) -> Generator[list[Completion], None, None]:
+        with closing(bursts):
+            for finished in bursts:
+                self.bursts += 1
+                yield finished
 
 
 class Call:
-    """A lane's share of one ``generate``: the prompts still waiting and the cohorts that decode."""
+    """A lane's share of one ``generate``: the prompts still waiting and the cohorts that decode.
 
-    def __init__(self, policy: Policy, share: Share, stop: StopRule) -> None:
-        self.policy, self.share, self.stop = policy, share, stop
+    ``left`` is what is not finished when ``run`` ends, in whatever process that was.
+    """
+
+    def __init__(self, policy: Policy, share: Share, stop: StopRule, cut: threading.Event) -> None:
+        self.policy, self.share, self.stop, self.cut = policy, share, stop, cut
         self.sampling, self.max_slots = share.sampling, share.max_slots
         self.vocabulary = policy.valid_vocab
         self.head = policy.model.get_output_embeddings()
         self.waiting = deque(share.prompts)
         self.cohorts: list[Cohort] = []
+        self.left: Sequence[Piece] = ()
 
     def run(self) -> Generator[list[Completion], None, None]:
         """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
-        while self.waiting or self.cohorts:
-            with torch.no_grad(), self.policy.autocast():
-                finished = self._burst()
-            yield finished
+        try:
+            while (self.waiting or self.cohorts) and not self.cut.is_set():
+                with torch.no_grad(), self.policy.autocast():
+                    finished = self._burst()
+                yield finished
+        finally:
+            self.left = self._pieces()
+
+    def _pieces(self) -> list[Piece]:
+        """What decodes, and what still waits."""
+        waiting = [piece for prompt in self.waiting for piece in prompt.pieces]
+        return [piece for cohort in self.cohorts for piece in cohort.pieces()] + waiting
 
     def _burst(self) -> list[Completion]:
         finished: list[Completion] = []
@@ -166,11 +185,11 @@ class Call:
     def _prefill(self, prompts: list[Prompt]) -> tuple[Cohort, torch.Tensor]:
         """Forwards every prompt once -> the cohort that continues them, and the logits [S, V] of its first tokens."""
         device = self.policy.device
-        lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        lengths_P = torch.tensor([len(prompt.text_ids) for prompt in prompts])
         longest = int(lengths_P.max())
         ids_PT = torch.zeros(len(prompts), longest, dtype=torch.long)
         for row_T, prompt in zip(ids_PT, prompts, strict=True):
-            row_T[: len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
+            row_T[: len(prompt.text_ids)] = torch.tensor(prompt.text_ids)
         last, layouts = [], []
         batch = max(1, PREFILL_TOKENS // longest)
         for part_PT, lengths in zip(torch.split(ids_PT, batch), torch.split(lengths_P, batch), strict=True):
@@ -181,9 +200,9 @@ class Call:
         problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
         cache = Cache(layouts, lengths_P.to(device), problem_S, self.policy.compute_dtype)
         keys = [
-            completion_key(*self.share.counted_by, prompt.problem_id, prompt.first + i)
+            completion_key(*self.share.counted_by, piece.step, piece.problem_id, piece.index)
             for prompt in prompts
-            for i in range(prompt.count)
+            for piece in prompt.pieces
         ]
         cohort = Cohort(
             prompts,
@@ -212,7 +231,7 @@ class Call:
 
     def _record(self, cohorts: list[Cohort], logits_SV: torch.Tensor) -> list[Completion]:
         """Samples a token for every row and takes out the completions that it ends."""
-        u_S = torch.cat([uniforms(cohort.key_S, torch.tensor(cohort.length)) for cohort in cohorts])
+        u_S = torch.cat([uniforms(cohort.key_S, cohort.position_S) for cohort in cohorts])
         tokens_S, logprobs_S = draw.sample(logits_SV, u_S, self.sampling)
         sizes = [cohort.cache.rows for cohort in cohorts]
         finished: list[Completion] = []

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -33,6 +33,7 @@ import torch
 
 from thinkery.models.loading import Policy
 from thinkery.models.shared import Memory, memory_of, pack
+from thinkery.rollout.pieces import Piece
 from thinkery.rollout.share import Share
 from thinkery.types import Completion
 
@@ -60,7 +61,7 @@ class Forget:
 
 @dataclass(frozen=True)
 class Run:
-    """Sample a share from a policy. Every burst's completions come back, as a list, then None or the error."""
+    """Sample a share from a policy. Every burst's completions come back, as a list, then ``Left`` or the error."""
 
     number: int
     policy: int
@@ -75,11 +76,19 @@ class Stop:
     number: int
 
 
+@dataclass(frozen=True)
+class Left:
+    """The last word of a run: what it did not finish."""
+
+    pieces: tuple[Piece, ...]
+
+
 class Call(Protocol):
     """A lane's share of a call, which can be worked through here."""
 
     policy: Policy
     share: Share
+    left: Sequence[Piece]
 
     def run(self) -> Generator[list[Completion], None, None]:
         """What each burst of decoding finished."""
@@ -201,7 +210,7 @@ class _Lane:
                 yield from call.run()
             else:
                 number = self.process.meet(call.policy, memory)
-                yield from _sampled(self.process, number, call.share, over)
+                yield from _sampled(self.process, number, call, over)
         finally:
             self._taken.release()
 
@@ -217,10 +226,10 @@ class _Lane:
 
 
 def _sampled(
-    process: _Process, policy: int, share: Share, over: threading.Event
+    process: _Process, policy: int, call: Call, over: threading.Event
 ) -> Generator[list[Completion], None, None]:
     """What each burst of the process finished. When the caller stops early, the process is free again."""
-    run = Run(next(_numbers), policy, torch.get_num_threads(), share)
+    run = Run(next(_numbers), policy, torch.get_num_threads(), call.share)
     process.send(run)
     ended = False
     try:
@@ -232,7 +241,9 @@ def _sampled(
             ended = not isinstance(said, list)
             if isinstance(said, BaseException):
                 raise said
-            if not ended:
+            if isinstance(said, Left):
+                call.left = said.pieces
+            else:
                 yield said
     finally:
         if not ended and not process.gone:

@@ -21,7 +21,7 @@ import torch
 from thinkery.models.loading import Policy
 from thinkery.models.shared import unpack
 from thinkery.rollout.engine import Call
-from thinkery.rollout.lane_processes import READY, Forget, Meet, Run, Stop
+from thinkery.rollout.lane_processes import READY, Forget, Left, Meet, Run, Stop
 from thinkery.rollout.share import Stops
 from thinkery.rollout.stopping import StopRule
 
@@ -49,7 +49,7 @@ class _Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._heard: queue.SimpleQueue[tuple[Meet | Forget | Run, int]] = queue.SimpleQueue()
-        self._stopped = -1  # the last run that was to stop
+        self._cuts: dict[int, threading.Event] = {}  # of the last run that was asked for
         self._known: dict[int, _Known] = {}
 
     def work(self) -> None:
@@ -71,25 +71,27 @@ class _Worker:
             while True:
                 message = self._connection.recv()
                 if isinstance(message, Stop):
-                    self._stopped = message.number
+                    if message.number in self._cuts:
+                        self._cuts[message.number].set()
                 else:
+                    if isinstance(message, Run):
+                        self._cuts = {message.number: threading.Event()}
                     descriptor = reduction.recv_handle(self._connection) if isinstance(message, Meet) else -1
                     self._heard.put((message, descriptor))
         except (EOFError, OSError):
             os._exit(0)
 
-    def _run(self, task: Run) -> Exception | None:
+    def _run(self, task: Run) -> Left | Exception:
         """Sends what each burst finished; returns the last word."""
         try:
             torch.set_num_threads(task.threads)
             known = self._known[task.policy]
-            for finished in Call(known.policy, task.share, known.rule(task.share.ends)).run():
+            call = Call(known.policy, task.share, known.rule(task.share.ends), self._cuts[task.number])
+            for finished in call.run():
                 self._connection.send(finished)
-                if self._stopped == task.number:
-                    break
         except Exception as error:
             return _portable(error)
-        return None
+        return Left(tuple(call.left))
 
 
 def _portable(error: Exception) -> Exception:

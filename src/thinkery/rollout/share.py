@@ -15,13 +15,13 @@ Stops = tuple[tuple[int, ...], tuple[str, ...]]
 class Share:
     """Prompts, and how they are continued.
 
-    ``max_slots`` is how many completions decode at a time, ``counted_by`` the (seed, stage, step) of the random
-    numbers, ``version`` the policy's.
+    ``max_slots`` is how many completions decode at a time, ``counted_by`` the (seed, stage) of the random numbers,
+    ``version`` the policy's.
     """
 
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     ends: Stops
     max_slots: int
-    counted_by: tuple[int, str, int]
+    counted_by: tuple[int, str]
     version: int

@@ -10,10 +10,16 @@ from thinkery.clock import Clock
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import BASE, Recipe
 from thinkery.run import StageRun
-from thinkery.stages.engines import Engines, LocalEngines
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View
+    from thinkery.stages.engines import Engines
+
+
+def _local() -> Engines:
+    from thinkery.stages.engines import LocalEngines  # torch takes seconds: not before a stage starts
+
+    return LocalEngines()
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class StageContext:
     view: View
     resolve: Callable[[str], str]
     clock: Clock = field(default_factory=Clock)
-    engines: Engines = field(default_factory=LocalEngines)
+    engines: Engines = field(default_factory=_local)
 
     @property
     def seed(self) -> int:

@@ -105,12 +105,14 @@ def make_credit(stage: RLStage, context: StageContext, policy: Policy) -> Credit
     if stage.advantage_estimator == "gae":
         config = learner_config(stage, context.seed)
         rate = stage.learning_rate if stage.value_learning_rate is None else stage.value_learning_rate
-        return ValueCredit(stage, Critic(policy, replace(config, learning_rate=rate)))
+        return ValueCredit(stage, Critic(_with_weights(stage, context, policy), replace(config, learning_rate=rate)))
     if stage.teacher is None:
         return GroupCredit(stage, None)
     place = context.resolve(stage.teacher)
     teacher = load_policy(place, template=policy.template, device=stage.device, dtype=stage.dtype)
     _require_same_tokenizer(stage, teacher, policy)
+    if policy.device.type == "meta":
+        context.view.note(f"{stage.name}: the teacher is forwarded in this process, not on the cluster")
     return GroupCredit(
         stage,
         Teacher(
@@ -120,6 +122,15 @@ def make_credit(stage: RLStage, context: StageContext, policy: Policy) -> Credit
             microbatch_tokens=stage.microbatch_tokens,
         ),
     )
+
+
+def _with_weights(stage: RLStage, context: StageContext, policy: Policy) -> Policy:
+    """What the critic is copied from: on a cluster the policy here is a handle without weights."""
+    if policy.device.type != "meta":
+        return policy
+    context.view.note(f"{stage.name}: the critic learns in this process, not on the cluster")
+    place = context.resolve(stage.from_)
+    return load_policy(place, template=policy.template, device=stage.device, dtype=stage.dtype)
 
 
 def learner_config(stage: RLStage, seed: int) -> LearnerConfig:

@@ -6,7 +6,7 @@ Left out: what they do (``rollout``, ``rewards``, ``training``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -14,14 +14,20 @@ from typing import Literal, Protocol, Self
 from thinkery.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import RewardSpec
+from thinkery.recipe import Ahead, RewardSpec, VLLMSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader
 from thinkery.rollout.engine import NativeRollout
+from thinkery.rollout.pieces import Resumable
+from thinkery.rollout.vllm import VLLMRollout
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Rollout
 from thinkery.verification import Verification
+
+
+class ResumableRollout(Rollout, Resumable, Protocol):
+    """A rollout whose calls can be cut short and continued."""
 
 
 class Keeping(Protocol):
@@ -29,6 +35,10 @@ class Keeping(Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on; ``folder`` does not exist yet."""
+        ...
+
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """The same, or a beginning: then it returns what waits until ``folder`` is there, while updates go on."""
         ...
 
     def load(self, folder: Path) -> None:
@@ -82,8 +92,13 @@ class Engines(Protocol):
         """The policy of a checkpoint; on a cluster a handle without weights. See ``models.loading.load_policy``."""
         ...
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> Rollout:
-        """What samples from a policy; it sees the weights that the policy's learner has made."""
+    @property
+    def ahead(self) -> Ahead:
+        """How far sampling runs ahead of learning."""
+        ...
+
+    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ResumableRollout:
+        """What samples from a policy, the native engine or vLLM; it sees the weights that its learner has made."""
         ...
 
     def learner(self, policy: Policy, config: LearnerConfig, clock: Clock) -> RLLearner:
@@ -121,8 +136,15 @@ class LocalEngines:
         """Loads it."""
         return load_policy(place, template=template, device=device, dtype=dtype)
 
-    def rollout(self, policy: Policy, *, max_slots: int) -> Rollout:
-        """The native engine."""
+    @property
+    def ahead(self) -> Ahead:
+        """Not at all."""
+        return Ahead()
+
+    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ResumableRollout:
+        """The native engine, or vLLM in this process or beside it."""
+        if vllm is not None:
+            return VLLMRollout(policy, max_slots=max_slots, spec=vllm)
         return NativeRollout(policy, max_slots=max_slots)
 
     def learner(self, policy: Policy, config: LearnerConfig, clock: Clock) -> RLLearner:

@@ -82,7 +82,7 @@ def _sample(
         top_p=spec.top_p,
         max_completion_length=spec.max_completion_length,
     )
-    rollout = context.engines.rollout(policy, max_slots=spec.max_slots)
+    rollout = context.engines.rollout(policy, max_slots=spec.max_slots, vllm=spec.vllm)
     completions = rollout.generate(problems, sampling, seed=context.seed, step=0, stage=f"evaluate/{name}")
     total = len(problems) * spec.num_samples
     for finished, completion in enumerate(completions, start=1):

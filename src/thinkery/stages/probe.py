@@ -15,30 +15,32 @@ import statistics
 from pathlib import Path
 
 from thinkery.evaluation.reducers import avg_at_k
-from thinkery.models.loading import Policy, restore_weights
+from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProbeSpec, RLStage
 from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.unchecked import NONE
 from thinkery.stages.context import StageContext
-from thinkery.training.steps import WEIGHTS
+from thinkery.stages.engines import Keeping
 from thinkery.types import Problem, Sampling, UserError
 
-_BEST, _STATE = "best.safetensors", "probe.json"
+_BEST, _STATE = "best", "probe.json"
 
 
 class Probe:
     """Looks at the policy, remembers the best look, and says when to stop.
 
-    Its state is in the stage's checkpoints, with the best policy's weights where ``max_drop`` may ask for them: each
-    new best is a checkpoint of its own, and later ones link to its weights.
+    Its state is in the stage's checkpoints, with the best policy's learner where ``max_drop`` may ask for it: each new
+    best is a checkpoint of its own, and later ones link to its files.
     """
 
-    def __init__(self, spec: ProbeSpec, stage: RLStage, context: StageContext, policy: Policy, grader: Grader) -> None:
-        self.spec, self.stage, self.context, self.policy, self.grader = spec, stage, context, policy, grader
+    def __init__(
+        self, spec: ProbeSpec, stage: RLStage, context: StageContext, policy: Policy, grader: Grader, learner: Keeping
+    ) -> None:
+        self.spec, self.stage, self.context, self.grader, self.learner = spec, stage, context, grader, learner
         self.problems = self._problems()
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
         self.best: float | None = None  # None: not looked yet
         self.best_step = 0
         self.fallen = False
@@ -71,10 +73,10 @@ class Probe:
         return self._unsaved
 
     def restore_best(self) -> None:
-        """Gives the policy the weights of the best look, from the last checkpoint."""
+        """Takes the learner back to the best look, from the last checkpoint."""
         checkpoint = self.context.run.latest_checkpoint()
         assert checkpoint is not None  # every new best makes one
-        restore_weights(self.policy.model, checkpoint[1] / "probe" / _BEST)
+        self.learner.load(checkpoint[1] / "probe" / _BEST)
 
     def save(self, folder: Path) -> None:
         """Writes what has been seen, beside a learner that has just been saved."""
@@ -82,7 +84,7 @@ class Probe:
         (folder / _STATE).write_text(json.dumps({"best": self.best, "best_step": self.best_step}))
         before = self.context.run.latest_checkpoint()
         if self._unsaved:
-            _link(folder.parent / "learner" / WEIGHTS, folder / _BEST)
+            _link(folder.parent / "learner", folder / _BEST)
             self._unsaved = False
         elif self.spec.max_drop is not None and before is not None:
             _link(before[1] / "probe" / _BEST, folder / _BEST)
@@ -130,7 +132,11 @@ class Probe:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under another name, without a copy where the file system knows how."""
+    """The same files in another folder, without a copy where the file system knows how."""
+    shutil.copytree(source, target, copy_function=_same)
+
+
+def _same(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:

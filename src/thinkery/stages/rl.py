@@ -7,7 +7,7 @@ graded (``rewards``) and learnt from (``training``); who is credited with what (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from thinkery.recipe import RLStage
 from thinkery.rewards.metrics import group_metrics
 from thinkery.stages.context import StageContext
 from thinkery.stages.credit import learner_config, make_credit, mean_advantages
+from thinkery.stages.engines import RLLearner
 from thinkery.stages.health import health_metrics
 from thinkery.stages.probe import Probe
 from thinkery.stages.reading import completion_rows, reading_metrics
@@ -41,13 +42,13 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     with open_grader(stage, context, policy) as grader:
         sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)
         sampler.mask_unreadable()
-        probe = Probe(stage.probe, stage, context, policy, grader) if stage.probe else None
+        probe = Probe(stage.probe, stage, context, policy, grader, learner) if stage.probe else None
         parts: dict[str, Stateful] = {"learner": learner, "credit": credit, "sampler": sampler}
         parts |= {"probe": probe} if probe else {}
         first = resume(context, parts)
         if probe and probe.best is None:
             context.run.log(0, probe.look(0))
-            keep(stage, context, parts, 0)
+            keep(stage, context, learner, parts, 0)
         metrics: dict[str, float] = {}
         for step in range(first, stage.steps):
             clock.lap()  # what came before, records and checkpoints, is no part of the step
@@ -63,7 +64,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
             if probe and probe.due(step + 1):
                 metrics |= probe.look(step + 1)
             record(stage, context, policy, step + 1, groups, samples, metrics)
-            keep(stage, context, parts, step + 1)
+            keep(stage, context, learner, parts, step + 1)
             if probe and probe.fallen:
                 break
     summary: dict[str, Any] = {name: metrics[name] for name in ("reward", "accuracy") if name in metrics}
@@ -86,14 +87,21 @@ class Stateful(Protocol):
         ...
 
 
-def keep(stage: RLStage, context: StageContext, parts: Mapping[str, Stateful], step: int) -> None:
+def keep(stage: RLStage, context: StageContext, learner: RLLearner, parts: Mapping[str, Stateful], step: int) -> None:
     """A checkpoint after ``step`` updates, where one is due or the probe has seen its best policy."""
-
-    def write(folder: Path) -> None:
-        for name, part in parts.items():
-            part.save(folder / name)
-
     probe = parts.get("probe")
+
+    def write(folder: Path) -> Callable[[], None] | None:
+        if probe:
+            learner.save(folder / "learner")  # the probe keeps files of it
+            rest = None
+        else:
+            rest = learner.save_async(folder / "learner")
+        for name, part in parts.items():
+            if part is not learner:
+                part.save(folder / name)
+        return rest
+
     wanted = isinstance(probe, Probe) and probe.wants_checkpoint
     if step < stage.steps and (wanted or (step > 0 and step % stage.save_steps == 0)):
         context.run.save_checkpoint(step, write)

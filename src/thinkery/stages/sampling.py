@@ -5,7 +5,8 @@ Left out: how completions are made (``rollout``) and graded (``rewards``); what 
 
 from __future__ import annotations
 
-import json
+import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,21 +18,21 @@ from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
 from thinkery.rewards.grader import Grader
 from thinkery.stages.context import StageContext
 from thinkery.stages.references import require_references
+from thinkery.stages.underway import UnderWay
 from thinkery.stages.work import GRADING, ROLLOUT, lengths_of, work_metrics
-from thinkery.types import Group, Outcome, Sampling, UserError
+from thinkery.types import Completion, Group, Outcome, Sampling, UserError
 
 # Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
 _SMALLEST_SPREAD = 1e-6
 
 
 class Sampler:
-    """Draws problems and samples their groups; its state is how many problems it has drawn."""
+    """Draws problems and samples their groups; its state is what it has drawn, and what of that is under way."""
 
     def __init__(
         self, stage: RLStage, context: StageContext, policy: Policy, source: ProblemSource, grader: Grader
     ) -> None:
-        self.stage, self.context, self.source, self.grader = stage, context, source, grader
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
+        self.stage, self.context, self.policy, self.source, self.grader = stage, context, policy, source, grader
         self.sampling = Sampling(
             num_generations=stage.num_generations,
             temperature=stage.temperature,
@@ -39,9 +40,23 @@ class Sampler:
             top_k=stage.top_k,
             max_completion_length=stage.max_completion_length,
         )
-        self.drawn = 0
+        self.ahead = context.engines.ahead
+        self.under_way = UnderWay(
+            context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm),
+            policy,
+            source,
+            self.sampling,
+            self.ahead,
+            seed=context.seed,
+            stage=stage.name,
+        )
         self.metrics: dict[str, float] = {}
         self._shape, self._work = policy_shape(policy), Work()
+
+    @property
+    def drawn(self) -> int:
+        """How many problems it has drawn."""
+        return self.under_way.drawn
 
     def mask_unreadable(self) -> None:
         """Leaves out the problems whose own answer can't be read; stops if one can be read and is not accepted."""
@@ -62,8 +77,31 @@ class Sampler:
         DAPO (arXiv 2503.14476), section 3.2: ``0 < correct < G``. What is still missing after ``max_refills`` rounds
         is made up with the groups first put aside, so that a step always has its size.
         """
-        stage = self.stage
         self.metrics, self._work = {}, Work()
+        groups = self._informative(step)
+        if self.ahead.off_policy:
+            versions = [completion.policy_version for group in groups for completion in group.completions_G]
+            self.metrics["rollout/staleness"] = self.policy.version - statistics.fmean(versions)
+        if self.ahead.async_steps and step + 1 < self.stage.steps:
+            self._fill(step + 1, self.stage.num_problems)
+            self.under_way.begin()  # goes on while the step is learnt from
+        if self.ahead.off_policy:
+            self.metrics["rollout/under_way"] = float(len(self.under_way))
+        return groups
+
+    def save(self, folder: Path) -> None:
+        """Writes all that the next step's groups depend on."""
+        for completion in self.under_way.settle():
+            self._submit(completion)
+        self.under_way.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Restores what ``save`` wrote."""
+        for completion in self.under_way.load(folder):
+            self._submit(completion)
+
+    def _informative(self, step: int) -> list[Group]:
+        stage = self.stage
         groups = self._groups(step, stage.num_problems)
         if not stage.dynamic_sampling:
             return groups
@@ -76,38 +114,31 @@ class Sampler:
         self.metrics |= {"dynamic_sampling/refills": float(refills), "dynamic_sampling/dead": float(len(dead))}
         return (kept + dead)[: stage.num_problems]
 
-    def save(self, folder: Path) -> None:
-        """Writes all that the next step's draw depends on."""
-        folder.mkdir()
-        (folder / "sampler.json").write_text(json.dumps({"drawn": self.drawn}))
-
-    def load(self, folder: Path) -> None:
-        """Restores what ``save`` wrote."""
-        self.drawn = json.loads((folder / "sampler.json").read_text())["drawn"]
-
     def _groups(self, step: int, count: int) -> list[Group]:
         """The next ``count`` problems, sampled and graded. Grading goes on while others still decode."""
-        problems = self.source.draw(self.drawn, count)
-        self.drawn += count
-        by_id = {problem.id: problem for problem in problems}
         clock = self.context.clock
-        completions = self.rollout.generate(
-            problems, self.sampling, seed=self.context.seed, step=step, stage=self.stage.name
-        )
+        self._fill(step, count)
         total = count * self.stage.num_generations
-        for finished, completion in enumerate(clock.each(ROLLOUT, completions), start=1):
+        for finished, completion in enumerate(clock.each(ROLLOUT, self.under_way.completions(count)), start=1):
             with clock.part(GRADING):
-                self.grader.submit(by_id[completion.problem_id], completion)
-            if finished % self.stage.num_generations == 0:
+                self._submit(completion)
+            if finished % self.stage.num_generations == 0 and finished <= total:
                 self.context.view.progress("sampling", finished, total)
         with clock.part(GRADING):  # what is still to be waited for; the rest has gone on beside the rollout
-            groups = self.grader.collect(problems, self.stage.num_generations, step=step)
+            groups = self.grader.collect(self.under_way.take(count), self.stage.num_generations, step=step)
         sampled = lengths_of(completion for group in groups for completion in group.completions_G)
         self._work += rollout_work(self._shape, sampled, self.stage.max_slots)
         self.metrics |= work_metrics({ROLLOUT: self._work})
         for name, count in self.grader.errors.items():
             self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
         return groups
+
+    def _submit(self, completion: Completion) -> None:
+        self.grader.submit(self.under_way.problem(completion.problem_id), completion)
+
+    def _fill(self, step: int, count: int) -> None:
+        """Draws the problems of a step that needs ``count`` of them."""
+        self.under_way.fill(step, count, math.ceil(count * self.ahead.oversample))
 
 
 def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -185,9 +185,9 @@ def _train(stage: SFTStage, context: StageContext, policy: Policy, learner: Text
         learner.load(folder / "learner")
         first_loss = json.loads((folder / "progress.json").read_text())["first_loss"]
 
-    def save(folder: Path) -> None:
-        learner.save(folder / "learner")
+    def save(folder: Path) -> Callable[[], None] | None:
         (folder / "progress.json").write_text(json.dumps({"first_loss": first_loss}))
+        return learner.save_async(folder / "learner")
 
     shape = policy_shape(policy)
     for step in range(done, total):

@@ -1,19 +1,19 @@
 """The learner: samples with advantages -> a better policy, one RL step a call.
 
-It forwards each minibatch in microbatches (``packing.py``), side by side where a CPU has cores (``replicas.py``), takes
-log-probabilities (``logprobs.py``), sums GRPO's loss (``grpo.py``) and steps the optimizer (``optimizer.py``). The loss
-does not depend on how a minibatch is cut, and every random choice comes from (seed, step, epoch), so a learner that was
-loaded goes on bit for bit. The policy's model is updated in place: whoever samples from it sees the new weights at
-once, under a new version.
+It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``logprobs.py``), sums GRPO's loss
+(``grpo.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
+of a cluster, is its carrier's affair (``carrier.py``). The loss does not depend on how a minibatch is cut, and every
+random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit, and the learners of all
+ranks decide the same. The policy's model is updated in place: whoever samples from it sees the new weights at once,
+under a new version.
 
-Left out: rewards and advantages (numbers come in), several devices, adapters.
+Left out: rewards and advantages (numbers come in), adapters.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +22,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from thinkery.clock import Clock
-from thinkery.files import atomic_folder, write_json_atomic
-from thinkery.lanes import Lanes, lanes_on
-from thinkery.models.loading import Policy, restore_weights, save_policy, save_weights
+from thinkery.models.loading import Policy
 from thinkery.training import grpo
-from thinkery.training.metrics import Tally
+from thinkery.training.carrier import Carrier, LocalCarrier
+from thinkery.training.metrics import Tally, TokenSums, token_sums
 from thinkery.training.minibatches import random_parts
-from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
-from thinkery.training.packing import Microbatch, pack, plan_microbatches, sizes_of
-from thinkery.training.replicas import Replicas, frozen
-from thinkery.training.steps import backward, clip_gradient, load_state, packed_logprobs, save_state
+from thinkery.training.optimizer import Kind, Schedule, lr_schedule
+from thinkery.training.packing import Microbatch, pack
+from thinkery.training.steps import backward
 from thinkery.types import UserError
 
-_REFERENCE, _COUNTERS = "reference.safetensors", "learner.json"
+_COUNTERS = "learner.json"
 _NOT_FINITE_ADVICE = (
     "This update was not applied; lower learning_rate or max_grad_norm, or set delta to bound the ratio."
 )
@@ -105,20 +103,18 @@ class Learner:
     """
 
     def __init__(
-        self, policy: Policy, config: LearnerConfig, clock: Clock | None = None, *, lanes: int | None = None
+        self, policy: Policy, config: LearnerConfig, clock: Clock | None = None, *, carrier: Carrier | None = None
     ) -> None:
-        """``lanes`` None: as many as pay on the policy's device."""
+        """``carrier`` None: this process carries the model."""
         self.policy = policy
         self.config = config
         self._clock = clock or Clock()  # told of forwards without gradient, which are the part "reference"
         policy.model.eval()
-        self._optimizer = build_optimizer(
-            policy.model, config.optimizer, config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._carrier = carrier or LocalCarrier(policy)
+        self._optimizer = self._carrier.optimizer(config.optimizer, config.learning_rate, config.weight_decay)
         self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
-        self._reference = copy.deepcopy(policy.model).requires_grad_(False) if config.beta > 0 else None
+        self._reference = self._carrier.copy() if config.beta > 0 else None
         self._reference_is_policy = True  # until the first optimizer step after it was taken
-        self._replicas = Replicas(policy.model, Lanes(lanes or lanes_on(policy.device)))
 
     def update(self, samples: Sequence[Sample], step: int) -> dict[str, float]:
         """One RL step (0-based ``step``): the samples in ``num_minibatches`` random parts, ``num_iterations`` times.
@@ -139,9 +135,9 @@ class Learner:
             for epoch in range(config.num_iterations)
             for part in random_parts(samples, config.num_minibatches, seed=config.seed, step=step, epoch=epoch)
         ]
-        known = _Known(old=_LogprobCache(), reference=_LogprobCache())
+        known = _Known(old=_LogprobCache(samples), reference=_LogprobCache(samples))
         self._recompute_old(samples, parts, known.old)
-        tally = Tally(epsilon=config.epsilon, epsilon_high=self._epsilon_high)
+        tally = Tally()
         for part in parts:
             self._update_part(samples, part, known, tally, step)
         self.policy.version += 1
@@ -149,29 +145,30 @@ class Learner:
 
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
-        with atomic_folder(folder) as new:
-            save_state(new, self.policy.model, self._optimizer)
-            if self._reference is not None:
-                save_weights(self._reference, new / _REFERENCE)
-            counters = {"policy_version": self.policy.version, "reference_is_policy": self._reference_is_policy}
-            write_json_atomic(new / _COUNTERS, counters)
+        rest = self.save_async(folder)
+        if rest is not None:
+            rest()
+
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """The same, but ranks of a cluster only take a copy of the state now and write it while updates go on.
+
+        Then it returns what waits until ``folder`` is there, and raises what went wrong.
+        """
+        counters = {"policy_version": self.policy.version, "reference_is_policy": self._reference_is_policy}
+        return self._carrier.save(folder, _COUNTERS, counters, self._optimizer, self._reference)
 
     def load(self, folder: Path) -> None:
         """Restores what ``save`` wrote, into the policy's own weights. ``UserError`` if it is another model's."""
         if not (folder / _COUNTERS).exists():
             raise UserError(f"{folder} holds no learner: name a folder that Learner.save wrote")
-        if self._reference is not None:
-            if not (folder / _REFERENCE).exists():
-                raise UserError(f"{folder} was saved without a reference: its run had beta 0")
-            restore_weights(self._reference, folder / _REFERENCE)
-        load_state(folder, self.policy.model, self._optimizer)
+        self._carrier.load(folder, self._optimizer, self._reference)
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version = counters["policy_version"]
         self._reference_is_policy = counters["reference_is_policy"]
 
     def export(self, folder: Path) -> None:
         """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
-        save_policy(self.policy, folder)
+        self._carrier.export(folder)
 
     @property
     def _epsilon_high(self) -> float:
@@ -190,19 +187,19 @@ class Learner:
     ) -> None:
         """Log-probabilities under a model, without gradient, of the samples that they are not known of."""
 
-        def logprobs(plan: list[int]) -> tuple[Microbatch, Tensor]:
+        def logprobs(plan: list[int]) -> Tensor:
             microbatch = pack(samples, plan, self.policy.device)
-            return microbatch, packed_logprobs(self.policy, model, microbatch, self.config.temperature)[0]
+            return self._carrier.logprobs(model, microbatch, self.config.temperature)[0].cpu()
 
         plans = self._plan(samples, [index for index in indices if index not in known])
         if not plans:
             return
         with self._clock.part("reference"):
-            for microbatch, logp_N in frozen(self._replicas.lanes, logprobs, plans, sizes_of(samples, plans)):
-                known.add(microbatch, logp_N)
+            for plan, logp_N in zip(plans, self._carrier.frozen(logprobs, model, samples, plans), strict=True):
+                known.add(plan, logp_N)
 
     def _plan(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
-        return plan_microbatches(samples, indices, self.config.microbatch_tokens, self._replicas.lanes.count)
+        return self._carrier.plan(samples, indices, self.config.microbatch_tokens)
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
@@ -232,16 +229,17 @@ class Learner:
 
         try:
             plans = self._plan(samples, live)
-            seen = self._replicas.accumulate(learn, plans, sizes_of(samples, plans))
-            grad_norm = clip_gradient(self.policy.model, self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
+            seen = self._carrier.accumulate(learn, samples, plans)
+            grad_norm = self._carrier.clip_gradient(self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
         self._reference_is_policy = False
-        for one in seen:
-            tally.add_tokens(one.ratio_N, one.advantage_N, one.entropy_N, one.mismatch_N)
-            if one.kl_N is not None:
-                tally.add_kl(one.kl_N)
+        for plan, one in zip(plans, seen, strict=True):
+            tally.add_tokens(one.sums)
+            for cache, logp_N in ((known.old, one.old_N), (known.reference, one.reference_N)):
+                if logp_N is not None:
+                    cache.add_new(plan, logp_N)
         tally.add_update(sum(one.loss for one in seen), grad_norm)
 
     def _loss(
@@ -252,7 +250,7 @@ class Learner:
         chosen = [samples[index] for index in microbatch.indices]
         rollout_N = torch.tensor([logp for sample in chosen for logp in sample.rollout_logprobs], device=device)
         advantage_N = torch.tensor([advantage for sample in chosen for advantage in sample.advantages], device=device)
-        logp_N, entropy_N = packed_logprobs(self.policy, model, microbatch, config.temperature)
+        logp_N, entropy_N = self._carrier.logprobs(model, microbatch, config.temperature)
         old_N = known.old.recall(microbatch, logp_N.detach())
         ratio_N = grpo.importance_ratio(logp_N, old_N)
         surrogate_N = grpo.clipped_surrogate(
@@ -261,13 +259,24 @@ class Learner:
         loss_N = surrogate_N * grpo.importance_correction(
             old_N, rollout_N, config.importance_sampling_correction, config.importance_sampling_cap
         )
-        seen = _Seen(ratio_N.detach(), advantage_N, entropy_N, old_N - rollout_N)
-        if self._reference is None:
-            return loss_N, seen
-        reference_N = known.reference.recall(microbatch, logp_N.detach())  # known already, or the policy's own
-        kl_N = grpo.kl_penalty(logp_N, reference_N, config.kl_estimator)
-        seen.kl_N = kl_N.detach()
-        return loss_N + config.beta * kl_N, seen
+        reference_N = kl_N = None
+        if self._reference is not None:  # its log-probabilities are known already, or they are the policy's own
+            reference_N = known.reference.recall(microbatch, logp_N.detach())
+            kl_N = grpo.kl_penalty(logp_N, reference_N, config.kl_estimator)
+            loss_N = loss_N + config.beta * kl_N
+        sums = token_sums(
+            ratio_N.detach(),
+            advantage_N,
+            entropy_N,
+            old_N - rollout_N,
+            None if kl_N is None else kl_N.detach(),
+            epsilon=config.epsilon,
+            epsilon_high=self._epsilon_high,
+        )
+        seen = _Seen(sums)
+        if config.num_iterations > 1:  # its samples come again
+            seen.old_N, seen.reference_N = old_N.cpu(), None if reference_N is None else reference_N.cpu()
+        return loss_N, seen
 
     def _refresh_reference(self) -> None:
         """The current policy becomes the reference (DeepSeek-R1: every 400 steps)."""
@@ -277,35 +286,43 @@ class Learner:
 
 
 class _LogprobCache:
-    """Log-probabilities that a step needs more than once, by sample."""
+    """Log-probabilities that a step needs more than once, by sample; on the CPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
         self._by_sample: dict[int, Tensor] = {}
 
     def __contains__(self, index: int) -> bool:
         return index in self._by_sample
 
-    def add(self, microbatch: Microbatch, logp_N: Tensor) -> None:
-        """Those of a microbatch's tokens."""
-        self._by_sample.update(zip(microbatch.indices, logp_N.split(microbatch.lengths_S.tolist()), strict=True))
+    def add(self, indices: Sequence[int], logp_N: Tensor) -> None:
+        """Those of the tokens of some samples."""
+        lengths = [len(self._samples[index].token_ids) for index in indices]
+        self._by_sample.update(zip(indices, logp_N.split(lengths), strict=True))
+
+    def add_new(self, indices: Sequence[int], logp_N: Tensor) -> None:
+        """The same, unless all are known."""
+        if not all(index in self for index in indices):
+            self.add(indices, logp_N)
 
     def recall(self, microbatch: Microbatch, otherwise_N: Tensor) -> Tensor:
         """Those of a microbatch's tokens [N]; if any is new, all are these."""
-        if any(index not in self for index in microbatch.indices):
-            self.add(microbatch, otherwise_N)
-        return torch.cat([self._by_sample[index] for index in microbatch.indices])
+        if not all(index in self for index in microbatch.indices):
+            return otherwise_N
+        return torch.cat([self._by_sample[index] for index in microbatch.indices]).to(otherwise_N.device)
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What an update saw of a microbatch's completion tokens [N]; ``loss`` is their sum, weighted."""
+    """What an update saw of a microbatch; ``loss`` is the sum over its tokens, weighted.
 
-    ratio_N: Tensor
-    advantage_N: Tensor
-    entropy_N: Tensor
-    mismatch_N: Tensor
-    kl_N: Tensor | None = None
+    ``old_N`` and ``reference_N`` are the log-probabilities that it compared with, on the CPU, if they are wanted again.
+    """
+
+    sums: TokenSums
     loss: float = 0.0
+    old_N: Tensor | None = None
+    reference_N: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,11 @@ from torch import Tensor
 _CHUNK_ELEMENTS, _LEAST_CHUNK = 1024 * 1024, 256
 
 
+def chunk_length(vocab: int) -> int:
+    """How many tokens' logits exist at one time: about 4 MiB of them."""
+    return max(_LEAST_CHUNK, _CHUNK_ELEMENTS // vocab)
+
+
 def token_logprobs(
     hidden_ND: Tensor, head_VD: Tensor, target_N: Tensor, *, temperature: float = 1.0, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -27,7 +32,7 @@ def token_logprobs(
 
     Under autocast the products are taken in its type, like any linear layer's, everything after them in fp32.
     """
-    chunk = chunk or max(_LEAST_CHUNK, _CHUNK_ELEMENTS // head_VD.shape[0])
+    chunk = chunk or chunk_length(head_VD.shape[0])
     device = hidden_ND.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
     with torch.autocast(device, enabled=False):
@@ -51,7 +56,7 @@ class _TokenLogprobs(torch.autograd.Function):
         head = head_VD.to(dtype)
         logps, entropies = [], []
         for hidden, target in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True):
-            logits = _logits(hidden.to(dtype), head, temperature)
+            logits = logits_of(hidden.to(dtype), head, temperature)
             chosen = logits.gather(1, target[:, None])[:, 0]
             peak = logits.amax(dim=1, keepdim=True)
             logits -= peak
@@ -77,7 +82,7 @@ class _TokenLogprobs(torch.autograd.Function):
         for hidden, target, grad in chunks:
             hidden = hidden.to(dtype)
             scaled = grad[:, None] / ctx.temperature
-            grad_logits = torch.softmax(_logits(hidden, head, ctx.temperature), dim=1).mul_(-scaled)
+            grad_logits = torch.softmax(logits_of(hidden, head, ctx.temperature), dim=1).mul_(-scaled)
             grad_logits.scatter_add_(1, target[:, None], scaled)
             grad_logits = grad_logits.to(dtype)
             grad_hiddens.append((grad_logits @ head).to(hidden_ND.dtype))
@@ -85,7 +90,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return torch.cat(grad_hiddens), grad_head_VD, None, None, None, None
 
 
-def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
+def logits_of(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     """A chunk's logits, in fp32 or better, at the temperature."""
     logits = hidden @ head.T
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

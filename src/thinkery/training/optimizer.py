@@ -1,7 +1,8 @@
 """Optimizers and learning-rate schedules behind one small object.
 
 AdamW for everything, or Muon for the hidden matrices with AdamW for embeddings, head, norms and biases (Jordan et al.,
-"Muon", 2024). Both are torch's. Left out: parameter-wise rates; sharded states (the cluster's concern).
+"Muon", 2024). Both are torch's. Left out: parameter-wise rates; parameters that are cut up over ranks
+(``cluster/sharded_optimizer.py``).
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ def build_optimizer(
     muon_learning_rate: float | None = None,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.95),
+    muon: Callable[..., torch.optim.Optimizer] = torch.optim.Muon,
 ) -> Optimizers:
     """AdamW over all parameters, or Muon over the hidden matrices and AdamW over the rest.
 
     ``learning_rate`` is AdamW's; ``muon_learning_rate`` is Muon's, by default the same, with the update rescaled to
-    AdamW's root mean square (Liu et al., "Muon is Scalable", 2025, eq. 4) so that one rate suits both.
+    AdamW's root mean square (Liu et al., "Muon is Scalable", 2025, eq. 4) so that one rate suits both. ``muon`` makes
+    the optimizer, of torch's arguments.
     """
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if kind == "adamw":
@@ -71,10 +74,10 @@ def build_optimizer(
     chosen = {id(p) for p in hidden}
     rest = [p for _, p in trainable if id(p) not in chosen]
     if muon_learning_rate is None:
-        muon = torch.optim.Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        hidden_optimizer = muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
     else:
-        muon = torch.optim.Muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay)
-    return Optimizers([muon, _adamw(rest, learning_rate, weight_decay, betas)])
+        hidden_optimizer = muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay)
+    return Optimizers([hidden_optimizer, _adamw(rest, learning_rate, weight_decay, betas)])
 
 
 def _adamw(

@@ -12,7 +12,7 @@ flash-attention kernels for variable lengths.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,8 @@ from thinkery.models.attention import CausalLayout
 _LEAST_FILL = 0.7
 # Groups don't add up to a lane's share exactly: this much over it is better than one microbatch more.
 _UNEVEN = 1.1
+# Ranks wait for the largest of their microbatches; filled from pieces of this part of one, they come out alike.
+_PIECES = 4
 
 
 class Tokens(Protocol):
@@ -119,6 +121,54 @@ def plan_microbatches(
                 current = []
             current = current + piece
     return [*microbatches, current] if current else microbatches
+
+
+def plan_equal(samples: Sequence[Tokens], indices: Sequence[int], budget: int, ranks: int) -> list[list[int]]:
+    """Cuts ``indices`` into microbatches for ``ranks`` that wait for one another: equally many each, all alike in size.
+
+    At most ``budget`` cells each, or one sequence that is longer than that. Fewer than a multiple of ``ranks`` only
+    where there are not enough sequences. Samples of one prompt stay together in pieces small enough to even out the
+    sizes. The order, largest first, depends on nothing but the samples and the order of ``indices``.
+    """
+    lengths = {index: len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in indices}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in sorted(indices, key=lambda index: -lengths[index]):
+        groups.setdefault(tuple(samples[index].prompt_ids), []).append(index)
+    total = sum(lengths.values())
+    count = ranks * max(1, math.ceil(_cells(list(lengths.values())) / (budget * ranks)))
+    while True:
+        pieces = [piece for group in groups.values() for piece in _pieces(group, lengths, total / count / _PIECES)]
+        bins = _fill(pieces, lengths, count, budget)
+        if bins is not None:
+            return sorted((bin for bin in bins if bin), key=lambda bin: -sum(lengths[index] for index in bin))
+        count += ranks
+
+
+def _pieces(group: Sequence[int], lengths: Mapping[int, int], size: float) -> Iterator[list[int]]:
+    """Cuts samples of one prompt into pieces of at most ``size`` tokens, or of one sample."""
+    piece: list[int] = []
+    for index in group:
+        if piece and sum(lengths[i] for i in piece) + lengths[index] > size:
+            yield piece
+            piece = []
+        piece.append(index)
+    yield piece
+
+
+def _fill(pieces: list[list[int]], lengths: Mapping[int, int], count: int, budget: int) -> list[list[int]] | None:
+    """Each piece, largest first, into the emptiest of ``count`` bins that has room; None if one fits nowhere."""
+    bins: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for piece in sorted(pieces, key=lambda piece: -sum(lengths[index] for index in piece)):
+        for number in sorted(range(count), key=lambda number: loads[number]):
+            together = bins[number] + piece
+            if not bins[number] or _cells([lengths[index] for index in together]) <= budget:
+                bins[number] = together
+                loads[number] += sum(lengths[index] for index in piece)
+                break
+        else:
+            return None
+    return bins
 
 
 def sizes_of(samples: Sequence[Tokens], plans: Sequence[Sequence[int]]) -> list[int]:

@@ -6,27 +6,25 @@ so the loss depends neither on the cut into microbatches nor on who shares a row
 (seed, epoch) alone, so a learner that was loaded goes on bit for bit.
 
 DeepSeek-R1's fine-tuning and distillation: cosine to a tenth of the peak rate, 2 to 3 epochs. Left out: reading
-demonstrations and rendering them (tokens come in), several devices, adapters.
+demonstrations and rendering them (tokens come in), where the model is (``carrier.py``), adapters.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from thinkery.files import atomic_folder, write_json_atomic
-from thinkery.lanes import Lanes, lanes_on
-from thinkery.models.loading import Policy, save_policy
-from thinkery.training.optimizer import Kind, Schedule, build_optimizer, lr_schedule
-from thinkery.training.packing import pack, plan_microbatches, sizes_of
-from thinkery.training.replicas import Replicas
-from thinkery.training.steps import backward, clip_gradient, counted_generator, load_state, packed_logprobs, save_state
+from thinkery.models.loading import Policy
+from thinkery.training.carrier import Carrier, LocalCarrier
+from thinkery.training.optimizer import Kind, Schedule, lr_schedule
+from thinkery.training.packing import pack
+from thinkery.training.steps import backward, counted_generator
 from thinkery.types import UserError
 
 _COUNTERS = "sft.json"
@@ -71,20 +69,18 @@ class SupervisedLearner:
     """Fits a policy to examples; the fp32 master weights are the policy's own, updated in place."""
 
     def __init__(
-        self, policy: Policy, examples: Sequence[Example], config: SFTConfig, *, lanes: int | None = None
+        self, policy: Policy, examples: Sequence[Example], config: SFTConfig, *, carrier: Carrier | None = None
     ) -> None:
-        """``lanes`` None: as many as pay on the policy's device."""
+        """``carrier`` None: this process carries the model."""
         if not examples:
             raise ValueError("no examples to learn from")
         self.policy, self.examples, self.config = policy, examples, config
         policy.model.eval()
         self.tokens = 0  # read by now, prompts included
-        self._replicas = Replicas(policy.model, Lanes(lanes or lanes_on(policy.device)))
+        self._carrier = carrier or LocalCarrier(policy)
         self._updates_per_epoch = math.ceil(len(examples) / config.batch_size)
         self._epoch: tuple[int, list[list[int]]] | None = None
-        self._optimizer = build_optimizer(
-            policy.model, config.optimizer, config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._optimizer = self._carrier.optimizer(config.optimizer, config.learning_rate, config.weight_decay)
         self._lr_scale = lr_schedule(
             config.lr_scheduler_type, self.total_updates, config.warmup_steps, floor=config.min_lr_rate
         )
@@ -119,14 +115,14 @@ class SupervisedLearner:
 
         def learn(model: PreTrainedModel, indices: list[int]) -> tuple[float, float]:
             microbatch = pack(self.examples, indices, policy.device)
-            logp_N, entropy_N = packed_logprobs(policy, model, microbatch)
-            loss = backward(-logp_N / num_tokens, microbatch, step, _NOT_FINITE_ADVICE)
-            return loss, entropy_N.sum().item() / num_tokens
+            logp_N, entropy_N = self._carrier.logprobs(model, microbatch)
+            entropy = entropy_N.sum().item() / num_tokens
+            return backward(-logp_N / num_tokens, microbatch, step, _NOT_FINITE_ADVICE), entropy
 
         try:
-            plans = plan_microbatches(self.examples, batch, config.microbatch_tokens, self._replicas.lanes.count)
-            seen = self._replicas.accumulate(learn, plans, sizes_of(self.examples, plans))
-            grad_norm = clip_gradient(policy.model, config.max_grad_norm, step, _NOT_FINITE_ADVICE)
+            plans = self._carrier.plan(self.examples, batch, config.microbatch_tokens)
+            seen = self._carrier.accumulate(learn, self.examples, plans)
+            grad_norm = self._carrier.clip_gradient(config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
@@ -143,18 +139,26 @@ class SupervisedLearner:
 
     def save(self, folder: Path) -> None:
         """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
-        with atomic_folder(folder) as new:
-            save_state(new, self.policy.model, self._optimizer)
-            write_json_atomic(new / _COUNTERS, {"policy_version": self.policy.version, "tokens": self.tokens})
+        rest = self.save_async(folder)
+        if rest is not None:
+            rest()
+
+    def save_async(self, folder: Path) -> Callable[[], None] | None:
+        """The same, but ranks of a cluster only take a copy of the state now and write it while updates go on.
+
+        Then it returns what waits until ``folder`` is there, and raises what went wrong.
+        """
+        counters = {"policy_version": self.policy.version, "tokens": self.tokens}
+        return self._carrier.save(folder, _COUNTERS, counters, self._optimizer, None)
 
     def load(self, folder: Path) -> None:
         """Restores what ``save`` wrote, into the policy's own weights. ``UserError`` if it is another model's."""
         if not (folder / _COUNTERS).exists():
             raise UserError(f"{folder} holds no supervised learner: name a folder that SupervisedLearner.save wrote")
-        load_state(folder, self.policy.model, self._optimizer)
+        self._carrier.load(folder, self._optimizer, None)
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version, self.tokens = counters["policy_version"], counters["tokens"]
 
     def export(self, folder: Path) -> None:
         """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
-        save_policy(self.policy, folder)
+        self._carrier.export(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,16 +49,17 @@ def packed_logprobs(
 def backward(loss_N: Tensor, microbatch: Microbatch, step: int, advice: str) -> float:
     """Accumulates the gradient of a microbatch's summed loss and returns that sum.
 
-    Raises ``UserError`` with ``advice``, naming step and sample, if it is not finite.
+    Raises ``UserError`` with ``advice``, naming step and sample, if it is not finite; only then, since ranks that share
+    the model wait for one another in the backward.
     """
     loss = loss_N.sum()
     value = loss.item()
+    loss.backward()
     if not math.isfinite(value):
         sequence_N = torch.arange(len(microbatch.indices)).repeat_interleave(microbatch.lengths_S.cpu())
         bad = sequence_N[~torch.isfinite(loss_N.detach().cpu())].tolist()
         where = f"first in sample {microbatch.indices[bad[0]]}" if bad else "in the sum over tokens"
         raise UserError(f"step {step}: the loss is {value}, {where}. {advice}")
-    loss.backward()
     return value
 
 
@@ -69,9 +71,14 @@ def clip_gradient(model: nn.Module, max_grad_norm: float, step: int, advice: str
     norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], max_grad_norm).item()
     if not math.isfinite(norm):
         bad = [n for n, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
-        where = f"first in {bad[0]}" if bad else "in the sum over parameters"
-        raise UserError(f"step {step}: the gradient norm is {norm}, {where}. {advice}")
+        raise not_finite_gradient(norm, bad, step, advice)
     return norm
+
+
+def not_finite_gradient(norm: float, bad: Sequence[str], step: int, advice: str) -> UserError:
+    """The error of a gradient norm that is not finite; ``bad`` names the parameters whose gradient isn't."""
+    where = f"first in {bad[0]}" if bad else "in the sum over parameters"
+    return UserError(f"step {step}: the gradient norm is {norm}, {where}. {advice}")
 
 
 def save_state(folder: Path, model: nn.Module, optimizer: Optimizers) -> None:

@@ -41,7 +41,7 @@ def open_refiner(
     if spec.translate and stage.readable.min_language is None:
         raise UserError(f"{where}.translate: set readable.min_language, below which thinking is translated")
     if spec.by == "few-shot":
-        rollout = context.engines.rollout(policy, max_slots=stage.max_slots)
+        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
         return FewShotRewriter(stage, policy, rollout, seed)
     asker = Asker(_endpoint(where, spec.endpoint), seed, stage.name) if spec.endpoint is not None else None
     if spec.by == "endpoint":

@@ -1,0 +1,216 @@
+"""A rollout worker: holds a policy and samples from it, as an actor on Ray.
+
+Loading, weights and sampling are calls that Ray runs one after the other; what is sampled is fetched beside them, in
+portions, so that sampling never waits for the driver. Its engine is the native one, or vLLM beside the policy, which
+hands it the weights. A worker samples under the very version that it is told, or refuses. Left out: which problems it
+is given (``sampling.py``).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import ray
+
+from thinkery.cluster.load import Load, narrow
+from thinkery.cluster.logs import Here, Home, here, move_in, say
+from thinkery.cluster.weights import Bucket, fill
+from thinkery.models.loading import Policy
+from thinkery.recipe import VLLMSpec
+from thinkery.rollout.engine import NativeRollout
+from thinkery.rollout.pieces import Piece, Resumable
+from thinkery.types import Completion, Problem, Sampling, UserError
+
+BESIDE = {"beside": 4}  # threads for the calls that go on while it samples
+_TOGETHER_S = 0.05  # what finishes within it travels together
+
+
+class Sampler(Resumable, Protocol):
+    """A rollout of a worker; ``bursts`` grows while it computes."""
+
+    @property
+    def bursts(self) -> int:
+        """How often it has computed something."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """Completions to be finished under a version of the policy. ``key`` names the order."""
+
+    key: str
+    problems: tuple[Problem, ...]
+    pieces: tuple[Piece, ...]
+    sampling: Sampling
+    seed: int
+    stage: str
+    max_slots: int
+    vllm: VLLMSpec | None
+    policy_number: int
+    policy_version: int
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What an order has made since the last one; without completions ``beat``, a sign of life: it counts the work done.
+
+    The last portion is ``over``: ``left`` is what was cut off, ``seconds`` and ``tokens`` what all of it took.
+    """
+
+    completions: tuple[Completion, ...] = ()
+    beat: int = 0
+    over: bool = False
+    left: tuple[Piece, ...] = ()
+    error: Exception | None = None
+    seconds: float = 0.0
+    waited: float = 0.0  # seconds without an order before this one
+    tokens: int = 0
+
+
+@dataclass
+class _Sent:
+    """An order's portions on their way."""
+
+    portions: queue.SimpleQueue[Portion] = field(default_factory=queue.SimpleQueue)
+    cut: threading.Event = field(default_factory=threading.Event)
+    forgotten: bool = False  # nobody will fetch them
+
+
+class RolloutWorker:
+    """See the module. ``threads`` are torch's."""
+
+    def __init__(self, name: str, home: Home, threads: int) -> None:
+        move_in(home, name)
+        self._threads = threads
+        self._load: Load | None = None
+        self._policy: Policy | None = None
+        self._rollout: Sampler | None = None
+        self._made_for: tuple[int, VLLMSpec | None] | None = None
+        self._sent: dict[str, _Sent] = {}
+        self._lock = threading.Lock()
+        self._sampling: str | None = None  # the order that is being worked on
+        self._beat = 0
+        self._idle_since = time.monotonic()
+
+    def hello(self) -> Here:
+        """Where this worker is."""
+        return here()
+
+    def load(self, load: Load) -> None:
+        """Takes a policy from its checkpoint, in place of the one before it."""
+        narrow(self._threads)
+        self._policy = self._rollout = None  # two at a time may not fit
+        self._policy, self._load = load.policy(), load
+        self._beat += 1
+        say(f"loaded {load.place}")
+
+    def take(self, bucket: Bucket) -> None:
+        """Takes new weights in. Until ``become`` the policy is none of any version."""
+        policy = self._require()
+        policy.version = -1
+        fill(dict(policy.model.named_parameters()), bucket.tensors())
+        self._beat += 1
+
+    def become(self, version: int) -> None:
+        """All weights of this version have been taken."""
+        self._require().version = version
+
+    def sample(self, order: Order) -> None:
+        """Works on an order until it is done or cut. What it makes goes out through ``next``."""
+        narrow(self._threads)
+        sent, started = self._of(order.key), time.monotonic()
+        waited = started - self._idle_since
+        tokens = 0
+        left: Sequence[Piece] = order.pieces
+        error: Exception | None = None
+        try:
+            rollout = self._rollout_for(order)
+            flow = rollout.go_on(order.problems, order.pieces, order.sampling, seed=order.seed, stage=order.stage)
+            self._sampling = order.key
+            if sent.cut.is_set():
+                rollout.cut()
+            finished: list[Completion] = []
+            since = started
+            for completion in flow:
+                finished.append(completion)
+                tokens += len(completion.token_ids)
+                if time.monotonic() - since >= _TOGETHER_S:
+                    sent.portions.put(Portion(tuple(finished)))
+                    finished, since = [], time.monotonic()
+            left = rollout.left
+            sent.portions.put(Portion(tuple(finished)))
+        except UserError as mistake:
+            error = mistake
+        except Exception:
+            error = RuntimeError(f"sampling failed:\n{traceback.format_exc()}")
+        self._sampling = None
+        self._idle_since = time.monotonic()
+        seconds = self._idle_since - started
+        over = Portion(over=True, left=tuple(left), error=error, seconds=seconds, waited=waited, tokens=tokens)
+        sent.portions.put(over)
+        if sent.forgotten:
+            self._drop(order.key)
+        say(
+            f"{order.stage}: {len(order.pieces) - len(left)} of {len(order.pieces)} completions, {tokens} tokens in "
+            f"{seconds:.2f} s after waiting {waited:.2f} s, version {order.policy_version}"
+        )
+
+    @ray.method(concurrency_group="beside")
+    def next(self, key: str, wait_s: float) -> Portion:
+        """What the order has made, as soon as there is something; empty after ``wait_s``, with the beat."""
+        sent = self._of(key)
+        try:
+            portion = sent.portions.get(timeout=wait_s)
+        except queue.Empty:
+            return Portion(beat=self._beat + (self._rollout.bursts if self._rollout is not None else 0))
+        if portion.over:
+            self._drop(key)
+        return portion
+
+    @ray.method(concurrency_group="beside")
+    def cut(self, key: str, forget: bool = False) -> None:
+        """Ends an order early; with ``forget`` nobody will ask what it made."""
+        sent = self._of(key)
+        sent.forgotten = forget
+        sent.cut.set()
+        if self._sampling == key and self._rollout is not None:
+            self._rollout.cut()
+
+    def _of(self, key: str) -> _Sent:
+        with self._lock:
+            return self._sent.setdefault(key, _Sent())
+
+    def _drop(self, key: str) -> None:
+        with self._lock:
+            self._sent.pop(key, None)
+
+    def _require(self) -> Policy:
+        assert self._policy is not None, "a policy is loaded before it is used"
+        return self._policy
+
+    def _rollout_for(self, order: Order) -> Sampler:
+        policy = self._require()
+        number = self._load.number if self._load else None
+        if (number, policy.version) != (order.policy_number, order.policy_version):
+            raise RuntimeError(
+                f"told to sample from policy {order.policy_number} version {order.policy_version}, and here is policy "
+                f"{number} version {policy.version}"
+            )
+        wanted = order.max_slots, order.vllm
+        if self._rollout is None or self._made_for != wanted:
+            self._rollout, self._made_for = _rollout(policy, order), wanted
+        return self._rollout
+
+
+def _rollout(policy: Policy, order: Order) -> Sampler:
+    if order.vllm is None:
+        return NativeRollout(policy, max_slots=order.max_slots)
+    from thinkery.rollout.vllm import VLLMRollout
+
+    return VLLMRollout(policy, spec=order.vllm, max_slots=order.max_slots)

@@ -1,0 +1,82 @@
+"""The cluster: how many workers of which kind, how far sampling may run ahead, and how long anything is waited for.
+
+Left out: where the cluster is (``thinkery run --cluster``), and the workers themselves (``thinkery.cluster``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from thinkery.recipe.base import Strict
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """How far sampling runs ahead of learning; the defaults are what one process does.
+
+    ``async_steps`` 1: a step is sampled while the one before it is learnt from. ``partial``: what is unfinished when
+    new weights come goes on under them. ``oversample``: so many times the needed problems are under way.
+    """
+
+    async_steps: int = 0
+    partial: bool = False
+    oversample: float = 1.0
+
+    @property
+    def off_policy(self) -> bool:
+        """Whether a step may learn from tokens that older weights sampled."""
+        return self.async_steps > 0 or self.oversample > 1
+
+
+class ClusterSpec(Strict):
+    """Workers on Ray. Each is a process; the numbers are of all nodes together.
+
+    With ``colocate`` the rollout worker of a number shares the GPU of the learner of that number. ``oversample`` 1.25
+    has a quarter more problems under way than a step needs; it ends when enough are complete, the others go on in the
+    next.
+    """
+
+    learners: NonNegativeInt = 2  # ranks that learn together; 0: the learner is in the driver's process
+    rollouts: PositiveInt = 2
+    rewards: PositiveInt = 1
+    reward_models: NonNegativeInt = 0  # workers with the reward models alone; 0: the reward workers hold them too
+    colocate: bool = False
+    # How far sampling runs ahead
+    async_steps: Literal[0, 1] = 0
+    partial: bool = False  # with async_steps: unfinished completions go on under new weights when they come
+    oversample: Annotated[float, Field(ge=1, le=4)] = 1.0
+    # What a worker is given
+    cpus: PositiveFloat | None = None  # of each worker; None: 1, or an equal share where there are fewer
+    learner_gpus: NonNegativeFloat | None = None  # None: 1 where the cluster has GPUs
+    rollout_gpus: NonNegativeFloat | None = None
+    reward_model_gpus: NonNegativeFloat | None = None
+    # The learner's shards
+    parallel_head: bool = False  # embedding and head cut up by the vocabulary, never gathered
+    offload: bool = False  # weights, gradient and optimizer in the CPU's memory
+    reduce_every_microbatch: bool = False  # less memory, more traffic
+    bucket_mb: PositiveFloat = 64.0  # weights on their way to the rollout workers, a bucket
+    # Deadlines
+    start_timeout_s: PositiveFloat = 600.0  # for workers to be placed and started, with their model
+    rollout_timeout_s: PositiveFloat = 1800.0  # without a sign of work from a worker that samples
+    update_timeout_s: PositiveFloat = 3600.0  # for one update, one checkpoint, one hand-over of weights
+    collective_timeout_s: PositiveFloat = 600.0  # for the ranks to meet
+    max_restarts: NonNegativeInt = 20  # workers lost, in all, before the run gives up
+    object_store_mb: PositiveInt = 2048  # of a cluster that is started here
+
+    @property
+    def ahead(self) -> Ahead:
+        """What a stage's sampler needs to know."""
+        return Ahead(self.async_steps, self.partial, self.oversample)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.colocate and self.async_steps:
+            raise ValueError("async_steps: workers that share a GPU take turns; set colocate: false or async_steps: 0")
+        if self.colocate and self.rollouts > self.learners:
+            raise ValueError(f"colocate: there are {self.rollouts} rollouts and only {self.learners} learners' places")
+        if self.partial and not self.async_steps:
+            raise ValueError("partial: weights come between two steps while async_steps is 0; leave it out")
+        return self
