@@ -1,6 +1,7 @@
 """A grid of charts with logarithmic axes as one SVG, readable on light and dark pages; no library draws it.
 
-Left out: the data (``speed_scaling.py``); any chart but points, lines between them and the exponent beside each.
+Left out: the data (``speed_scaling.py``, ``scale_plan.py``); any chart but points, lines between them and the exponent
+beside each.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ STYLE = """
   .page { fill: #ffffff } .frame { fill: none; stroke: #c9cdd4 } .grid { stroke: #eceef1 }
   .text { fill: #3b4252 } .faint { fill: #7b8494 } .linear { stroke: #a3aab6; stroke-dasharray: 3 4 }
   .c0 { stroke: #2563b0; fill: #2563b0 } .c1 { stroke: #c2571a; fill: #c2571a }
+  .c2 { stroke: #2b8a57; fill: #2b8a57 }
   .line { fill: none; stroke-width: 2 } .label { stroke: none }
   text { font: 12px system-ui, sans-serif } .title { font-weight: 600; font-size: 15px }
   @media (prefers-color-scheme: dark) {
     .page { fill: #14171c } .frame { stroke: #444b57 } .grid { stroke: #262b33 }
     .text { fill: #d8dde6 } .faint { fill: #949dac } .linear { stroke: #6b7380 }
     .c0 { stroke: #6fb1f5; fill: #6fb1f5 } .c1 { stroke: #f2995c; fill: #f2995c }
+    .c2 { stroke: #63c78f; fill: #63c78f }
     .line { fill: none } .label { stroke: none }
   }
 """
@@ -31,12 +34,12 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Curve:
-    """Positive points, and the exponent that was fitted to them."""
+    """Positive points, and the exponent that was fitted to them, if one was."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    exponent: float
+    exponent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,19 @@ class Panel:
     x_title: str
     y_title: str
     curves: Sequence[Curve]
+    proportion: bool = True  # whether a line shows it
 
 
-def draw(panels: Sequence[Panel], *, columns: int) -> str:
+def draw(panels: Sequence[Panel], *, columns: int, title: str = "How time and memory of a step grow") -> str:
     """The SVG's text. All panels have the same curves, named once above; a dashed line shows exact proportion."""
     cell_width, cell_height = LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM
     width, height = columns * cell_width, HEAD + math.ceil(len(panels) / columns) * cell_height
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
-        "<title>How time and memory of a step grow</title>",
+        f"<title>{escape(title)}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
-        f'<text class="text title" x="{LEFT}" y="28">How time and memory of a step grow</text>',
+        f'<text class="text title" x="{LEFT}" y="28">{escape(title)}</text>',
         *_legend([curve.name for curve in panels[0].curves], width),
     ]
     for number, panel in enumerate(panels):
@@ -68,11 +72,12 @@ def draw(panels: Sequence[Panel], *, columns: int) -> str:
 
 
 def _legend(names: Sequence[str], width: int) -> Iterator[str]:
-    x = width - 100 * (len(names) + 1)
-    for number, name in enumerate(names):
+    widths = [max(90, 22 + 7 * len(name)) for name in names]
+    x = width - 100 - sum(widths)
+    for number, (name, own) in enumerate(zip(names, widths, strict=True)):
         yield f'<circle class="c{number}" cx="{x}" cy="24" r="4"/>'
         yield f'<text class="text" x="{x + 10}" y="28">{escape(name)}</text>'
-        x += 90
+        x += own
     yield f'<line class="linear" x1="{x}" x2="{x + 22}" y1="24" y2="24"/>'
     yield f'<text class="text" x="{x + 28}" y="28">proportion</text>'
 
@@ -103,14 +108,16 @@ def _panel(panel: Panel) -> Iterator[str]:
     yield f'<rect class="frame" width="{WIDTH}" height="{HEIGHT}"/>'
     yield f'<text class="text" x="{WIDTH / 2}" y="{HEIGHT + 34}" text-anchor="middle">{escape(panel.x_title)}</text>'
     yield f'<text class="text" x="0" y="-8">{escape(panel.y_title)}</text>'
-    yield _proportion(panel.curves[-1], x, y)
+    if panel.proportion:
+        yield _proportion(panel.curves[-1], x, y)
     for number, curve in enumerate(panel.curves):
         places = [(x(a), HEIGHT - y(b)) for a, b in zip(curve.x, curve.y, strict=True)]
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
         yield f'<polyline class="c{number} line" points="{line}"/>'
         yield from (f'<circle class="c{number}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places)
-        label = f"{escape(curve.name)}: exponent {curve.exponent:.2f}"
-        yield f'<text class="c{number} label" x="8" y="{17 + 15 * number}">{label}</text>'
+        if curve.exponent is not None:
+            label = f"{escape(curve.name)}: exponent {curve.exponent:.2f}"
+            yield f'<text class="c{number} label" x="8" y="{17 + 15 * number}">{label}</text>'
 
 
 def _proportion(curve: Curve, x: _Scale, y: _Scale) -> str:
@@ -141,7 +148,9 @@ def _spaced(values: Sequence[float], scale: _Scale) -> list[float]:
 
 
 def short(value: float) -> str:
-    """``0.05``, ``20``, ``4.1k``, ``3.1M``."""
+    """``0.05``, ``2048``, ``150k``, ``3.1M``."""
+    if value == round(value) and value < 10_000:
+        return f"{value:.0f}"
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:.3g}{letter}"

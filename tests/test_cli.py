@@ -32,7 +32,7 @@ def thinkery(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 STAGES = ["grpo", "sft", "collect", "judge", "reward-model", "eval"]
-COMMANDS = ["run", "profile", "report", "verify", "decontaminate", "doctor", *STAGES]
+COMMANDS = ["run", "profile", "plan", "report", "verify", "decontaminate", "doctor", *STAGES]
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=lambda names: "".join(names) or "all")

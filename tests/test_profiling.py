@@ -30,6 +30,8 @@ COLUMNS = {
     "bytes",
     "bytes_per_s",
     "byte_share",
+    "steps",
+    "steps_per_s",
 }
 RECIPE = """
 name: tiny
@@ -102,7 +104,7 @@ def assert_whole(figures: dict[str, Any]) -> None:
         assert part.keys() == COLUMNS
 
 
-def test_reinforcement_learning_is_profiled_by_its_parts(place: Path) -> None:
+def test_reinforcement_learning_is_profiled_by_its_parts(place: Path, tiny_model: Path) -> None:
     printed, figures = profile("--steps", "2")
     assert (figures["stage"], figures["kind"], figures["steps"], figures["dtype"]) == ("zero", "rl", 2, "bfloat16")
     assert_whole(figures)
@@ -112,6 +114,13 @@ def test_reinforcement_learning_is_profiled_by_its_parts(place: Path) -> None:
         assert part["flops_per_s"] == pytest.approx(part["flops"] / part["seconds"])
         assert part["flop_share"] == pytest.approx(part["flops_per_s"] / figures["peaks"]["bfloat16_flop_per_s"])
         assert part["byte_share"] == pytest.approx(part["bytes_per_s"] / figures["peaks"]["bytes_per_s"])
+    rollout, narrow = figures["parts"]["rollout"], figures["narrow"]
+    assert 1 <= rollout["steps"] <= 8
+    assert narrow.keys() == COLUMNS
+    assert narrow["tokens"] == pytest.approx(rollout["tokens"], rel=0.5)  # three problems are few already
+    config = json.loads((tiny_model / "config.json").read_text())
+    assert figures["model"]["layers"] == config["num_hidden_layers"]
+    assert figures["model"]["activations"] > config["vocab_size"] + config["hidden_size"]
     for name in ("rollout", "grading"):
         assert figures["parts"][name]["tokens"] == pytest.approx(figures["step"]["tokens"])
     assert figures["parts"]["grading"]["flops"] is None
@@ -132,6 +141,7 @@ def test_fine_tuning_is_profiled_however_short_its_stage_is(place: Path) -> None
     assert (figures["stage"], figures["kind"], figures["steps"]) == ("talk", "sft", 3)
     assert_whole(figures)
     assert list(figures["parts"]) == ["update", "other"]
+    assert figures["narrow"] is None
     assert figures["parts"]["update"]["flop_share"] > 0
 
 

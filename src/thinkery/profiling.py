@@ -1,9 +1,10 @@
 """Where the time of a stage's steps goes: runs some of them as they are, and sets them against the machine's peaks.
 
 The steps are the stage's own, in a temporary folder: its clock says what each part took, its counters what the part
-had to do (``stages.work``), and ``peaks.py`` what this machine can do. Left out: what comes before the first step and
-between steps (loading, checking references, records, checkpoints, the probe), and stages that are neither
-reinforcement learning nor fine-tuning.
+had to do (``stages.work``), and ``peaks.py`` what this machine can do. Of reinforcement learning some steps with few
+problems are measured as well: a decoding step takes its time however few rows it has, and only another number of rows
+tells that from what each row takes. Left out: what comes before the first step and between steps (loading, checking
+references, records, checkpoints, the probe), and stages that are neither reinforcement learning nor fine-tuning.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:  # torch takes seconds, and a mistake in the recipe should not
 
 _WARM_UP = 1  # steps that find their buffers, threads and kernels, and don't count
 _LANES_DEADLINE_S = 120.0  # for the lanes' processes to start
-_COUNTED = ("tokens", "flops", "bytes")
+_COUNTED = ("tokens", "flops", "bytes", "steps")
+_FEW = 4  # problems of a step whose decoding is narrow: one for every lane, however many there are
 
 
 def profile_recipe(
@@ -40,8 +42,10 @@ def profile_recipe(
     ``parts`` maps rollout, grading, reference, update and other, as far as the stage has them, to means over the
     steps: ``seconds`` and their ``share`` of the step, ``tokens``, ``flops`` and ``bytes``, each also a second
     (``..._per_s``), and the last two as shares of the machine's peak (``flop_share``, ``byte_share``); None is what
-    isn't counted. Grading is the time that the step spends on it or waits for it, not what goes on beside the rollout.
-    ``step`` has the same of the whole. Rewards are asked as in the stage's last step. ``run`` is a run of the recipe
+    isn't counted. A rollout's ``steps`` are its decoding steps. Grading is the time that the step spends on it or
+    waits for it, not what goes on beside the rollout. ``step`` has the same of the whole, and ``narrow`` of a rollout
+    of few problems (None where nothing is sampled). ``model`` has its ``layers`` and ``activations``, the numbers that
+    go in and out of its matrices a token. Rewards are asked as in the stage's last step. ``run`` is a run of the recipe
     in which the stages are done that this one needs. Raises ``UserError`` where that is missing, or the stage.
     """
     if steps < 1:
@@ -50,6 +54,9 @@ def profile_recipe(
     resolve = _resolver(recipe, chosen, run)
     check(recipe.model_copy(update={"stages": [_without_stages_data(recipe, chosen)], "evaluate": {}}))
     lines, device = _measured(recipe, chosen, steps, resolve, view)
+    narrow: list[Mapping[str, float]] = []
+    if isinstance(chosen, RLStage):
+        narrow, _ = _measured(recipe, _narrowed(chosen), steps, resolve, view)
 
     from thinkery.peaks import measure_peaks
 
@@ -62,10 +69,12 @@ def profile_recipe(
         "device": device,
         "dtype": chosen.dtype,
         "steps": len(lines),
+        "model": _sizes(resolve(chosen.from_)),
         "machine": {name: value for name, value in machine.hardware().items() if name != "host"},
         "peaks": {f"{dtype}_flop_per_s": peak for dtype, peak in peaks.flop_per_s.items()},
     }
     figures["peaks"]["bytes_per_s"] = peaks.bytes_per_s
+    figures["narrow"] = figures_of(narrow, peaks, chosen.dtype)["parts"]["rollout"] if narrow else None
     return figures | figures_of(lines, peaks, chosen.dtype)
 
 
@@ -79,7 +88,7 @@ def figures_of(lines: Sequence[Mapping[str, float]], peaks: Peaks, dtype: str) -
         if name == "grading":
             means["tokens"] = _mean(lines, "tokens/rollout")  # it reads what was sampled
         parts[name] = _rates(means, total, peaks, dtype)
-    counted = {kind: sum(part[kind] or 0.0 for part in parts.values()) for kind in ("flops", "bytes")}
+    counted = {kind: sum(part[kind] or 0.0 for part in parts.values()) for kind in ("flops", "bytes", "steps")}
     tokens = statistics.fmean(line["tokens_per_second"] * line["time/step"] for line in lines)
     return {"step": _rates({"time": total, "tokens": tokens, **counted}, total, peaks, dtype), "parts": parts}
 
@@ -158,6 +167,26 @@ def _shortened(stage: RLStage | SFTStage, steps: int) -> RLStage | SFTStage:
         return stage.model_copy(update={"epochs": max(stage.epochs, steps)})
     rewards = {name: spec.model_copy(update={"from_step": 0}) for name, spec in stage.rewards.items()}
     return stage.model_copy(update={"steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0})
+
+
+def _sizes(place: str) -> dict[str, int]:
+    """What of a model's sizes the time beside its products goes with."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from thinkery.models.work import shape_of
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
+    config = model.config.get_text_config()
+    shape = shape_of(model, config.vocab_size, torch.float32)
+    return {"layers": config.num_hidden_layers, "activations": shape.activations}
+
+
+def _narrowed(stage: RLStage) -> RLStage:
+    """The stage with few problems a step."""
+    few = {"num_problems": min(_FEW, stage.num_problems), "num_minibatches": 1, "dynamic_sampling": False}
+    return stage.model_copy(update=few)
 
 
 def _chosen(recipe: Recipe, name: str | None) -> RLStage | SFTStage:

@@ -42,7 +42,7 @@ def recipe_of(model: Path, cluster: dict[str, Any] | None = None, **stage: Any) 
         "num_problems": P,
         "num_generations": G,
         "max_completion_length": 48,
-        "learning_rate": 1e-3,
+        "learning_rate": 1e-6,  # AdamW takes steps of one size, also where a gradient is nothing but rounding
         "dtype": "float32",
         "save_steps": 2,
         "log_completions_steps": 1,

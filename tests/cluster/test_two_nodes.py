@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from thinkery.cluster.connect import prepare
 from thinkery.cluster.engines import ClusterEngines
 from thinkery.models.loading import load_policy
 from thinkery.problems.source import MiniSource
@@ -24,7 +24,7 @@ SAMPLING = Sampling(num_generations=4, max_completion_length=64)
 @pytest.fixture
 def two_nodes() -> Iterator[Cluster]:
     """Nodes with room for one rollout worker each."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    prepare()
     memory = 100 * 2**20
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "object_store_memory": memory}

@@ -73,6 +73,7 @@ def test_a_shape_is_what_the_model_holds() -> None:
     assert shape.matrices == sum(weight.numel() for weight in layers)
     assert shape.edges == sum(sum(weight.shape) for weight in layers)
     assert shape.head == model.get_output_embeddings().weight.numel()
+    assert shape.activations == shape.edges + shape.hidden + VOCAB
 
 
 def test_completions_that_share_a_prompt_pay_for_it_once() -> None:
@@ -122,6 +123,7 @@ def test_fewer_slots_need_more_steps_and_so_more_reads_of_the_weights() -> None:
     batch = [Lengths(11, (9,) * 8)]
     wide, narrow = (rollout_work(shape, batch, slots) for slots in (8, 2))
     steps = (8 * 8) // 2 - 8
+    assert (wide.steps, narrow.steps) == (9, 9 + steps)
     assert narrow.bytes - wide.bytes == steps * shape.element * (shape.matrices + shape.head)
     assert narrow.flops == wide.flops
 
@@ -144,5 +146,8 @@ def test_the_work_of_parts_adds_up_and_nothing_costs_nothing() -> None:
     together = forward_work(shape, first + second)
     both = forward_work(shape, first) + forward_work(shape, second)
     assert (both.tokens, both.flops) == (together.tokens, together.flops)
+    assert both.steps == 0
+    sampled = rollout_work(shape, first, slots=4)
+    assert (sampled + sampled).steps == 2 * sampled.steps == 12
     assert forward_work(shape, []).flops == update_work(shape, []).flops == 0
     assert rollout_work(shape, [], slots=4).flops == 0

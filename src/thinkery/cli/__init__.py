@@ -3,10 +3,10 @@
 Heavy libraries are imported by what needs them, so that ``--help`` and mistakes answer at once.
 """
 
-from thinkery.cli import recipes, stages, tools
+from thinkery.cli import planning, recipes, stages, tools
 from thinkery.cli.options import app
 
-__all__ = ["app", "main", "recipes", "stages", "tools"]
+__all__ = ["app", "main", "planning", "recipes", "stages", "tools"]
 
 
 def main() -> None:

@@ -15,6 +15,13 @@ from thinkery.types import UserError
 AUTO, LOCAL = "auto", "local"
 
 
+def prepare() -> None:
+    """What a Ray that is started from this process should know, unless the environment says otherwise."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_worker_niceness", "0")  # workers are what the machine is for
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker without a GPU keeps its environment
+
+
 def connect(address: str, spec: ClusterSpec) -> bool:
     """Connects this process to Ray; False if it was connected before, and stays so.
 
@@ -24,8 +31,7 @@ def connect(address: str, spec: ClusterSpec) -> bool:
     """
     if ray.is_initialized():
         return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker without a GPU keeps its environment
+    prepare()
     place = _running() if address == AUTO else None if address == LOCAL else address
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:

@@ -38,14 +38,23 @@ _OPTIMIZER_BYTES = 32  # a parameter: see above
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens that a part of a step has dealt with, what they cost in FLOPs, and the bytes that had to move."""
+    """Tokens that a part of a step has dealt with, what they cost in FLOPs, and the bytes that had to move.
+
+    ``steps`` are forwards that can't but follow one another: a rollout's prefill and its decoding steps.
+    """
 
     tokens: int = 0
     flops: int = 0
     bytes: int = 0
+    steps: int = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.tokens + other.tokens, self.flops + other.flops, self.bytes + other.bytes)
+        return Work(
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            self.steps + other.steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class Shape:
     cached: int  # K
     parameters: int  # P, the head and the embeddings among them, tied ones once
     element: int  # e
+
+    @property
+    def activations(self) -> int:
+        """Numbers that go in and out of the matrices and the head for a token."""
+        return self.edges + self.hidden + self.head // self.hidden
 
 
 def shape_of(model: PreTrainedModel, vocabulary: int, dtype: torch.dtype) -> Shape:
@@ -129,7 +143,7 @@ def rollout_work(shape: Shape, batch: Sequence[Lengths], slots: int) -> Work:
     own_read = sum(length * (length + 1) // 2 for one in fed for length in one.completions)
     cached = _tokens(fed) + prompts_read + own_read  # written once, then read
     moved = shape.element * (steps * (shape.matrices + shape.head) + shape.cached * cached)
-    return Work(_completion_tokens(batch), flops, moved)
+    return Work(_completion_tokens(batch), flops, moved, steps)
 
 
 def _flops(shape: Shape, tokens: int, predicted: int, pairs: int) -> int:

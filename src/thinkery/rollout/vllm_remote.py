@@ -69,6 +69,9 @@ class RemoteEngine:
             for bucket in buckets((name, tensor.to(self._dtype)) for name, tensor in weights):
                 self._send(connection, "/take", save({name: tensor.cpu().contiguous() for name, tensor in bucket}))
             held = read_held(self._send(connection, "/end", b"{}"))
+        except RuntimeError:
+            self._opened = None  # the server has given its engine up
+            raise
         finally:
             connection.close()
         self.label = label

@@ -27,6 +27,7 @@ from transformers import PreTrainedTokenizerBase
 
 from thinkery.rollout.stopping import StopRule
 from thinkery.rollout.vllm_engine import Drawn, EngineSettings, InProcessEngine, engine_for
+from thinkery.rollout.vllm_fingerprint import Held
 from thinkery.rollout.vllm_wire import read_order, read_settings, read_tokenizer, write_drawn, write_held
 from thinkery.types import UserError
 
@@ -39,6 +40,40 @@ class Refused(Exception):  # noqa: N818  (an answer, no defect)
     """Something that can't be done in the server's present state."""
 
 
+class Handover:
+    """A set of weights on its way from one connection to the engine."""
+
+    def __init__(self) -> None:
+        self.result: queue.SimpleQueue[Held | Exception] = queue.SimpleQueue()
+        self._buckets: queue.Queue[list[tuple[str, torch.Tensor]] | None] = queue.Queue(maxsize=1)
+
+    def take(self, bucket: list[tuple[str, torch.Tensor]] | None) -> None:
+        """Hands in some weights; None: those were all. ``Refused`` if nobody takes them any more."""
+        try:
+            self._buckets.put(bucket, timeout=BUCKET_S)
+        except queue.Full:
+            raise Refused("the handover has stopped: begin it anew") from None
+
+    def end(self) -> Held:
+        """Waits for what comes of it."""
+        self.take(None)
+        outcome = self.result.get()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def arriving(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The tensors as they come, for the engine. Raises ``Refused`` if the next ones don't."""
+        while True:
+            try:
+                bucket = self._buckets.get(timeout=BUCKET_S)
+            except queue.Empty:
+                raise Refused(f"no weights came for {BUCKET_S:.0f} s in the middle of a handover") from None
+            if bucket is None:
+                return
+            yield from bucket
+
+
 class Work:
     """The engine and all that is done with it. Methods named ``do_`` run in the main thread."""
 
@@ -49,7 +84,6 @@ class Work:
         self._opened: tuple[EngineSettings, dict[str, str]] | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._rules: dict[tuple[Any, ...], StopRule] = {}
-        self._buckets: queue.Queue[list[tuple[str, torch.Tensor]] | None] = queue.Queue(maxsize=1)
 
     def run(self) -> None:
         """Works until the process ends."""
@@ -86,35 +120,19 @@ class Work:
             self._opened = settings, data["tokenizer"]
         return {}
 
-    def begin(self, label: str) -> Callable[[], dict[str, Any]]:
-        """Starts a handover; what it returns waits for its end."""
-        engine = self._require()
-        self._buckets = buckets = queue.Queue(maxsize=1)
-        result: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    def begin(self, label: str) -> Handover:
+        """Starts to take new weights; they come over the connection that asked for it."""
+        engine, handover = self._require(), Handover()
 
         def job() -> None:
             try:
-                result.put(write_held(engine.receive(_arriving(buckets), label)))
+                handover.result.put(engine.receive(handover.arriving(), label))
             except Exception as error:
                 self._opened = self._engine = None  # to be opened anew
-                result.put(error)
+                handover.result.put(error)
 
         self.jobs.put(job)
-
-        def end() -> dict[str, Any]:
-            outcome = result.get()
-            if isinstance(outcome, Exception):
-                raise outcome
-            return dict(outcome)
-
-        return end
-
-    def take(self, bucket: list[tuple[str, torch.Tensor]] | None) -> None:
-        """Hands in some weights; None: those were all."""
-        try:
-            self._buckets.put(bucket, timeout=BUCKET_S)
-        except queue.Full:
-            raise Refused("the handover has stopped: begin it anew") from None
+        return handover
 
     def draw(self, data: dict[str, Any]) -> Generator[Drawn | None]:
         """Completions as they finish, and None when nothing has for a while. Closing it ends the job."""
@@ -171,26 +189,12 @@ def _next(results: queue.SimpleQueue[Any]) -> Any:
         return None
 
 
-def _arriving(
-    buckets: queue.Queue[list[tuple[str, torch.Tensor]] | None],
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a handover as they come. Raises ``Refused`` if the next ones don't."""
-    while True:
-        try:
-            bucket = buckets.get(timeout=BUCKET_S)
-        except queue.Empty:
-            raise Refused(f"no weights came for {BUCKET_S:.0f} s in the middle of a handover") from None
-        if bucket is None:
-            return
-        yield from bucket
-
-
 class Handler(BaseHTTPRequestHandler):
     """A connection. Errors are told as JSON: 400 the user's mistake, 409 not in this state, 500 anything else."""
 
     protocol_version = "HTTP/1.1"
     work: Work
-    _end: Callable[[], dict[str, Any]] | None = None
+    _handover: Handover | None = None  # this connection's
 
     def do_GET(self) -> None:
         """Whether it is there."""
@@ -221,14 +225,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/open":
             return dict(work.call(lambda: work.do_open(json.loads(body))))
         if self.path == "/begin":
-            self._end = work.begin(json.loads(body)["label"])
+            self._handover = work.begin(json.loads(body)["label"])
             return {}
-        if self.path == "/take":
-            work.take(list(load(body).items()))
+        if self.path == "/take" and self._handover is not None:
+            self._handover.take(list(load(body).items()))
             return {}
-        if self.path == "/end" and self._end is not None:
-            work.take(None)
-            return self._end()
+        if self.path == "/end" and self._handover is not None:
+            return write_held(self._handover.end())
         if self.path == "/cut":
             work.cut.set()
             return {}
@@ -246,8 +249,10 @@ class Handler(BaseHTTPRequestHandler):
                 self._line(write_drawn(first) if isinstance(first, Drawn) else {"steps": self.work.steps()})
                 first = next(stream, _END)
             self._line({"over": True})
-        except (Refused, RuntimeError) as error:
-            self._line({"error": str(error)})
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self._line({"error": f"{type(error).__name__}: {error}"})
         finally:
             stream.close()
         self.wfile.write(b"0\r\n\r\n")

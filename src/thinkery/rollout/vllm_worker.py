@@ -54,13 +54,13 @@ class WeightReceiver:
             return _read_back(model)
 
     @property
-    def _model(self) -> nn.Module:
-        model: nn.Module = self.model_runner.get_model()
-        return model
+    def _model(self) -> Any:  # an nn.Module with vLLM's load_weights
+        return self.model_runner.get_model()
 
 
 def _pack_tied_heads(model: nn.Module) -> None:
     """On a CPU vLLM multiplies by a packed copy; of a head tied to the embedding, no reload packs the new one."""
+    module: Any
     for module in model.modules():
         if hasattr(module, "cpu_linear") and module.weight.numel():
             module.quant_method.process_weights_after_loading(module)

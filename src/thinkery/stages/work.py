@@ -1,8 +1,8 @@
 """The parts of a stage's step as metrics: seconds, and the tokens, FLOPs and bytes that they dealt with.
 
-``tokens/<part>``, ``flops/<part>`` and ``bytes/<part>`` stand beside ``time/<part>`` in ``metrics.jsonl``, so what a
-run cost, and at which rate, can be told afterwards. Left out: what a forward costs (``models.work``), reward models
-and the probe.
+``tokens/<part>``, ``flops/<part>`` and ``bytes/<part>`` stand beside ``time/<part>`` in ``metrics.jsonl``, and a
+rollout's ``steps/rollout``, so what a run cost, and at which rate, can be told afterwards. Left out: what a forward
+costs (``models.work``), reward models and the probe.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ROLLOUT, GRADING, REFERENCE, UPDATE = "rollout", "grading", "reference", "update
 
 
 def work_metrics(work: Mapping[str, Work]) -> dict[str, float]:
-    """``tokens/<part>``, ``flops/<part>`` and ``bytes/<part>`` of every part that has any."""
+    """``tokens/<part>``, ``flops/<part>``, ``bytes/<part>`` of every part that has any; ``steps/<part>`` likewise."""
     return {
         f"{name}/{part}": float(value)
         for part, one in work.items()
-        for name, value in (("tokens", one.tokens), ("flops", one.flops), ("bytes", one.bytes))
-        if one.tokens
+        for name, value in (("tokens", one.tokens), ("flops", one.flops), ("bytes", one.bytes), ("steps", one.steps))
+        if one.tokens and value
     }
 
 
