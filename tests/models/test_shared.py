@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from thinkery.models.loading import Policy, load_policy, save_policy
 from thinkery.models.shared import memory_of, pack, unpack
+from thinkery.types import Problem
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_policys_weights_are_shared_and_unchanged(policy: Policy, tiny_model: 
 def test_what_is_unpacked_has_the_same_weights_and_sees_their_updates(policy: Policy) -> None:
     memory = memory_of(policy.model)
     assert memory is not None
-    policy.encode_prompt  # noqa: B018 - a template that was used
+    policy.encode_prompt(Problem("p", "1+1", ""))  # a template that was used
     other: Policy = unpack(pack(policy, memory), os.dup(memory.descriptor))
     pairs = list(zip(policy.model.named_parameters(), other.model.parameters(), strict=True))
     with torch.no_grad():
