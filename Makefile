@@ -61,6 +61,7 @@ bench: $(INSTALLED)  ## measure into benchmarks/results: the ladder and its comp
 	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/speed.py --mini-run runs/ladder-benchmark/mini-seed0
 	$(BIN)/python benchmarks/rewards.py
+	$(BIN)/python benchmarks/scale_plan.py --mini-run runs/ladder-benchmark/mini-seed1
 
 peers: $(INSTALLED)  ## TRL and vLLM in environments of their own, for `make bench` to measure against: a few minutes, once
 	$(BIN)/python benchmarks/peers/install.py

@@ -20,7 +20,6 @@ Left out: speed, which two cores that play four ranks can't show; GPUs.
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 import tempfile
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recording import ROOT, write_result
+from scale_results import merge
 from torch import Tensor, distributed, multiprocessing
 
 from thinkery.models.loading import Policy, load_policy
@@ -42,7 +41,6 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Sampling
 
-RESULT = ROOT / "benchmarks" / "results" / "scale.json"
 BASE = "thinkery://mini-base"
 WORLDS, STEPS = (4, 2), 3
 DEADLINE_S = 120.0
@@ -63,12 +61,12 @@ GRPO = LearnerConfig(
     num_minibatches=2,
     num_iterations=2,
     importance_sampling_correction="truncate",
-    microbatch_tokens=2048,
+    microbatch_tokens=1024,
 )
 CASES = {
     "grpo": Case(GRPO),
     "parallel head": Case(GRPO, {"parallel_head": True}),
-    "fine-tuning": Case(SFTConfig(learning_rate=1e-4, batch_size=48, microbatch_tokens=2048)),
+    "fine-tuning": Case(SFTConfig(learning_rate=1e-4, batch_size=16, microbatch_tokens=1024)),
     "muon": Case(replace(GRPO, optimizer="muon")),
 }
 Learnt = dict[str, Any]
@@ -82,8 +80,7 @@ def main() -> None:
         path = Path(folder) / "learnt.pt"
         multiprocessing.spawn(rank_main, (ports, samples, path), nprocs=max(WORLDS))
         by_ranks = torch.load(path, weights_only=False)
-    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
-    write_result(RESULT, "scale_fsdp.py", figures | compare(samples, by_ranks))
+    merge(compare(samples, by_ranks), "scale_fsdp.py")
 
 
 def compare(samples: list[Sample], by_ranks: Mapping[tuple[str, int], Learnt]) -> dict[str, float]:
@@ -93,7 +90,7 @@ def compare(samples: list[Sample], by_ranks: Mapping[tuple[str, int], Learnt]) -
     for name, case in CASES.items():
         kind = "muon" if name == "muon" else ""
         alone = learn(case, samples)
-        other = learn(replace(case, config=replace(case.config, microbatch_tokens=700)), samples)
+        other = learn(replace(case, config=replace(case.config, microbatch_tokens=300)), samples)
         recut[kind] = max(recut[kind], apart(other, alone, start))
         for ranks in WORLDS:
             found = by_ranks[name, ranks]
@@ -171,12 +168,12 @@ def weights_of(own: Policy) -> dict[str, Tensor]:
 
 
 def sample() -> list[Sample]:
-    """Six completions of each of sixteen problems, by the base model, with advantages drawn at random."""
+    """Four completions of each of eight problems, by the base model, with advantages drawn at random."""
     source = open_source(ProblemSpec(source="mini"))
-    sampling = Sampling(num_generations=6, max_completion_length=96)
-    rollout = NativeRollout(policy(), max_slots=96)
+    sampling = Sampling(num_generations=4, max_completion_length=64)
+    rollout = NativeRollout(policy(), max_slots=32)
     generator = random.Random(0)
-    done = rollout.generate(source.draw(0, 16), sampling, seed=0, step=0, stage="scale")
+    done = rollout.generate(source.draw(0, 8), sampling, seed=0, step=0, stage="scale")
     return [
         Sample(one.prompt_ids, one.token_ids, one.logprobs, generator.gauss(0, 1))
         for one in sorted(done, key=lambda one: (one.problem_id, one.index))

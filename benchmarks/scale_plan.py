@@ -10,8 +10,8 @@
   three others are planned (dev2, r1, student-rl of another seed: other policies, lengths and rewards, one of them
   another model), given how long their completions were in the mean and at most, and how many of them taught. Rounds
   take the stages in turns, there and back, since a machine has slow minutes; figures are medians over them. The worst
-  of the three relative errors of the seconds a step; each has its own figures beside. Nothing else should run on the
-  machine meanwhile. Profiles are kept as they are made, so a measurement that was stopped goes on.
+  of the three relative errors of the seconds a step; each has its own figures beside. A profile beside which something
+  else ran is thrown away. Profiles are kept as they are made, so a measurement that was stopped goes on.
 - ``simulated_...``: rollouts of 8,192 completions by a 7B model on 8 to 10,000 H800, three ways; the chart is
   ``docs/scale-simulation.svg``. ``knee``: the largest size at which a GPU still does half of what one of 8 does;
   ``late``: the share of completions that were older than the bound of one rollout when they were learnt from.
@@ -23,8 +23,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -78,6 +80,7 @@ CHANGED: tuple[tuple[dict[str, str], dict[str, int]], ...] = (
     ({}, MORE),
 )
 ZERO, R1 = ("zero", "zero-longer"), ("dev1", "dev2", "dev3", "r1")
+QUIET = 0.25  # of a processor that others may take: sandboxes that are still alive are counted among them
 PROMPT = 41  # tokens of the miniature's prompts for reasoning, about
 PROFILED = "zero"
 PREDICTED = ("dev2", "r1", "student-rl")
@@ -123,7 +126,8 @@ def mini_figures(profiles: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[st
         rounds = zip(machines, profiles[name], strict=True)
         planned = statistics.median(sum(planned_step(recipe, *one).values()) for one in rounds)
         errors.append(abs(planned - measured) / measured)
-        figures |= {f"mini_{name}_step_s": round(measured, 2), f"plan_mini_{name}_step_s": round(planned, 2)}
+        told = name.replace("-", "_")
+        figures |= {f"mini_{told}_step_s": round(measured, 2), f"plan_mini_{told}_step_s": round(planned, 2)}
     return figures | {"plan_mini_step_error": round(max(errors), 3), "plan_mini_rounds": len(machines)}
 
 
@@ -135,10 +139,20 @@ def profiled(run: Path, steps: int, rounds: int, folder: Path) -> dict[str, list
         for number in range(rounds):
             for name in names if number % 2 == 0 else names[::-1]:
                 if not (file := _file(folder, number, name)).exists():
-                    seed = 0 if name == PROFILED else 1
-                    recipe = load_recipe(MINI, seed=seed)
-                    write_json_atomic(file, profile_recipe(recipe, stage=name, steps=steps, run=run, view=view))
+                    recipe = load_recipe(MINI, seed=0 if name == PROFILED else 1)
+                    before, started = others_s(), time.monotonic()
+                    profile = profile_recipe(recipe, stage=name, steps=steps, run=run, view=view)
+                    share = (others_s() - before) / (time.monotonic() - started)
+                    if share > QUIET:
+                        sys.exit(f"others took {share:.2f} of a processor meanwhile; start again when it is quiet")
+                    write_json_atomic(file, profile)
     return {name: [json.loads(_file(folder, number, name).read_text()) for number in range(rounds)] for name in names}
+
+
+def others_s() -> float:
+    """Processor seconds since boot that were not this process's, nor its children's that have ended."""
+    total = sum(map(int, Path("/proc/stat").read_text().split()[1:4])) / os.sysconf("SC_CLK_TCK")
+    return total - sum(os.times()[:4])
 
 
 def _file(folder: Path, number: int, stage: str) -> Path:
@@ -223,7 +237,6 @@ def main() -> None:
         "--profiles", type=Path, default=PROFILES, help="where they are kept; made ones are not repeated"
     )
     arguments = parser.parse_args()
-    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
     for part in arguments.only:
         if part == "paper":
             measured = paper_figures()
@@ -232,8 +245,8 @@ def main() -> None:
         else:
             measured = mini_figures(profiled(arguments.mini_run, arguments.steps, arguments.rounds, arguments.profiles))
         print(f"{part}:\n{json.dumps(measured, indent=2)}", file=sys.stderr)
-        figures |= measured
-        write_result(RESULT, "scale_plan.py", figures)
+        there = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}  # others write it as well
+        write_result(RESULT, "scale_plan.py", there | measured)
 
 
 if __name__ == "__main__":

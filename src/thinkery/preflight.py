@@ -52,10 +52,10 @@ def check(recipe: Recipe) -> None:
     for field, judge in _judges(recipe):
         if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
             raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
-    for field, spec in _engines(recipe):
+    for field, engine in _engines(recipe):
         from thinkery.rollout.vllm_engine import require_vllm
 
-        if spec.server_base_url is None and spec.server_python is None:
+        if engine.server_base_url is None and engine.server_python is None:
             with _in_field(field):
                 require_vllm()
     _check_templates(recipe)

@@ -27,8 +27,10 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import UserError
 
+DEADLINE_S = 120.0
 VOCAB, PADDED_VOCAB, PAD = 37, 50, 2  # neither 2 nor 4 ranks get equal parts, and one of 4 gets nothing but padding
 STEPS = 3
+MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("qwen3", "gpt_neox")]
 Tensors = dict[str, torch.Tensor]
 
 
@@ -52,11 +54,10 @@ CASES = {
     "grpo": Case(),
     "reference, minibatches, iterations": Case(KL),
     "untied": Case(tied=False),
-    "parallel head": Case(KL, HEAD),
+    "parallel head": Case(sharding=HEAD),
     "parallel head, untied": Case(sharding=HEAD, tied=False),
     "summed up every microbatch": Case(sharding={"reduce_every_microbatch": True}),
     "supervised": Case(supervised=True),
-    "supervised, parallel head": Case(sharding=HEAD, supervised=True),
     "one prompt": Case(num_prompts=1),
     "float64": Case(KL, tied=False, dtype=torch.float64),
     "float64, parallel head": Case(KL, HEAD, dtype=torch.float64),
@@ -64,10 +65,11 @@ CASES = {
     "bfloat16": Case(compute_dtype=torch.bfloat16),
     "bfloat16, parallel head": Case(sharding=HEAD, compute_dtype=torch.bfloat16),
 }
+SAVED = replace(CASES["reference, minibatches, iterations"], sharding=HEAD)
 
 
 def make_policy(case: Case, *, meta: bool = False) -> Policy:
-    """The same decoder of three layers each time; on the meta device it has no weights.
+    """The same decoder of two layers each time; on the meta device it has no weights.
 
     In fp64 it is a GPT-NeoX, whose norms compute in fp64, too: those of Qwen3 round to fp32 within.
     """
@@ -75,7 +77,7 @@ def make_policy(case: Case, *, meta: bool = False) -> Policy:
         "vocab_size": PADDED_VOCAB,
         "hidden_size": 32,
         "intermediate_size": 72,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 128,
         "tie_word_embeddings": case.tied,
@@ -192,7 +194,7 @@ def head() -> dict[str, Any]:
 
 def checkpoint(folder: Path) -> dict[str, Any]:
     """Two steps, a checkpoint that is written during the third, an export after it."""
-    case = CASES["parallel head"]
+    case = SAVED
     policy, shards = make_shards(case)
     learner = make_learner(case, policy, shards)
     learn(case, learner, range(2))
@@ -209,7 +211,7 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 def resume(folder: Path) -> dict[str, Any]:
     """The third step. Four ranks go on with a parallel head, two without."""
-    case = CASES["parallel head" if distributed.get_world_size() == 4 else "reference, minibatches, iterations"]
+    case = SAVED if distributed.get_world_size() == 4 else CASES["reference, minibatches, iterations"]
     policy, shards = make_shards(case)
     learner = make_learner(case, policy, shards)
     learner.load(folder)
@@ -227,11 +229,21 @@ def fail(folder: Path) -> dict[str, Any]:
     untied = CASES["untied"]
     other = make_learner(untied, *make_shards(untied))
     errors["another model"] = error_of(lambda: other.load(folder / "begun"))
-    return {
-        "errors": errors,
-        "metrics": learn(case, learner, range(STEPS)),
-        "weights": whole_weights(shards, case.dtype),
-    }
+    return {"errors": errors, "metrics": learn(case, learner, [0])}
+
+
+def lose_a_rank() -> str:
+    """What rank 0 says when the other has gone."""
+    case = CASES["grpo"]
+    policy, shards = make_shards(case)
+    learner = make_learner(case, policy, shards)
+    if distributed.get_rank() > 0:
+        return ""
+    try:
+        learn(case, learner, [0])
+    except RuntimeError as error:
+        return type(error).__name__
+    return "none"
 
 
 def bad_samples() -> dict[str, list[Sample]]:
@@ -260,7 +272,7 @@ def main(rank: int, ports: Mapping[int, int], folder: Path) -> None:
     for ranks, port in ports.items():
         if rank >= ranks:
             continue
-        join_ranks(f"127.0.0.1:{port}", rank, ranks, device=torch.device("cpu"), timeout_s=120)
+        join_ranks(f"127.0.0.1:{port}", rank, ranks, device=torch.device("cpu"), timeout_s=DEADLINE_S)
         for name in CASES:
             seen[name, ranks] = learn_sharded(name)
         seen["head", ranks] = head()
@@ -269,5 +281,7 @@ def main(rank: int, ports: Mapping[int, int], folder: Path) -> None:
         seen["resume", ranks] = resume(folder / "begun")
         seen["resume one process's", ranks] = resume(folder / "alone")
         seen["fail", ranks] = fail(folder)
+        if ranks == 2:
+            seen["lost", ranks] = lose_a_rank()
         distributed.destroy_process_group()
     torch.save(seen, folder / f"rank-{rank}.pt")

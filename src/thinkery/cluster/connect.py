@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from thinkery.recipe import ClusterSpec
 from thinkery.types import UserError
 
 AUTO, LOCAL = "auto", "local"
+_ANSWERS_S = 10.0
 
 
 def prepare() -> None:
@@ -33,6 +35,8 @@ def connect(address: str, spec: ClusterSpec) -> bool:
         return False
     prepare()
     place = _running() if address == AUTO else None if address == LOCAL else address
+    if place is not None:
+        _require_listening(address, place)
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if place is None:
@@ -42,11 +46,26 @@ def connect(address: str, spec: ClusterSpec) -> bool:
             ray.init(address=place, **common)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"--cluster {address}: no Ray cluster answers at {place or 'this machine'} ({said}); start one with "
-            "`ray start --head`, or write --cluster local"
-        ) from None
+        raise _no_answer(address, place or "this machine", said) from None
     return True
+
+
+def _require_listening(address: str, place: str) -> None:
+    """Ray itself would try for minutes. Raises ``UserError``."""
+    host, _, port = place.removeprefix("ray://").rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise UserError(f"--cluster {address}: write host:port, ray://host:port, auto or local")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, place, str(error)) from None
+
+
+def _no_answer(address: str, place: str, said: str) -> UserError:
+    return UserError(
+        f"--cluster {address}: no Ray cluster answers at {place} ({said}); start one with `ray start --head`, or write "
+        "--cluster local"
+    )
 
 
 def _running() -> str | None:

@@ -179,5 +179,5 @@ class Crew:
 
 def kill(worker: Worker) -> None:
     """Ends a worker's process, if it is still there."""
-    with contextlib.suppress(RayError):
+    with contextlib.suppress(RayError, ConnectionError):
         ray.kill(worker.actor)

@@ -145,10 +145,10 @@ class Shards(Carrier):
         """A second model, cut up in the same way."""
         twin = empty_like(self._policy.model)
         cut_up(twin, self._policy, self._ranks, self._sharding)
-        for kept, parameter in zip(twin.parameters(), self._policy.model.parameters(), strict=True):
-            local(kept.detach()).copy_(local(parameter.detach()))
-        for kept, buffer in zip(twin.buffers(), self._policy.model.buffers(), strict=True):
-            kept.copy_(buffer)
+        for parameter, own in zip(twin.parameters(), self._policy.model.parameters(), strict=True):
+            local(parameter.detach()).copy_(local(own.detach()))
+        for buffer, own_buffer in zip(twin.buffers(), self._policy.model.buffers(), strict=True):
+            buffer.copy_(own_buffer)
         return twin.requires_grad_(False)
 
     def save(

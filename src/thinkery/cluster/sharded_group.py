@@ -79,11 +79,13 @@ class Ranks:
         try:
             outcome: tuple[_T | None, Exception | None] = work(), None
         except Exception as error:
-            outcome = None, error
+            # Not every library's error can be sent.
+            sendable = isinstance(error, UserError | OSError)
+            outcome = None, error if sendable else RuntimeError(f"{type(error).__name__}: {error}")
         outcomes = self.gather(outcome)
-        for _, error in outcomes:
-            if error is not None:
-                raise error
+        for _, failed in outcomes:
+            if failed is not None:
+                raise failed
         return [value for value, _ in outcomes]  # type: ignore[misc]  # no error, so a result
 
     def lead(self, work: Callable[[], _T]) -> _T:

@@ -107,7 +107,7 @@ class _Fetch(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, part_VD: Tensor, ids_T: Tensor, vocab: int, padding_idx: int | None, ranks: Ranks) -> Tensor:
-        each = max(1, rows_of(vocab, ranks.count, 0).stop)
+        each = rows_of(vocab, ranks.count, 0).stop
         owner_T = ids_T // each
         order_T = owner_T.argsort(stable=True)
         asked = torch.bincount(owner_T, minlength=ranks.count)

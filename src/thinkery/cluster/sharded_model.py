@@ -41,21 +41,24 @@ _FORWARD = "sharded_logprobs"
 
 @dataclass(frozen=True, kw_only=True)
 class Sharding:
-    """How a model is cut up."""
+    """How a model is cut up.
+
+    ``parallel_head`` cuts embedding and head by the vocabulary's tokens and never gathers them (``sharded_head.py``).
+    ``offload`` keeps weights, gradients and the optimizer's state in CPU memory; for GPUs. ``reduce_every_microbatch``
+    sums gradients up after every microbatch, not after the last: more traffic, and no rank has a whole gradient.
+    """
 
     parallel_head: bool = False
-    """Cuts embedding and head by tokens of the vocabulary and never gathers them (``sharded_head.py``)."""
     offload: bool = False
-    """Keeps weights, gradients and the optimizer's state in CPU memory; for GPUs."""
     reduce_every_microbatch: bool = False
-    """Sums gradients after every microbatch, not after the last: more traffic, and no rank has a whole gradient."""
 
 
 def empty_like(model: PreTrainedModel) -> PreTrainedModel:
     """A model of the same configuration and type in CPU memory that nothing has been written to yet."""
     with torch.device("meta"):
         twin = type(model)(copy.deepcopy(model.config))
-    return materialized(twin.to(next(model.parameters()).dtype).eval())
+    cast(nn.Module, twin).to(next(model.parameters()).dtype).eval()
+    return materialized(twin)
 
 
 def materialized(model: PreTrainedModel) -> PreTrainedModel:
@@ -122,7 +125,7 @@ def spread(model: PreTrainedModel, weights: Mapping[str, Tensor], buffers: Mappi
         distributed.broadcast(whole, 0, group=ranks.group)
         sharded = cast(DTensor, parameter)
         part = distribute_tensor(whole, sharded.device_mesh, sharded.placements, src_data_rank=None)
-        local(parameter.detach()).copy_(part.to_local())
+        local(parameter.detach()).copy_(local(part))
     for name, buffer in model.named_buffers():
         if ranks.rank == 0:
             buffer.copy_(buffers[name])
@@ -132,7 +135,8 @@ def spread(model: PreTrainedModel, weights: Mapping[str, Tensor], buffers: Mappi
 def whole(parameter: Tensor, ranks: Ranks, dtype: torch.dtype) -> Tensor:
     """A parameter in one piece, in ``dtype``, on every rank's device; collective. It travels in ``dtype``."""
     assert isinstance(parameter, DTensor)
-    part: Any = parameter.detach().to_local().to(ranks.device, dtype)
+    detached: Any = parameter.detach()
+    part = detached.to_local().to(ranks.device, dtype)
     spread_out = DTensor.from_local(
         part,
         parameter.device_mesh,

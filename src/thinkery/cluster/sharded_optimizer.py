@@ -79,7 +79,7 @@ class ShardedMuon(torch.optim.Muon):
 
 def _numel(shape: torch.Size, ranks: int, rank: int) -> int:
     rows = rows_of(shape[0], ranks, rank)
-    return (rows.stop - rows.start) * shape[1]
+    return int(rows.stop - rows.start) * shape[1]
 
 
 def _muon_step(direction: Tensor, group: dict[str, Any]) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from thinkery.cluster.sharded_group import Ranks
 from thinkery.cluster.sharded_optimizer import local, rows_of
@@ -53,7 +53,7 @@ class ShardedFiles:
         opened = ExitStack()
         new = Path(self._ranks.lead(lambda: str(opened.enter_context(atomic_folder(folder)))))
         try:
-            written = checkpoint.async_save(dict(tensors), checkpoint_id=new / SHARDS, process_group=self._writers)
+            written = async_save(dict(tensors), checkpoint_id=new / SHARDS, process_group=self._writers)
         except BaseException as error:
             opened.__exit__(type(error), error, error.__traceback__)
             raise

@@ -65,7 +65,9 @@ def write_order(order: Order) -> dict[str, Any]:
 
 def read_order(data: Mapping[str, Any]) -> Order:
     """What ``write_order`` wrote."""
-    sampling = {name: tuple(value) if isinstance(value, list) else value for name, value in data["sampling"].items()}
+    sampling: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data["sampling"].items()
+    }
     prompts = [tuple(prompt) for prompt in data["prompts"]]
     return Order(
         [Ask(prompts[number], key, tuple(begun)) for number, key, begun in data["asks"]],

@@ -8,7 +8,7 @@ without ranks reads it whole. Left out: writing (``cluster/sharded_state.py``), 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,11 @@ def read_shards(folder: Path, model: nn.Module, optimizer: Optimizers, reference
     Needs no process group: each rank reads for itself. Raises ``UserError`` if it is another model's or if a reference
     is asked for and there is none.
     """
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
-    reader = checkpoint.FileSystemReader(folder / SHARDS)
-    saved = reader.read_metadata().state_dict_metadata
+    reader = FileSystemReader(folder / SHARDS)
+    saved: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
     if reference is not None and not any(key.startswith(_REFERENCE) for key in saved):
         raise UserError(f"{folder} was saved without a reference: its run had beta 0")
     weights = {key: value.size for key, value in saved.items() if key.startswith(_WEIGHTS)}
@@ -58,7 +59,7 @@ def read_shards(folder: Path, model: nn.Module, optimizer: Optimizers, reference
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as asked: no_dist
-        checkpoint.load(state_tensors(model, optimizer, reference), storage_reader=reader, no_dist=True)
+        load(state_tensors(model, optimizer, reference), storage_reader=reader, no_dist=True)
 
 
 def _weights(prefix: str, model: nn.Module) -> dict[str, Tensor]:
