@@ -35,6 +35,7 @@ from speed_shapes import SHAPES, Shape, make_problems, make_samples, seconds
 
 from thinkery.files import write_text_atomic
 from thinkery.rollout import NativeRollout
+from thinkery.rollout.lane_processes import LANES
 from thinkery.training.carrier import LocalCarrier
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.types import Sampling
@@ -73,6 +74,7 @@ AXES: dict[str, dict[int, Step]] = {
     },
 }
 WORK = ("rollout", "update")
+LANES_DEADLINE_S = 120.0  # for the lanes' processes to start
 COSTS = ("seconds", "memory")
 TITLES = {
     "tokens": "completion tokens",
@@ -103,10 +105,12 @@ def cost_of(steps: Sequence[Step]) -> Measured:
     times: dict[tuple[str, Step], list[float]] = {(work, step): [] for step in steps for work in WORK}
     measured: Measured = {}
     for work, step in times:
-        run(work, step)  # the first call of a shape is slower, and the optimizer has no state before
+        run(work, step, lanes=1)  # the first call of a shape is slower, and the optimizer has no state before
         model = learner(step.shape).policy.model
-        found = peak(partial(run, work, step), model if work == "update" else None)
+        found = peak(partial(run, work, step, lanes=1), model if work == "update" else None)  # of this process only
         measured[work, "memory", step] = (found.activations if work == "update" else found.whole) / 2**20
+    run(WORK[0], BASE)
+    LANES.wait(LANES_DEADLINE_S)
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
         for work, step in times if number % 2 == 0 else reversed(times):
@@ -115,15 +119,16 @@ def cost_of(steps: Sequence[Step]) -> Measured:
     return measured
 
 
-def run(work: str, step: Step) -> None:
-    """One rollout, or one update, of a step."""
+def run(work: str, step: Step, lanes: int | None = None) -> None:
+    """One rollout, in so many lanes, or one update, of a step."""
     if work == "update":
         samples = make_samples(step.shape, PROMPTS, step.group, prompt=PROMPT, completions=(step.completion,))
         learner(step.shape).update(samples, 0)
         return
     sampling = Sampling(num_generations=step.group, max_completion_length=step.completion)
     problems = make_problems(step.shape.vocab, PROMPTS, PROMPT)
-    completions = NativeRollout(learner(step.shape).policy).generate(problems, sampling, seed=0, step=0, stage="")
+    rollout = NativeRollout(learner(step.shape).policy, lanes=lanes)
+    completions = rollout.generate(problems, sampling, seed=0, step=0, stage="")
     assert sum(len(completion.token_ids) for completion in completions) == step.tokens
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_a_lanes_error_reaches_the_caller_and_the_next_call_works(failing: int) 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_sources_take_turns_however_fast_they_are(count: int) -> None:
-    def source(number: int) -> Iterator[list[tuple[int, int]]]:
+    def source(number: int) -> Generator[list[tuple[int, int]], None, None]:
         for portion in range(number + 1):
             yield [(portion, number)] * portion  # portions of 0, 1, 2, ... items
 
@@ -67,11 +67,11 @@ def test_sources_take_turns_however_fast_they_are(count: int) -> None:
 
 
 def test_a_sources_error_comes_in_its_place() -> None:
-    def fails() -> Iterator[list[int]]:
+    def fails() -> Generator[list[int], None, None]:
         yield [1]
         raise ValueError("no more")
 
-    def goes_on() -> Iterator[list[int]]:
+    def goes_on() -> Generator[list[int], None, None]:
         while True:
             yield [2]
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import torch
@@ -80,11 +80,11 @@ class Lanes:
                 raise failed[0]
 
 
-def interleave(sources: Sequence[Iterator[Sequence[_T]]]) -> Iterator[_T]:
+def interleave(sources: Sequence[Generator[Sequence[_T], None, None]]) -> Generator[_T, None, None]:
     """The items of all sources: the first portion of each, the second of each, and so on. Each source has a lane.
 
     Sources run ahead while the caller does something else. Raises what a source raised, in its place. When the caller
-    stops early, no lane is left running.
+    stops early, every source is closed and no lane is left running.
     """
     if len(sources) == 1:
         for portion in sources[0]:
@@ -116,17 +116,18 @@ def interleave(sources: Sequence[Iterator[Sequence[_T]]]) -> Iterator[_T]:
 
 
 def _drain(
-    source: Iterator[Sequence[_T]],
+    source: Generator[Sequence[_T], None, None],
     out: queue.SimpleQueue[Sequence[_T] | BaseException | None],
     over: threading.Event,
     threads: int,
 ) -> None:
     torch.set_num_threads(threads)
     try:
-        for portion in source:
-            out.put(portion)
-            if over.is_set():
-                return
+        with closing(source):
+            for portion in source:
+                out.put(portion)
+                if over.is_set():
+                    break
         out.put(None)
     except BaseException as error:
         out.put(error)

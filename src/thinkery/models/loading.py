@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from thinkery.models.attention import ATTENTION, check_supported
+from thinkery.models.shared import share
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
 from thinkery.types import Problem, UserError
 
@@ -47,8 +48,8 @@ DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.f
 class Policy:
     """A model that is sampled from and learns.
 
-    ``model`` holds fp32 master weights in eval mode (no dropout); forwards run under ``autocast()``. ``version``
-    counts the learner's updates: 0 at load.
+    ``model`` holds fp32 master weights in eval mode (no dropout); forwards run under ``autocast()``. On a CPU they lie
+    in memory that other processes can map (``models.shared``). ``version`` counts the learner's updates: 0 at load.
     """
 
     model: PreTrainedModel
@@ -57,6 +58,9 @@ class Policy:
     device: torch.device
     compute_dtype: torch.dtype
     version: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        share(self.model)
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:

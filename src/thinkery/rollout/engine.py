@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 import torch
 
 from thinkery.lanes import interleave, lanes_on
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
+from thinkery.models.shared import memory_of
 from thinkery.rollout import sampling as draw
 from thinkery.rollout.asking import Calls, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
+from thinkery.rollout.lane_processes import LANES
 from thinkery.rollout.pieces import Piece
+from thinkery.rollout.share import Share
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling
 
@@ -46,6 +50,8 @@ class NativeRollout(Calls):
         super().__init__(policy, max_slots)
         self._lanes = lanes or lanes_on(policy.device)
         self.bursts = 0  # in all calls and lanes: a sign of life
+        if memory_of(policy.model) is not None:
+            LANES.start(range(1, self._lanes))
 
     def _go_on(
         self,
@@ -59,65 +65,71 @@ class NativeRollout(Calls):
         own: dict[str, list[Piece]] = {problem.id: [] for problem in problems}
         for piece in pieces:
             own[piece.problem_id].append(piece)
-        stop = self.ends.rule(sampling)
+        stops, stop = (self.ends.token_ids(sampling), self.ends.strings(sampling)), self.ends.rule(sampling)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
-        slots = self.max_slots // lanes
-        calls = [
-            _Call(self, problems[lane::lanes], own, sampling, stop, slots, counted_by, cut) for lane in range(lanes)
-        ]
-        completions = interleave([call.run() for call in calls])
-        yield from while_fresh(completions, self.policy, self.policy.version, max_staleness=0)
-        self.left = [piece for call in calls for piece in call.pieces()]
+        slots, version = self.max_slots // lanes, self.policy.version
+        calls = []
+        for lane in range(lanes):
+            prompts = tuple(self._prompts(problems[lane::lanes], own, sampling, slots))
+            calls.append(Call(self.policy, Share(prompts, sampling, stops, slots, counted_by, version), stop, cut))
+        sources = [self._counted(LANES.run(lane, call, cut)) for lane, call in enumerate(calls)]
+        with closing(interleave(sources)) as completions:
+            try:
+                yield from while_fresh(completions, self.policy, version, max_staleness=0)
+            finally:
+                cut.set()
+        self.left = [piece for call in calls for piece in call.left]
 
-
-class _Call:
-    """A lane's part of one ``generate``: the prompts still waiting and the cohorts that decode."""
-
-    def __init__(
-        self,
-        engine: NativeRollout,
-        problems: Sequence[Problem],
-        pieces: Mapping[str, Sequence[Piece]],
-        sampling: Sampling,
-        stop: StopRule,
-        max_slots: int,
-        counted_by: tuple[int, str],
-        cut: threading.Event,
-    ) -> None:
-        policy = engine.policy
-        self.policy, self.sampling, self.max_slots, self.counted_by = policy, sampling, max_slots, counted_by
-        self.engine, self.cut = engine, cut
-        self.version = policy.version
-        self.vocabulary = policy.valid_vocab
-        self.head = policy.model.get_output_embeddings()
-        self.stop = stop
-        self.waiting = deque(self._prompts(problems, pieces))
-        self.cohorts: list[Cohort] = []
-
-    def run(self) -> Iterator[list[Completion]]:
-        """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
-        while (self.waiting or self.cohorts) and not self.cut.is_set():
-            with torch.no_grad(), self.policy.autocast():
-                finished = self._burst()
-            self.engine.bursts += 1
-            yield finished
-
-    def pieces(self) -> list[Piece]:
-        """What is not finished: what decodes, and what still waits."""
-        waiting = [piece for prompt in self.waiting for piece in prompt.pieces]
-        return [piece for cohort in self.cohorts for piece in cohort.pieces()] + waiting
-
-    def _prompts(self, problems: Sequence[Problem], pieces: Mapping[str, Sequence[Piece]]) -> Iterator[Prompt]:
+    def _prompts(
+        self, problems: Iterable[Problem], pieces: Mapping[str, Sequence[Piece]], sampling: Sampling, max_slots: int
+    ) -> Iterator[Prompt]:
         """The work in units that a cohort takes whole; a group larger than the slots is cut."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         for problem in problems:
-            token_ids = encode(self.policy, problem, self.sampling, context)
+            token_ids = encode(self.policy, problem, sampling, context)
             for piece in pieces[problem.id]:
                 if piece.token_ids:
                     yield Prompt(problem.id, token_ids, (piece,))
             unbegun = tuple(piece for piece in pieces[problem.id] if not piece.token_ids)
-            for first in range(0, len(unbegun), self.max_slots):
-                yield Prompt(problem.id, token_ids, unbegun[first : first + self.max_slots])
+            for first in range(0, len(unbegun), max_slots):
+                yield Prompt(problem.id, token_ids, unbegun[first : first + max_slots])
+
+    def _counted(self, bursts: Generator[list[Completion], None, None]) -> Generator[list[Completion], None, None]:
+        with closing(bursts):
+            for finished in bursts:
+                self.bursts += 1
+                yield finished
+
+
+class Call:
+    """A lane's share of one ``generate``: the prompts still waiting and the cohorts that decode.
+
+    ``left`` is what is not finished when ``run`` ends, in whatever process that was.
+    """
+
+    def __init__(self, policy: Policy, share: Share, stop: StopRule, cut: threading.Event) -> None:
+        self.policy, self.share, self.stop, self.cut = policy, share, stop, cut
+        self.sampling, self.max_slots = share.sampling, share.max_slots
+        self.vocabulary = policy.valid_vocab
+        self.head = policy.model.get_output_embeddings()
+        self.waiting = deque(share.prompts)
+        self.cohorts: list[Cohort] = []
+        self.left: Sequence[Piece] = ()
+
+    def run(self) -> Generator[list[Completion], None, None]:
+        """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
+        try:
+            while (self.waiting or self.cohorts) and not self.cut.is_set():
+                with torch.no_grad(), self.policy.autocast():
+                    finished = self._burst()
+                yield finished
+        finally:
+            self.left = self._pieces()
+
+    def _pieces(self) -> list[Piece]:
+        """What decodes, and what still waits."""
+        waiting = [piece for prompt in self.waiting for piece in prompt.pieces]
+        return [piece for cohort in self.cohorts for piece in cohort.pieces()] + waiting
 
     def _burst(self) -> list[Completion]:
         finished: list[Completion] = []
@@ -159,7 +171,7 @@ class _Call:
         problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
         cache = Cache(layouts, lengths_P.to(device), problem_S, self.policy.compute_dtype)
         keys = [
-            completion_key(*self.counted_by, piece.step, piece.problem_id, piece.index)
+            completion_key(*self.share.counted_by, piece.step, piece.problem_id, piece.index)
             for prompt in prompts
             for piece in prompt.pieces
         ]
@@ -169,7 +181,7 @@ class _Call:
             torch.tensor(keys, device=device),
             self.stop,
             max_length=self.sampling.max_completion_length,
-            policy_version=self.version,
+            policy_version=self.share.version,
         )
         return cohort, self._logits(torch.cat(last))[problem_S]
 
