@@ -38,7 +38,7 @@ def test_a_call_that_was_cut_goes_on_as_if_nothing_had_been(policy: Policy, lane
     while pieces:
         finished += cut_after(rollout, pieces, 1)
         pieces, cuts = list(rollout.left), cuts + 1
-    assert cuts > 1
+    assert cuts > 2 or lanes > 1  # more than one run ahead of the caller, as far as they get
     found = by_key(finished)
     assert found.keys() == whole.keys()
     for key, completion in whole.items():
