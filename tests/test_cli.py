@@ -27,7 +27,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def thinkery(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from thinkery.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from thinkery.__main__ import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd)
 
 
@@ -121,7 +121,7 @@ def test_doctor_says_what_isolates_here_and_exits_accordingly(tmp_path: Path) ->
 def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text("{name: tiny, stages: [{name: grow, kind: pretrain, corpus: {source: mini}, tokens: 1000000}]}")
-    command = [sys.executable, "-c", "from thinkery.cli import main; main()", "run", str(path)]
+    command = [sys.executable, "-c", "from thinkery.__main__ import main; main()", "run", str(path)]
     pipe = subprocess.PIPE
     # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)

@@ -6,9 +6,4 @@ Heavy libraries are imported by what needs them, so that ``--help`` and mistakes
 from thinkery.cli import planning, recipes, stages, tools
 from thinkery.cli.options import app
 
-__all__ = ["app", "main", "planning", "recipes", "stages", "tools"]
-
-
-def main() -> None:
-    """The entry point of the ``thinkery`` command."""
-    app()
+__all__ = ["app", "planning", "recipes", "stages", "tools"]

@@ -100,10 +100,11 @@ def decontaminate(
 def doctor() -> None:
     """Say what works on this machine: which isolation for untrusted programs, and why not the others."""
     with plain_errors():
+        from thinkery import allocator
         from thinkery.machine import hardware
         from thinkery.sandbox.doctor import diagnose, render
 
-        for name, value in hardware().items():
+        for name, value in [*hardware().items(), ("jemalloc", allocator.words())]:
             typer.echo(f"    {name}: {value}")
         findings = diagnose()
         typer.echo(render(findings))

@@ -31,6 +31,7 @@ from typing import Any, Protocol
 
 import torch
 
+from thinkery.allocator import environment
 from thinkery.models.loading import Policy
 from thinkery.models.shared import Memory, memory_of, pack
 from thinkery.rollout.pieces import Piece
@@ -110,7 +111,7 @@ class _Process:
             main = f"from thinkery.rollout.lane_worker import main; main({theirs.fileno()})"
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", main],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=os.environ | environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._words,
