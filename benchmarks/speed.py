@@ -21,6 +21,8 @@ from ladder import manifest_of, minutes
 from peers.install import pins
 from recording import write_result
 
+from thinkery.allocator import start_with_jemalloc
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "speed.json"
 PARTS = ("trl", "vllm", "update", "scaling")
@@ -55,4 +57,5 @@ def write(figures: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
+    start_with_jemalloc()  # as the command does
     main()

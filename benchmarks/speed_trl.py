@@ -12,7 +12,8 @@ Thinkery is its pipeline on a recipe, with fp32 master weights under bf16 autoca
 gets the fastest of the settings below, tried here on this machine, each by its second step; nothing is logged or
 saved. All of them have what makes it fast on a CPU: one generation of all groups at once, no KL and so no second
 model, no gradient checkpointing, SDPA, the step's gradients from as few parts as pay. ``pure_bf16`` keeps weights and
-AdamW's moments in bf16: less work than Thinkery does, and too coarse to train with at these rates.
+AdamW's moments in bf16: less work than Thinkery does, and too coarse to train with at these rates. Both sides have
+jemalloc, as Thinkery's commands do where there is one, but for the setting that is named after glibc's malloc.
 
 Left out, and not measured here: torch.compile; transformers' continuous batching, whose attention on a CPU compares
 every query with the keys of all sequences; Liger's kernels, which need a GPU; vLLM under TRL, which allows versions up
@@ -34,16 +35,19 @@ from peers.install import python_of
 from peers.models import write_model, write_prompts
 from speed_shapes import SHAPES
 
+from thinkery.allocator import environment_with_jemalloc
+
 PEERS = Path(__file__).resolve().parent / "peers"
 PROBLEMS = {"3m": 32, "25m": 8}
 GENERATIONS, MEAN_LENGTH, MAX_LENGTH = 16, 85, 256
 LEARNING_RATE = 1e-6  # so small that no update changes how completions end
 
-_PLAIN = {"weights": "float32", "batch": 64, "cache": None}
+_PLAIN = {"weights": "float32", "batch": 64, "cache": None, "jemalloc": True}
 ENGINES: dict[str, dict[str, Any]] = {
     "autocast": _PLAIN,
     "pure_bf16": _PLAIN | {"weights": "bfloat16"},
     "pure_bf16_static_cache": _PLAIN | {"weights": "bfloat16", "cache": "static"},
+    "pure_bf16_static_cache_glibc": _PLAIN | {"weights": "bfloat16", "cache": "static", "jemalloc": False},
     "pure_bf16_parts_of_16": _PLAIN | {"weights": "bfloat16", "batch": 16},
 }
 
@@ -90,13 +94,15 @@ def common(folder: Path) -> dict[str, Any]:
 def thinkery(folder: Path) -> Side:
     """Thinkery's side."""
     settings = common(folder) | {"output": str(folder / "thinkery")}
-    return Side(Path(sys.executable), PEERS / "thinkery_rl.py", settings, folder / "thinkery.log", {})
+    script, log = PEERS / "thinkery_rl.py", folder / "thinkery.log"
+    return Side(Path(sys.executable), script, settings, log, environment_with_jemalloc())
 
 
 def trl(folder: Path, engine: str) -> Side:
     """TRL's side with the settings of that name."""
     settings = common(folder) | {"output": str(folder / "trl"), "engine": ENGINES[engine]}
-    return Side(python_of("trl"), PEERS / "trl_grpo.py", settings, folder / "trl.log", {"HF_HUB_OFFLINE": "1"})
+    malloc = environment_with_jemalloc() if ENGINES[engine]["jemalloc"] else {}
+    return Side(python_of("trl"), PEERS / "trl_grpo.py", settings, folder / "trl.log", malloc | {"HF_HUB_OFFLINE": "1"})
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ runs without a server, with room for all sequences at once, prefix caching, one 
 Intel's OpenMP loaded first, as its documentation advises. The fastest of the settings below takes part, tried here on
 this machine, each by its second round: compiled or eager; the engine in its caller's process, or (its default) apart
 with a worker whose threads are bound to their cores; blocks of 16 positions, so that prompts as short as these share a
-whole one.
+whole one. Both sides have jemalloc, as Thinkery's commands do where there is one, but for the setting that is named
+after glibc's malloc; vLLM's documentation advises tcmalloc, for the same reason.
 
-Left out: vLLM's server, quantised weights, speculative decoding, tcmalloc (advised as well, and in no Python package).
+Left out: vLLM's server, quantised weights, speculative decoding.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from peers.install import python_of
 from peers.models import write_model, write_prompts
 from speed_shapes import SHAPES
 
+from thinkery.allocator import PRELOAD, environment_with_jemalloc
+
 PEERS = Path(__file__).resolve().parent / "peers"
 GENERATIONS = 16
 CONTEXT = 768  # tokens of prompt and completion
@@ -46,6 +49,7 @@ class Engine:
 
     arguments: dict[str, Any]
     own_process: bool = False
+    jemalloc: bool = True
 
 
 ENGINES = {
@@ -54,6 +58,7 @@ ENGINES = {
     "compiled_apart": Engine({}, own_process=True),
     "eager_apart": Engine({"enforce_eager": True}, own_process=True),
     "compiled_apart_blocks_of_16": Engine({"block_size": 16}, own_process=True),
+    "compiled_apart_glibc": Engine({}, own_process=True, jemalloc=False),
 }
 
 
@@ -106,7 +111,8 @@ def common(folder: Path, work: Work) -> dict[str, Any]:
 def thinkery(folder: Path, work: Work) -> Side:
     """The native engine's side."""
     script = PEERS / "thinkery_decode.py"
-    return Side(Path(sys.executable), script, common(folder, work), folder / "thinkery.log", {})
+    log = folder / "thinkery.log"
+    return Side(Path(sys.executable), script, common(folder, work), log, environment_with_jemalloc())
 
 
 def vllm(folder: Path, work: Work, engine: str) -> Side:
@@ -114,9 +120,11 @@ def vllm(folder: Path, work: Work, engine: str) -> Side:
     settings = common(folder, work) | {"context": CONTEXT, "engine": ENGINES[engine].arguments}
     python = python_of("vllm")
     environment = {"VLLM_CPU_KVCACHE_SPACE": str(CACHE_GIB), "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    if ENGINES[engine].jemalloc:
+        environment |= environment_with_jemalloc()
     openmp = python.parents[1] / "lib" / "libiomp5.so"
     if openmp.exists():
-        environment["LD_PRELOAD"] = str(openmp)
+        environment[PRELOAD] = ":".join(filter(None, [environment.get(PRELOAD), str(openmp)]))
     if ENGINES[engine].own_process:
         environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     else:
