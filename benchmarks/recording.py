@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Mapping
 from datetime import date
@@ -12,6 +13,8 @@ from thinkery import machine
 from thinkery.files import write_json_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SCALE = RESULTS / "scale.json"  # several scripts write it
 
 
 def write_result(path: Path, script: str, figures: Mapping[str, float], *, at: str | None = None, **more: Any) -> None:
@@ -26,6 +29,17 @@ def write_result(path: Path, script: str, figures: Mapping[str, float], *, at: s
         "figures": figures,
     }
     write_json_atomic(path, found | more)
+
+
+def figures_in(path: Path) -> dict[str, float]:
+    """The figures that a results file has, none if there is no file."""
+    figures: dict[str, float] = json.loads(path.read_text())["figures"] if path.exists() else {}
+    return figures
+
+
+def add_figures(path: Path, script: str, figures: Mapping[str, float]) -> None:
+    """Writes ``figures`` to a file that several scripts write, and leaves the others in it."""
+    write_result(path, script, figures_in(path) | dict(figures))
 
 
 def commit() -> str:

@@ -14,12 +14,10 @@ import json
 import sys
 import time
 from importlib import import_module
-from pathlib import Path
 
-from recording import write_result
+from recording import RESULTS, figures_in, write_result
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "rewards.json"
+RESULT = RESULTS / "rewards.json"
 PARTS = ("math", "code", "sandbox", "attacks", "language")
 
 
@@ -28,7 +26,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure these parts alone")
     parser.add_argument("--tests-minutes", type=float, help="wall minutes of `make test` on this machine")
     arguments = parser.parse_args()
-    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
+    figures = figures_in(RESULT)
     for part in arguments.only:
         started = time.monotonic()
         measured = import_module(f"rewards_{part}").measure()

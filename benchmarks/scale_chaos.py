@@ -28,7 +28,7 @@ from random import Random
 from typing import Any
 
 import pyarrow.parquet as pq
-from scale_results import ROOT, merge
+from recording import ROOT, SCALE, add_figures
 
 from thinkery.cluster.engines import ClusterEngines
 from thinkery.cluster.remote import WorkerLost, settled
@@ -69,7 +69,7 @@ def main() -> None:
         "chaos_noticed": float(sum(row["noticed"] > 0 for row in rows)),
         "chaos_seconds_more": round(sum(row["seconds"] for row in rows) / len(rows) - calm["seconds"], 1),
     } | {f"chaos_{kind}s": float(sum(row["killed"].startswith(kind) for row in rows)) for kind in KINDS}
-    merge(figures, "scale_chaos.py")
+    add_figures(SCALE, "scale_chaos.py", figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -20,6 +20,7 @@ Left out: speed, which two cores that play four ranks can't show; GPUs.
 
 from __future__ import annotations
 
+import argparse
 import random
 import socket
 import tempfile
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scale_results import merge
+from recording import SCALE, add_figures
 from torch import Tensor, distributed, multiprocessing
 
 from thinkery.models.loading import Policy, load_policy
@@ -73,6 +74,7 @@ Learnt = dict[str, Any]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     samples = sample()
     ports = [free_port() for _ in WORLDS]
@@ -80,7 +82,7 @@ def main() -> None:
         path = Path(folder) / "learnt.pt"
         multiprocessing.spawn(rank_main, (ports, samples, path), nprocs=max(WORLDS))
         by_ranks = torch.load(path, weights_only=False)
-    merge(compare(samples, by_ranks), "scale_fsdp.py")
+    add_figures(SCALE, "scale_fsdp.py", compare(samples, by_ranks))
 
 
 def compare(samples: list[Sample], by_ranks: Mapping[tuple[str, int], Learnt]) -> dict[str, float]:

@@ -32,7 +32,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from recording import write_result
+from recording import ROOT, SCALE, add_figures
 from rich.console import Console
 from scaling_chart import Curve, Panel, draw
 
@@ -49,8 +49,6 @@ from thinkery.profiling import profile_recipe
 from thinkery.recipe import Recipe, RLStage, load_recipe
 from thinkery.report.terminal import make_view
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "scale.json"
 CHART = ROOT / "docs" / "scale-simulation.svg"
 MINI, PAPER = ROOT / "recipes" / "mini.yaml", ROOT / "benchmarks" / "recipes" / "deepseek-r1.yaml"
 RUN = ROOT / "runs" / "mini"
@@ -245,8 +243,7 @@ def main() -> None:
         else:
             measured = mini_figures(profiled(arguments.mini_run, arguments.steps, arguments.rounds, arguments.profiles))
         print(f"{part}:\n{json.dumps(measured, indent=2)}", file=sys.stderr)
-        there = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}  # others write it as well
-        write_result(RESULT, "scale_plan.py", there | measured)
+        add_figures(SCALE, "scale_plan.py", measured)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scale_results import merge
+from recording import ROOT, SCALE, add_figures
 
-ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = {"learners": 2, "rollouts": 2, "rewards": 1, "object_store_mb": 200}
 STEPS = 14
 
@@ -44,7 +43,7 @@ def main() -> None:
         "local_zero_pass1_high": interval(local)[1],
         "nano_ray_stages": float(len(nano["stages"])),
     }
-    merge(figures, "scale_ray.py")
+    add_figures(SCALE, "scale_ray.py", figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import yaml
-from scale_results import ROOT, merge
+from recording import ROOT, SCALE, add_figures
 
 from thinkery.models.loading import Dtype, load_policy
 from thinkery.problems.source import open_source
@@ -53,7 +53,7 @@ def main() -> None:
     figures["vllm_logprob_diff_fp32"] = difference(place, "float32")
     figures["vllm_logprob_diff_bf16"] = difference(place, "bfloat16")
     print(json.dumps(figures, indent=2))
-    merge(figures, "scale_vllm.py")
+    add_figures(SCALE, "scale_vllm.py", figures)
 
 
 def run(folder: Path, vllm: dict[str, Any] | None) -> dict[str, Any]:

@@ -19,12 +19,11 @@ from pathlib import Path
 
 from ladder import manifest_of, minutes
 from peers.install import pins
-from recording import write_result
+from recording import RESULTS, figures_in, write_result
 
 from thinkery.allocator import start_with_jemalloc
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "speed.json"
+RESULT = RESULTS / "speed.json"
 PARTS = ("trl", "vllm", "update", "scaling")
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="measure these parts alone, or none")
     parser.add_argument("--mini-run", type=Path, help="a finished run of recipes/mini.yaml on this machine")
     arguments = parser.parse_args()
-    figures: dict[str, float] = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
+    figures = figures_in(RESULT)
     if arguments.mini_run is not None:
         figures |= minutes_of(arguments.mini_run)
     for part in arguments.only:

@@ -17,10 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recording import write_result
+from recording import RESULTS, ROOT, figures_in, write_result
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "zero.json"
+RESULT = RESULTS / "zero.json"
 BASE = ROOT / "src" / "thinkery" / "assets" / "mini-base"
 SEEDS = (0, 1, 2)
 
@@ -32,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     summaries = [run(seed, arguments.folder / f"seed{seed}") for seed in SEEDS]
     figures = figures_of(summaries)
-    before = json.loads(RESULT.read_text())["figures"] if RESULT.exists() else {}
+    before = figures_in(RESULT)
     minutes = arguments.tests_minutes or before.get("tests_minutes")
     if minutes is not None:
         figures["tests_minutes"] = minutes

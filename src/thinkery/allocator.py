@@ -2,7 +2,7 @@
 
 Packed microbatches and shrinking batches ask for blocks of ever new sizes. glibc keeps the free ones of a size class in
 a sorted list and walks it, an eighth of a step's processor time; and what it gives back to the system it has to fetch
-again, page by page. jemalloc does neither, if it is told to keep what it has.
+again, page by page. jemalloc does neither, if it is told to keep what it has for a while.
 
 A malloc can only be chosen as a process starts, so a command starts itself again, once, before it has done anything.
 No result depends on it. Left out: installing it, other systems than Linux on x86-64 (a jemalloc must have been built
@@ -19,8 +19,9 @@ from pathlib import Path
 
 PRELOAD = "LD_PRELOAD"
 _CONFIGURATION = "MALLOC_CONF"
-# Free memory is kept, large blocks too, and lies in huge pages.
-_KEEP = "dirty_decay_ms:-1,muzzy_decay_ms:-1,oversize_threshold:0,thp:always"
+# Free memory is kept for longer than a step takes, large blocks too, and lies in huge pages. Kept for good it would grow
+# without bound: free blocks are joined only as they are given back.
+_KEEP = "dirty_decay_ms:30000,oversize_threshold:0,thp:always"
 _FILE = "libjemalloc.so.2"
 _FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", f"{sys.prefix}/lib")
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd")
