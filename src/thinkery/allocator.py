@@ -19,7 +19,7 @@ from pathlib import Path
 
 PRELOAD = "LD_PRELOAD"
 _CONFIGURATION = "MALLOC_CONF"
-# Free memory is kept for longer than a step takes, large blocks too, and lies in huge pages. Kept for good it would grow
+# Free memory is kept for longer than a step takes, large blocks too, and lies in huge pages. Kept for good, it grows
 # without bound: free blocks are joined only as they are given back.
 _KEEP = "dirty_decay_ms:30000,oversize_threshold:0,thp:always"
 _FILE = "libjemalloc.so.2"
