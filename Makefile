@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-mini: $(INSTALLED)  ## the whole ladder, from a small base model to R1 and its students: about an hour on two cores
+mini: $(INSTALLED)  ## the whole ladder, from a small base model to R1 and its students: about half an hour on two cores
 	$(BIN)/thinkery run recipes/mini.yaml --output-dir runs/mini
 
 nano: $(INSTALLED)  ## every stage, as small as it can be: under two minutes
@@ -57,9 +57,9 @@ lint: $(INSTALLED)  ## style, types and the arrows between the rooms
 base: $(INSTALLED)  ## rebuild the miniature base model: about forty minutes on two cores
 	$(BIN)/thinkery run recipes/mini-base.yaml --output-dir runs/mini-base
 
-bench: $(INSTALLED)  ## measure into benchmarks/results: the ladder and its comparisons, speed, verifiers and sandbox
+bench: mini  ## measure into benchmarks/results: the ladder and its comparisons, speed, verifiers and sandbox
 	$(BIN)/python benchmarks/ladder.py
-	$(BIN)/python benchmarks/speed.py --mini-run runs/ladder-benchmark/mini-seed0
+	$(BIN)/python benchmarks/speed.py --mini-run runs/mini
 	$(BIN)/python benchmarks/rewards.py
 	$(BIN)/python benchmarks/scale_plan.py --mini-run runs/ladder-benchmark/mini-seed1
 

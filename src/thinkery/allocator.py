@@ -38,7 +38,7 @@ def start_with_jemalloc() -> None:
     if not wanted:
         return
     if PRELOAD not in os.environ:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted | os.environ)
     if os.environ[PRELOAD] == wanted[PRELOAD]:  # this is the second start
         _chosen.update((name, os.environ.pop(name)) for name in wanted if name in os.environ)
 
