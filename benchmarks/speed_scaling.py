@@ -74,7 +74,6 @@ AXES: dict[str, dict[int, Step]] = {
     },
 }
 WORK = ("rollout", "update")
-LANES_DEADLINE_S = 120.0  # for the lanes' processes to start
 COSTS = ("seconds", "memory")
 TITLES = {
     "tokens": "completion tokens",
@@ -110,7 +109,7 @@ def cost_of(steps: Sequence[Step]) -> Measured:
         found = peak(partial(run, work, step, lanes=1), model if work == "update" else None)  # of this process only
         measured[work, "memory", step] = (found.activations if work == "update" else found.whole) / 2**20
     run(WORK[0], BASE)
-    LANES.wait(LANES_DEADLINE_S)
+    LANES.wait()
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
         for work, step in times if number % 2 == 0 else reversed(times):

@@ -25,7 +25,7 @@ def main(settings: dict[str, Any]) -> None:
     )
     policy = load_policy(settings["model"], template=None, device="cpu", dtype="bfloat16")
     engine = NativeRollout(policy, max_slots=len(problems) * sampling.num_generations)
-    LANES.wait(120.0)  # processes, which start in the background
+    LANES.wait()  # processes, which start in the background
     line.ready()
     for step in count():
         completions = engine.generate(problems, sampling, seed=0, step=step, stage="speed")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # torch takes seconds, and a mistake in the recipe should not
     from thinkery.report.terminal import View
 
 _WARM_UP = 1  # steps that find their buffers, threads and kernels, and don't count
-_LANES_DEADLINE_S = 120.0  # for the lanes' processes to start
 _COUNTED = ("tokens", "flops", "bytes", "steps")
 _FEW = 4  # problems of a step whose decoding is narrow: one for every lane, however many there are
 
@@ -117,7 +116,7 @@ class _Watcher:
         if len(self.lines) == _WARM_UP:
             from thinkery.rollout.lane_processes import LANES
 
-            LANES.wait(_LANES_DEADLINE_S)
+            LANES.wait()
         if len(self.lines) == self._wanted:
             raise _Enough
 

@@ -143,7 +143,7 @@ def test_weights_that_arrive_otherwise_are_found_out(policy: Policy, problems: l
     weights["model.layers.2.mlp.down_proj.weight"] *= 1.5
     engine.receive(weights.items(), "wrong")
     with pytest.raises(RuntimeError, match="does not compute with these weights"):
-        check_computation(policy, engine, "wrong", rollout.ends.rule(Sampling()))
+        check_computation(policy, engine, "wrong", rollout.ends.rule(rollout.ends.asked(Sampling())))
 
 
 def test_a_handover_that_lacks_a_tensor_leaves_no_engine_behind(policy: Policy, problems: list[Problem]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from thinkery.models.loading import Policy
 from thinkery.rollout.pieces import Piece, fresh
 from thinkery.rollout.sampling import check
+from thinkery.rollout.share import Stops
 from thinkery.rollout.stopping import StopRule
 from thinkery.types import Completion, Problem, Sampling, UserError
 
@@ -43,22 +44,18 @@ class Ends:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._last: tuple[tuple[tuple[int, ...], tuple[str, ...]], StopRule] | None = None
+        self._last: tuple[Stops, StopRule] | None = None
 
-    def token_ids(self, sampling: Sampling) -> tuple[int, ...]:
-        """Every token that ends a completion."""
-        return self._policy.eos_token_ids + sampling.stop_token_ids
+    def asked(self, sampling: Sampling) -> Stops:
+        """Every token and every string that ends a completion."""
+        policy = self._policy
+        return policy.eos_token_ids + sampling.stop_token_ids, policy.template.stop_strings + sampling.stop_strings
 
-    def strings(self, sampling: Sampling) -> tuple[str, ...]:
-        """Every string that ends a completion."""
-        return self._policy.template.stop_strings + sampling.stop_strings
-
-    def rule(self, sampling: Sampling) -> StopRule:
+    def rule(self, stops: Stops) -> StopRule:
         """The last call's if it stopped at the same: making one reads the whole vocabulary."""
-        ends = self.token_ids(sampling), self.strings(sampling)
-        if self._last is None or self._last[0] != ends:
+        if self._last is None or self._last[0] != stops:
             policy = self._policy
-            self._last = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
+            self._last = stops, StopRule(policy.tokenizer, policy.valid_vocab, *stops, policy.device)
         return self._last[1]
 
 

@@ -65,7 +65,8 @@ class NativeRollout(Calls):
         own: dict[str, list[Piece]] = {problem.id: [] for problem in problems}
         for piece in pieces:
             own[piece.problem_id].append(piece)
-        stops, stop = (self.ends.token_ids(sampling), self.ends.strings(sampling)), self.ends.rule(sampling)
+        stops = self.ends.asked(sampling)
+        stop = self.ends.rule(stops)
         lanes = max(1, min(self._lanes, len(problems), self.max_slots))
         slots, version = self.max_slots // lanes, self.policy.version
         calls = []

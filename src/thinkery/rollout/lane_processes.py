@@ -39,6 +39,7 @@ from thinkery.rollout.share import Share
 from thinkery.types import Completion
 
 READY = "ready"  # a lane's first word
+START_DEADLINE_S = 120.0  # a busy machine imports torch
 POLL_S = 0.05  # how soon a lane hears that it is to stop
 END_DEADLINE_S = 10.0  # for a process that has closed its end or was killed
 
@@ -272,7 +273,7 @@ class LaneProcesses:
                 if lane not in self._lanes:
                     self._lanes[lane] = _Lane(lane)
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float = START_DEADLINE_S) -> None:
         """Waits until the processes are ready. Raises ``RuntimeError`` if they are not within so many seconds each."""
         for number, lane in self._lanes.items():
             if not lane.process.ready(timeout_s):

@@ -12,7 +12,6 @@ import pickle
 import queue
 import threading
 import traceback
-from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
@@ -20,10 +19,9 @@ import torch
 
 from thinkery.models.loading import Policy
 from thinkery.models.shared import unpack
+from thinkery.rollout.asking import Ends
 from thinkery.rollout.engine import Call
 from thinkery.rollout.lane_processes import READY, Forget, Left, Meet, Run, Stop
-from thinkery.rollout.share import Stops
-from thinkery.rollout.stopping import StopRule
 
 
 def main(descriptor: int) -> None:
@@ -31,26 +29,12 @@ def main(descriptor: int) -> None:
     _Worker(Connection(descriptor)).work()
 
 
-@dataclass
-class _Known:
-    """A policy, and the last rule that its completions stopped by."""
-
-    policy: Policy
-    stop: tuple[Stops, StopRule] | None = None
-
-    def rule(self, ends: Stops) -> StopRule:
-        if self.stop is None or self.stop[0] != ends:
-            policy = self.policy
-            self.stop = ends, StopRule(policy.tokenizer, policy.valid_vocab, *ends, policy.device)
-        return self.stop[1]
-
-
 class _Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._heard: queue.SimpleQueue[tuple[Meet | Forget | Run, int]] = queue.SimpleQueue()
         self._cuts: dict[int, threading.Event] = {}  # of the last run that was asked for
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, tuple[Policy, Ends]] = {}
 
     def work(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -60,7 +44,8 @@ class _Worker:
             if isinstance(message, Run):
                 self._connection.send(self._run(message))
             elif isinstance(message, Meet):
-                self._known[message.number] = _Known(unpack(message.policy, descriptor))
+                policy = unpack(message.policy, descriptor)
+                self._known[message.number] = policy, Ends(policy)
             else:
                 del self._known[message.number]
                 gc.collect()  # a model's modules refer to one another
@@ -85,8 +70,8 @@ class _Worker:
         """Sends what each burst finished; returns the last word."""
         try:
             torch.set_num_threads(task.threads)
-            known = self._known[task.policy]
-            call = Call(known.policy, task.share, known.rule(task.share.ends), self._cuts[task.number])
+            policy, ends = self._known[task.policy]
+            call = Call(policy, task.share, ends.rule(task.share.ends), self._cuts[task.number])
             for finished in call.run():
                 self._connection.send(finished)
         except Exception as error:

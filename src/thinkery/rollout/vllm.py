@@ -88,7 +88,8 @@ class VLLMRollout(Calls):
         cut: threading.Event,
     ) -> Iterator[Completion]:
         check_asked(problems, sampling)
-        self.ends.rule(sampling)
+        stops = self.ends.asked(sampling)
+        stop = self.ends.rule(stops)
         prompts = {problem.id: encode(self.policy, problem, sampling, self._context) for problem in problems}
         if not pieces:
             return
@@ -103,22 +104,20 @@ class VLLMRollout(Calls):
             ],
             sampling,
             self.policy.valid_vocab,
-            self.ends.token_ids(sampling),
-            self.ends.strings(sampling),
+            *stops,
         )
         engine, version = self._engine(), self.policy.version
         try:
             label = self._hand_over(engine)
-            with closing(engine.draw(order, label, self.ends.rule(sampling), cut)) as drawn:
-                completions = self._completions(drawn, order, pieces, version)
+            with closing(engine.draw(order, label, stop, cut)) as drawn:
+                completions = self._completions(drawn, order, stop, pieces, version)
                 yield from while_fresh(completions, self.policy, version, self.max_staleness)
         finally:
             engine.rest()
 
     def _completions(
-        self, stream: Iterable[Drawn], order: Order, pieces: Sequence[Piece], version: int
+        self, stream: Iterable[Drawn], order: Order, stop: StopRule, pieces: Sequence[Piece], version: int
     ) -> Iterator[Completion]:
-        stop = self.ends.rule(order.sampling)
         for drawn in stream:
             piece = _longer(pieces[drawn.number], drawn, version)
             if drawn.reason == "cut":
@@ -155,7 +154,8 @@ class VLLMRollout(Calls):
         compared = held.require(weights.items())
         difference = None
         if held.unreadable or not compared:
-            difference = check_computation(self.policy, engine, label, self.ends.rule(Sampling()))
+            stop = self.ends.rule(self.ends.asked(Sampling()))
+            difference = check_computation(self.policy, engine, label, stop)
         self.handover = Handover(self.policy.version, compared, len(held.unreadable), difference)
         return label
 
