@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 
 from thinkery.models.attention import CausalLayout
+from thinkery.rollout.kernels import Cohort, addresses
 
 # Columns of completion cache that are allocated at once. Blocks are contiguous, which batched products need to be fast
 # (a slice of wider rows is copied first), and never move when a completion grows. The part not yet written costs as
@@ -70,6 +71,8 @@ class Cache:
         columns_T = torch.arange(self._prompt_columns, device=problem_S.device)
         padding_PT = torch.where(columns_T >= prompt_lengths_P[:, None], -torch.inf, 0.0)
         self._bias_S1T = padding_PT.to(dtype)[problem_S][:, None]
+        self._prompt_lengths_P = prompt_lengths_P
+        self._view: Cohort | None = None
         self._index(problem_S)
 
     @property
@@ -91,6 +94,7 @@ class Cache:
                 )
             unwritten = self._bias_S1T.new_full((self.rows, 1, BLOCK), -torch.inf)
             self._bias_S1T = torch.cat([self._bias_S1T, unwritten], -1)
+            self._view = None
         self._bias_S1T[:, :, self._prompt_columns + self.age] = 0
         self.age += 1
 
@@ -114,6 +118,24 @@ class Cache:
         outputs += [torch.bmm(weights, values) for (_, values), weights in zip(blocks, block_weights, strict=True)]
         return torch.stack(outputs).sum(0).view(query.shape)  # added up in fp32, rounded once
 
+    def view(self) -> Cohort:
+        """Where everything is, for a compiled ``attend``; right until the next ``advance`` or ``keep``."""
+        if self._view is None:
+            layers = range(len(self._prompt))
+            prompt = [pair[which].data_ptr() for pair in self._prompt for which in (0, 1)]
+            blocks = [pair[which].data_ptr() for at in layers for which in (0, 1) for pair in self._blocks[at]]
+            self._view = Cohort(
+                rows=self.rows,
+                prompt_columns=self._prompt_columns,
+                block=BLOCK,
+                problem=self._problem_S.data_ptr(),
+                prompt_length=self._prompt_lengths_P.data_ptr(),
+                prompt=addresses(prompt),
+                blocks=addresses(blocks),
+            )
+        self._view.age = self.age
+        return self._view
+
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all rows but these (ascending), and the prompts that no row continues any more."""
         self._bias_S1T = self._bias_S1T[rows]
@@ -121,6 +143,8 @@ class Cache:
             blocks[:] = [(self._rows_of(keys, rows), self._rows_of(values, rows)) for keys, values in blocks]
         prompts, problem_S = torch.unique(self._problem_S[rows], return_inverse=True)
         self._prompt = [(self._rows_of(keys, prompts), self._rows_of(values, prompts)) for keys, values in self._prompt]
+        self._prompt_lengths_P = self._prompt_lengths_P[prompts]
+        self._view = None
         self._index(problem_S)
 
     @property

@@ -25,6 +25,7 @@ from thinkery.rollout.asking import Calls, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
 from thinkery.rollout.counter import completion_key, uniforms
+from thinkery.rollout.decoder import Decoder
 from thinkery.rollout.lane_processes import LANES
 from thinkery.rollout.pieces import Piece
 from thinkery.rollout.share import Share
@@ -114,6 +115,9 @@ class Call:
         self.vocabulary = policy.valid_vocab
         self.head = policy.model.get_output_embeddings()
         self.waiting = deque(share.prompts)
+        longest = max((len(prompt.token_ids) for prompt in share.prompts), default=0)
+        with torch.no_grad():
+            self.decoder = Decoder.of(policy, longest + share.sampling.max_completion_length)
         self.cohorts: list[Cohort] = []
         self.left: Sequence[Piece] = ()
 
@@ -191,8 +195,12 @@ class Call:
         cohorts = self.cohorts
         for cohort in cohorts:
             cohort.cache.advance()
-        layout = DecodeLayout([cohort.cache for cohort in cohorts])
+        caches = [cohort.cache for cohort in cohorts]
         ids_S, positions_S = map(torch.cat, zip(*(cohort.inputs() for cohort in cohorts), strict=True))
+        if self.decoder is not None:
+            with torch.autocast("cpu", enabled=False):
+                return self._record(cohorts, self.decoder.logits(ids_S, positions_S, caches))
+        layout = DecodeLayout(caches)
         hidden_SD = hidden_states(self.policy.model, ids_S[:, None], positions_S[:, None], layout)[:, 0]
         return self._record(cohorts, self._logits(hidden_SD))
 
