@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,8 @@ def test_stop_strings_and_tokens(policy: Policy) -> None:
             assert policy.tokenizer.decode(list(stopped[key].token_ids)) == before + string
             assert stopped[key].token_ids == completion.token_ids[: len(stopped[key].token_ids)]
         else:
-            assert stopped[key] == completion
+            assert replace(stopped[key], logprobs=completion.logprobs) == completion
+            torch.testing.assert_close(stopped[key].logprobs, completion.logprobs, atol=1e-5, rtol=0)
     ended = generate(policy, problems(1), Sampling(8, max_completion_length=40, stop_token_ids=(token,)))["p0", 0]
     assert ended.token_ids == free["p0", 0].token_ids[: free["p0", 0].token_ids.index(token) + 1]
     assert ended.finish_reason == "stop"

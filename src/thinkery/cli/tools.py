@@ -102,9 +102,14 @@ def doctor() -> None:
     with plain_errors():
         from thinkery import allocator
         from thinkery.machine import hardware
+        from thinkery.rollout import kernels
         from thinkery.sandbox.doctor import diagnose, render
 
-        for name, value in [*hardware().items(), ("jemalloc", allocator.words())]:
+        for name, value in [
+            *hardware().items(),
+            ("jemalloc", allocator.words()),
+            ("compiled operations", kernels.words()),
+        ]:
             typer.echo(f"    {name}: {value}")
         findings = diagnose()
         typer.echo(render(findings))

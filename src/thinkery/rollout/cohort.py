@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from thinkery.rollout.cache import Cache
+from thinkery.rollout.counter import uniforms
 from thinkery.rollout.pieces import Piece
 from thinkery.rollout.stopping import ENDS, StopRule
 from thinkery.types import Completion
 
 # A cohort is compacted when this share of its rows has finished: copying its cache against computing for nobody.
 DEAD_SHARE = 0.125
+AHEAD = 16  # random numbers that a row draws at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,7 @@ class _Row:
 class Cohort:
     """The completions of some prompts, one row (``_S``) each, all ``length`` tokens longer than when it started.
 
-    ``key_S`` are their random keys, in the order of the prompts and of the pieces within each; ``position_S`` says
-    which token of its completion each row samples next.
+    ``key_S`` are their random keys, in the order of the prompts and of the pieces within each.
     """
 
     def __init__(
@@ -68,8 +69,8 @@ class Cohort:
         policy_version: int,
     ) -> None:
         self.cache = cache
-        self.key_S = key_S
         self.length = 0
+        self._key_S = key_S
         self._stop = stop
         self._policy_version = policy_version
         self._rows = [
@@ -77,7 +78,8 @@ class Cohort:
         ]
         self._alive = len(self._rows)
         self._next_full = min(row.room for row in self._rows)  # the length at which a row has no room left
-        self.position_S = torch.tensor([len(row.piece.token_ids) for row in self._rows], device=key_S.device)
+        self._begun_S = torch.tensor([len(row.piece.token_ids) for row in self._rows], device=key_S.device)
+        self._uniforms_SA = torch.empty(len(self._rows), 0)
         lengths = [len(row.prompt.text_ids) for row in self._rows]
         self._text_length_S = torch.tensor(lengths, device=key_S.device)
         self._tokens_ST = torch.empty(len(self._rows), max_length, dtype=torch.long, device=key_S.device)
@@ -92,12 +94,19 @@ class Cohort:
         """The last token of every row and its position in the text, [S] each: what the model reads next."""
         return self._tokens_ST[:, self.length - 1], self._text_length_S + (self.length - 1)
 
+    def draw(self) -> torch.Tensor:
+        """The random number of every row's next token, [S] float64."""
+        at = self.length % AHEAD
+        if at == 0:
+            positions_A = torch.arange(self.length, self.length + AHEAD, device=self._key_S.device)
+            self._uniforms_SA = uniforms(self._key_S[:, None], self._begun_S[:, None] + positions_A)
+        return self._uniforms_SA[:, at]
+
     def append(self, tokens_S: torch.Tensor, logprobs_S: torch.Tensor, flags_S: torch.Tensor) -> list[Completion]:
         """Adds a token to every row; returns the completions that are over with it."""
         self._tokens_ST[:, self.length] = tokens_S
         self._logprobs_ST[:, self.length] = logprobs_S
         self.length += 1
-        self.position_S += 1
         full = self.length == self._next_full
         candidates = range(len(self._rows)) if full else flags_S.nonzero()[:, 0].tolist()
         flags = flags_S.tolist() if candidates else []
@@ -158,10 +167,11 @@ class Cohort:
     def _compact(self) -> None:
         """Forgets the rows that are done, here and in the cache."""
         kept = [number for number, row in enumerate(self._rows) if not row.done]
-        kept_S = torch.tensor(kept, device=self.key_S.device)
+        kept_S = torch.tensor(kept, device=self._key_S.device)
         self._rows = [self._rows[number] for number in kept]
-        self.key_S = self.key_S[kept_S]
-        self.position_S = self.position_S[kept_S]
+        self._key_S = self._key_S[kept_S]
+        self._begun_S = self._begun_S[kept_S]
+        self._uniforms_SA = self._uniforms_SA[kept_S]
         self._text_length_S = self._text_length_S[kept_S]
         self._tokens_ST = self._tokens_ST[kept_S]
         self._logprobs_ST = self._logprobs_ST[kept_S]

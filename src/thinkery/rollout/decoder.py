@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from thinkery.models.loading import Policy
 from thinkery.rollout.cache import Cache
-from thinkery.rollout.kernels import WIDTHS, Heads, Kernels, kernels
+from thinkery.rollout.kernels import MULTIPLE, WIDTHS, Heads, Kernels, kernels
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ROTATIONS = ("default", "linear", "llama3", "yarn")  # of the position alone
@@ -38,11 +38,12 @@ class _Matrix:
     """
 
     def __init__(self, linears: Sequence[Any], dtype: torch.dtype, rows: int | None = None) -> None:
-        weight = torch.cat([linear.weight.detach()[:rows].to(dtype) for linear in linears])
+        weights = [linear.weight.detach()[:rows].to(dtype) for linear in linears]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         biases = [linear.bias.detach().to(dtype) for linear in linears if linear.bias is not None]
         self.inputs = weight.shape[1]
         self._bias = torch.cat(biases) if biases else None
-        self._packed = dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self._packed = dtype is torch.bfloat16 and _has_onednn_bfloat16()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR) if self._packed else weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -76,39 +77,32 @@ class _Layer:
 class Decoder:
     """The weights of a policy as they are now, and a step with them. It is made for a call, and is wrong after it."""
 
-    def __init__(self, policy: Policy, compiled: Kernels, longest: int) -> None:
-        """``longest`` is how many positions there may be."""
+    def __init__(self, policy: Policy, compiled: Kernels, rotation: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """``rotation`` is the cosine and the sine of every position, [T, D] each."""
         model: Any = policy.model.get_submodule(policy.model.base_model_prefix)
-        self._dtype, self._kernels = policy.compute_dtype, compiled
+        self._dtype, self._kernels, self._rotation = policy.compute_dtype, compiled, rotation
         self._embedding = model.embed_tokens.weight.detach()
         self._layers = [_layer(layer, self._dtype) for layer in model.layers]
         self._norm = _Norm.of(model.norm)
-        head: Any = policy.model.get_output_embeddings()
-        self._head = _Matrix([head], self._dtype, policy.valid_vocab)
-        cos_1TD, sin_1TD = model.rotary_emb(self._embedding, torch.arange(longest)[None])
-        self._cos_TD, self._sin_TD = cos_1TD[0].contiguous(), sin_1TD[0].contiguous()
+        self._head = _Matrix([policy.model.get_output_embeddings()], self._dtype, policy.valid_vocab)
         self._buffers: dict[int, tuple[torch.Tensor, ...]] = {}
 
     @classmethod
+    @torch.no_grad()
     def of(cls, policy: Policy, longest: int) -> Decoder | None:
-        """The policy's decoder, if it is of a kind that this is for, where the compiled operations can be had."""
-        config: Any = policy.model.config
-        rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
-        if (
-            policy.device.type != "cpu"
-            or config.model_type not in FAMILIES
-            or config.hidden_act != "silu"
-            or rotation not in ROTATIONS
-            or any(parameter.dtype != torch.float32 for parameter in policy.model.parameters())
-        ):
+        """The policy's decoder for texts of ``longest`` tokens at most.
+
+        None if the policy is not of a kind that this is for, or where the compiled operations can't be had.
+        """
+        compiled = kernels(policy.compute_dtype) if policy.device.type == "cpu" else None
+        if compiled is None or not _fits(policy):
             return None
-        compiled = kernels(policy.compute_dtype)
-        if compiled is None or _width(config) not in WIDTHS:
-            return None
-        return cls(policy, compiled, longest)
+        model: Any = policy.model.get_submodule(policy.model.base_model_prefix)
+        cos_1TD, sin_1TD = model.rotary_emb(model.embed_tokens.weight, torch.arange(longest)[None])
+        return cls(policy, compiled, (cos_1TD[0].contiguous(), sin_1TD[0].contiguous()))
 
     def logits(self, ids_S: torch.Tensor, positions_S: torch.Tensor, caches: Sequence[Cache]) -> torch.Tensor:
-        """Tokens and their positions in the text, [S] each, the rows of all caches -> logits [S, V] float32.
+        """Tokens and their positions in the text, [S] each, the rows of all caches -> logits [S, V].
 
         The caches' open columns are filled.
         """
@@ -124,7 +118,7 @@ class Decoder:
             self._kernels.gate(rows, layer.gate_up(normed), gated)
             more = layer.down(gated)
         add_norm(rows, hidden, more, self._norm.weight, self._norm.epsilon, normed)
-        return self._head(normed)[:rows].float()
+        return self._head(normed)[:rows]
 
     def _attend(
         self,
@@ -143,8 +137,7 @@ class Decoder:
                 number,
                 qkv[first:],
                 positions_S[first:],
-                self._cos_TD,
-                self._sin_TD,
+                *self._rotation,
                 out[first:],
             )
             first += cache.rows
@@ -185,5 +178,22 @@ def _layer(layer: Any, dtype: torch.dtype) -> _Layer:
     )
 
 
-def _width(config: Any) -> int:
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+def _fits(policy: Policy) -> bool:
+    """Whether a policy's decoder is one that ``Decoder`` computes."""
+    config: Any = policy.model.config
+    rotation = getattr(config, "rope_parameters", None) or {}
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return (
+        config.model_type in FAMILIES
+        and config.hidden_act == "silu"
+        and rotation.get("rope_type") in ROTATIONS
+        and rotation.get("partial_rotary_factor", 1) == 1
+        and width in WIDTHS
+        and config.hidden_size % MULTIPLE == 0
+        and config.intermediate_size % MULTIPLE == 0
+        and all(parameter.dtype is torch.float32 for parameter in policy.model.parameters())
+    )
+
+
+def _has_onednn_bfloat16() -> bool:
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -24,8 +24,9 @@ from thinkery.rollout import sampling as draw
 from thinkery.rollout.asking import Calls, check_asked, encode, while_fresh
 from thinkery.rollout.cache import Cache, DecodeLayout, PrefillLayout
 from thinkery.rollout.cohort import Cohort, Prompt
-from thinkery.rollout.counter import completion_key, uniforms
+from thinkery.rollout.counter import completion_key
 from thinkery.rollout.decoder import Decoder
+from thinkery.rollout.kernels import kernels
 from thinkery.rollout.lane_processes import LANES
 from thinkery.rollout.pieces import Piece
 from thinkery.rollout.share import Share
@@ -51,6 +52,8 @@ class NativeRollout(Calls):
         super().__init__(policy, max_slots)
         self._lanes = lanes or lanes_on(policy.device)
         self.bursts = 0  # in all calls and lanes: a sign of life
+        if policy.device.type == "cpu":
+            kernels(policy.compute_dtype)  # compiled once, here, if at all: the lanes' processes only load it
         if memory_of(policy.model) is not None:
             LANES.start(range(1, self._lanes))
 
@@ -115,15 +118,15 @@ class Call:
         self.vocabulary = policy.valid_vocab
         self.head = policy.model.get_output_embeddings()
         self.waiting = deque(share.prompts)
-        longest = max((len(prompt.token_ids) for prompt in share.prompts), default=0)
-        with torch.no_grad():
-            self.decoder = Decoder.of(policy, longest + share.sampling.max_completion_length)
+        self.decoder: Decoder | None = None
         self.cohorts: list[Cohort] = []
         self.left: Sequence[Piece] = ()
 
     def run(self) -> Generator[list[Completion], None, None]:
         """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
+        longest = max((len(prompt.token_ids) for prompt in self.share.prompts), default=0)
         try:
+            self.decoder = Decoder.of(self.policy, longest + self.sampling.max_completion_length)
             while (self.waiting or self.cohorts) and not self.cut.is_set():
                 with torch.no_grad(), self.policy.autocast():
                     finished = self._burst()
@@ -198,20 +201,18 @@ class Call:
         caches = [cohort.cache for cohort in cohorts]
         ids_S, positions_S = map(torch.cat, zip(*(cohort.inputs() for cohort in cohorts), strict=True))
         if self.decoder is not None:
-            with torch.autocast("cpu", enabled=False):
-                return self._record(cohorts, self.decoder.logits(ids_S, positions_S, caches))
-        layout = DecodeLayout(caches)
-        hidden_SD = hidden_states(self.policy.model, ids_S[:, None], positions_S[:, None], layout)[:, 0]
-        return self._record(cohorts, self._logits(hidden_SD))
+            return self._record(cohorts, self.decoder.logits(ids_S, positions_S, caches))
+        hidden_S1D = hidden_states(self.policy.model, ids_S[:, None], positions_S[:, None], DecodeLayout(caches))
+        return self._record(cohorts, self._logits(hidden_S1D[:, 0]))
 
     def _logits(self, hidden_SD: torch.Tensor) -> torch.Tensor:
-        """[S, V] float32, without the rows that only pad the vocabulary."""
+        """[S, V], without the rows that only pad the vocabulary."""
         logits_SV: torch.Tensor = self.head(hidden_SD)
-        return logits_SV[:, : self.vocabulary].float()
+        return logits_SV[:, : self.vocabulary]
 
     def _record(self, cohorts: list[Cohort], logits_SV: torch.Tensor) -> list[Completion]:
         """Samples a token for every row and takes out the completions that it ends."""
-        u_S = torch.cat([uniforms(cohort.key_S, cohort.position_S) for cohort in cohorts])
+        u_S = torch.cat([cohort.draw() for cohort in cohorts])
         tokens_S, logprobs_S = draw.sample(logits_SV, u_S, self.sampling)
         sizes = [cohort.cache.rows for cohort in cohorts]
         finished: list[Completion] = []

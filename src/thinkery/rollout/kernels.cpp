@@ -2,7 +2,7 @@
 //
 // As torch operations they are some forty calls a layer, each with its own pass over memory; here they are three. A row
 // is a completion, which decodes one token. T is what products are computed in and keys and values are kept in, bfloat16
-// or float; whatever lies between is float. Reductions may be summed in any order. Left out: the products themselves,
+// or float; whatever lies between is float. Left out: the products themselves,
 // which stay torch's, and everything that decides what is decoded (decoder.py, cache.py).
 
 #include <algorithm>
@@ -11,59 +11,7 @@
 #include <cstring>
 #include <vector>
 
-namespace {
-
-struct bfloat16 {
-    uint16_t bits;
-};
-
-inline float widen(float value) { return value; }
-
-inline float widen(bfloat16 value) {
-    const uint32_t bits = uint32_t(value.bits) << 16;
-    float wide;
-    std::memcpy(&wide, &bits, sizeof wide);
-    return wide;
-}
-
-inline void narrow(float value, float& out) { out = value; }
-
-// To the nearest, ties to even. What is not a number stays so.
-inline void narrow(float value, bfloat16& out) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    out.bits = value == value ? uint16_t(rounded) : uint16_t(0x7fc0);
-}
-
-template <class T>
-inline float rounded(float value) {
-    T narrowed;
-    narrow(value, narrowed);
-    return widen(narrowed);
-}
-
-// e^x for x <= 0 to 2 units in the last place: e^x = 2^n e^r with |r| <= ln 2 / 2, and r's series. Unlike the C
-// library's it can be computed for a vector at a time.
-inline float exponential(float x) {
-    x = std::max(x, -87.0f);
-    const float n = std::nearbyint(x * 1.44269504f);
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float sum = 1.0f / 5040;
-    sum = sum * r + 1.0f / 720;
-    sum = sum * r + 1.0f / 120;
-    sum = sum * r + 1.0f / 24;
-    sum = sum * r + 1.0f / 6;
-    sum = sum * r + 0.5f;
-    sum = sum * r + 1.0f;
-    sum = sum * r + 1.0f;
-    const int32_t power = (int32_t(n) + 127) << 23;
-    float scale;
-    std::memcpy(&scale, &power, sizeof scale);
-    return sum * scale;
-}
-
-}  // namespace
+#include "vectors.h"
 
 // A cohort's cache (cache.py), as ctypes hands it over. Every layer has its keys, then its values.
 struct Cohort {
@@ -118,55 +66,13 @@ void prepare(const T* in, const float* norm, float epsilon, const float* cos, co
     float values[WIDTH];
     for (int64_t d = 0; d < n; d++) values[d] = widen(in[d]);
     if (norm) {
-        float squares = 0;
-        for (int64_t d = 0; d < n; d++) squares += values[d] * values[d];
-        const float scale = 1 / std::sqrt(squares / n + epsilon);
+        const float scale = 1 / std::sqrt(squares(values, n) / n + epsilon);
         for (int64_t d = 0; d < n; d++) values[d] = norm[d] * rounded<T>(values[d] * scale);
     }
     for (int64_t d = 0; d < half; d++) {
         out[d] = values[d] * cos[d] - values[d + half] * sin[d];
         out[d + half] = values[d + half] * cos[d + half] + values[d] * sin[d + half];
     }
-}
-
-// softmax in place, not yet divided by the sum, which is returned.
-inline float weigh(float* scores, int64_t count) {
-    float highest = scores[0], sum = 0;
-    for (int64_t j = 1; j < count; j++) highest = std::max(highest, scores[j]);
-    for (int64_t j = 0; j < count; j++) {
-        scores[j] = exponential(scores[j] - highest);
-        sum += scores[j];
-    }
-    return sum;
-}
-
-// A vector of floats, as long as the widest registers; the compiler cuts it where they are shorter.
-constexpr int64_t LANES = 16;
-typedef float Floats __attribute__((vector_size(4 * LANES)));
-typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
-
-// 2 * LANES numbers as two vectors. Of bfloat16, the first has the even ones and the second the odd: a word holds one of
-// each. What is multiplied with them is put into the same order once: place() says where a number goes.
-inline void load(const bfloat16* from, Floats& first, Floats& second) {
-    Words words;
-    std::memcpy(&words, from, sizeof words);
-    const Words low = words << 16, high = words & 0xffff0000;
-    std::memcpy(&first, &low, sizeof first);
-    std::memcpy(&second, &high, sizeof second);
-}
-
-inline void load(const float* from, Floats& first, Floats& second) {
-    std::memcpy(&first, from, sizeof first);
-    std::memcpy(&second, from + LANES, sizeof second);
-}
-
-inline int64_t place(int64_t d, bfloat16) { return d / (2 * LANES) * (2 * LANES) + d % 2 * LANES + d % (2 * LANES) / 2; }
-inline int64_t place(int64_t d, float) { return d; }
-
-inline float sum_of(Floats vector) {
-    float sum = 0;
-    for (int64_t i = 0; i < LANES; i++) sum += vector[i];
-    return sum;
 }
 
 // What the columns of some pieces weigh for QUERIES heads at once, one after another in `scores`, `stride` apart; and
@@ -229,7 +135,8 @@ void attend_head(const Cohort& cohort, const Heads& heads, int64_t layer, int64_
     prepare<T, WIDTH>(qkv + (heads.query + head) * WIDTH, heads.key_norm, heads.epsilon, cos, sin, prepared);
     for (int64_t d = 0; d < WIDTH; d++) narrow(prepared[d], key[d]);
     std::memcpy(value, qkv + (heads.query + heads.key + head) * WIDTH, WIDTH * sizeof(T));
-    scores.resize(2 * columns);
+    const int64_t stride = whole(columns);
+    scores.resize(2 * stride);
     for (int64_t first = head * group, count; first < (head + 1) * group; first += count) {
         count = std::min<int64_t>(2, (head + 1) * group - first);
         for (int64_t q = 0; q < count; q++) {
@@ -237,10 +144,13 @@ void attend_head(const Cohort& cohort, const Heads& heads, int64_t layer, int64_
             for (int64_t d = 0; d < WIDTH; d++)
                 queries[q * WIDTH + place(d, T())] = rounded<T>(prepared[d] * heads.scaling);
         }
-        (count == 2 ? Products<T, WIDTH, 2>::score : Products<T, WIDTH, 1>::score)(queries, keys, scores.data(), columns);
-        float shares[2];
-        for (int64_t q = 0; q < count; q++) shares[q] = 1 / weigh(scores.data() + q * columns, columns);
-        (count == 2 ? Products<T, WIDTH, 2>::mix : Products<T, WIDTH, 1>::mix)(scores.data(), columns, values, sums);
+        (count == 2 ? Products<T, WIDTH, 2>::score : Products<T, WIDTH, 1>::score)(queries, keys, scores.data(), stride);
+        float shares[2], highest;
+        for (int64_t q = 0; q < count; q++) {
+            exponentials(scores.data() + q * stride, columns, 1, highest);
+            shares[q] = 1 / total(scores.data() + q * stride, columns);
+        }
+        (count == 2 ? Products<T, WIDTH, 2>::mix : Products<T, WIDTH, 1>::mix)(scores.data(), stride, values, sums);
         for (int64_t q = 0; q < count; q++)
             for (int64_t d = 0; d < WIDTH; d++)
                 narrow(sums[q * WIDTH + place(d, T())] * shares[q], out[(first + q) * WIDTH + d]);
@@ -278,23 +188,66 @@ void add_norm(int64_t rows, int64_t width, float* hidden, const T* more, const f
         float* x = hidden + row * width;
         if (more)
             for (int64_t d = 0; d < width; d++) x[d] += widen(more[row * width + d]);
-        float squares = 0;
-        for (int64_t d = 0; d < width; d++) squares += x[d] * x[d];
-        const float scale = 1 / std::sqrt(squares / width + epsilon);
+        const float scale = 1 / std::sqrt(squares(x, width) / width + epsilon);
         for (int64_t d = 0; d < width; d++) narrow(weight[d] * (x[d] * scale), out[row * width + d]);
     }
+}
+
+// x * the logistic function, without overflow.
+inline Floats silu(Floats x) {
+    const Floats e = exponential(x < 0 ? x : -x);
+    return x * (x < 0 ? e : Floats{} + 1) / (1 + e);
 }
 
 template <class T>
 void gate(int64_t rows, int64_t width, const T* gate_up, T* out, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; row++)
-        for (int64_t d = 0; d < width; d++) {
-            const float x = widen(gate_up[2 * row * width + d]), up = widen(gate_up[(2 * row + 1) * width + d]);
-            const float e = exponential(-std::abs(x));  // the logistic function's, without overflow
-            const float silu = rounded<T>(x * (x < 0 ? e : 1) / (1 + e));
-            narrow(silu * up, out[row * width + d]);
+        for (int64_t d = 0; d < width; d += 2 * LANES) {
+            Floats first, second, first_up, second_up;
+            load(gate_up + 2 * row * width + d, first, second);
+            load(gate_up + (2 * row + 1) * width + d, first_up, second_up);
+            first = rounded(silu(first), T()) * first_up;
+            second = rounded(silu(second), T()) * second_up;
+            store(first, second, out + row * width + d);
         }
+}
+
+// The first index at which the running sum of weights exceeds the threshold, which is below the sum of all. Sums of
+// blocks are compared first; the last index that has a weight stands in where rounding leaves none.
+inline int64_t first_above(const float* weights, const float* block_sums, int64_t count, int64_t block, double threshold) {
+    double running = 0;
+    int64_t at = 0, last = 0;
+    while ((at + 1) * block < count && running + block_sums[at] <= threshold) running += block_sums[at++];
+    for (int64_t i = at * block; i < std::min(count, (at + 1) * block); i++) {
+        if (weights[i] <= 0) continue;
+        last = i;
+        running += weights[i];
+        if (running > threshold) break;
+    }
+    return last;
+}
+
+template <class T>
+void sample(int64_t rows, int64_t count, int64_t stride, float temperature, const T* logits, const double* uniforms,
+            int64_t* tokens, float* logprobs, int threads) {
+    constexpr int64_t BLOCK = 4 * LANES;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t row = 0; row < rows; row++) {
+        thread_local std::vector<float> weights, block_sums;
+        const T* from = logits + row * stride;
+        weights.resize(whole(count));
+        block_sums.resize((count + BLOCK - 1) / BLOCK);
+        for (int64_t i = 0; i < count; i++) weights[i] = widen(from[i]);
+        float highest;
+        exponentials(weights.data(), count, temperature, highest);
+        double sum = 0;
+        for (int64_t b = 0; b < int64_t(block_sums.size()); b++)
+            sum += block_sums[b] = total(&weights[b * BLOCK], std::min(BLOCK, count - b * BLOCK));
+        const int64_t token = first_above(weights.data(), block_sums.data(), count, BLOCK, uniforms[row] * sum);
+        tokens[row] = token;
+        logprobs[row] = (widen(from[token]) - highest) / temperature - float(std::log(sum));
+    }
 }
 
 }  // namespace
@@ -324,3 +277,13 @@ FOR_EACH_TYPE(DEFINE_ADD_NORM)
         gate(rows, width, gate_up, out, threads);                                                     \
     }
 FOR_EACH_TYPE(DEFINE_GATE)
+
+// One token a row of `logits` [rows, count], rows `stride` apart, where the running sum of probabilities passes
+// `uniforms` [rows] -> `tokens` and their log-probabilities [rows].
+#define DEFINE_SAMPLE(T, NAME)                                                                                   \
+    extern "C" void sample_##NAME(int64_t rows, int64_t count, int64_t stride, float temperature,                \
+                                  const T* logits, const double* uniforms, int64_t* tokens, float* logprobs,     \
+                                  int threads) {                                                                 \
+        sample(rows, count, stride, temperature, logits, uniforms, tokens, logprobs, threads);                   \
+    }
+FOR_EACH_TYPE(DEFINE_SAMPLE)

@@ -2,7 +2,7 @@
 
 Any C++ compiler will do (``CXX``, else the system's), in a second or two; the library is kept in the user's cache
 folder, under a name that says what it was made from and for which processor. Where there is no compiler, ``kernels``
-gives None and decoding goes through torch alone, with the same results up to rounding and at a fraction of the speed.
+gives None and decoding goes through torch alone, with the same results up to rounding, in twice the time or more.
 Left out: what the operations are for (``decoder.py``).
 """
 
@@ -23,15 +23,13 @@ from pathlib import Path
 import torch
 
 SOURCE = Path(__file__).with_suffix(".cpp")
+_INCLUDED = Path(__file__).with_name("vectors.h")
 COMPILERS = ("c++", "g++", "clang++")
-# Vectors need sums in any order; nothing here relies on the sign of zero or on floating-point exceptions.
-FLAGS = (
-    "-std=c++17 -O3 -march=native -fPIC "
-    "-fno-math-errno -fno-trapping-math -fassociative-math -fno-signed-zeros -freciprocal-math"
-).split()
+FLAGS = ["-std=c++17", "-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
 # Threads are torch's own: its OpenMP is in this process already, so the library doesn't bring one.
 OPENMP = "-fopenmp"
 WIDTHS = (32, 64, 96, 128, 256)  # of heads, in kernels.cpp
+MULTIPLE = 32  # what a row's length is divided by: two vectors of the longest
 _COMPILE_DEADLINE_S = 120
 _TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
@@ -81,7 +79,9 @@ class Kernels:
         self._add_norm.argtypes = [c_int64, c_int64, *[c_void_p] * 3, c_float, c_void_p, c_int]
         self._gate = library[f"gate_{name}"]
         self._gate.argtypes = [c_int64, c_int64, c_void_p, c_void_p, c_int]
-        for function in (self._attend, self._add_norm, self._gate):
+        self._sample = library[f"sample_{name}"]
+        self._sample.argtypes = [c_int64, c_int64, c_int64, c_float, *[c_void_p] * 4, c_int]
+        for function in (self._attend, self._add_norm, self._gate, self._sample):
             function.restype = None
 
     def attend(
@@ -133,6 +133,25 @@ class Kernels:
         """silu(gate) * up, [rows, 2 * width] -> ``out`` [rows, width]."""
         self._gate(rows, out.shape[1], gate_up.data_ptr(), out.data_ptr(), torch.get_num_threads())
 
+    def sample(
+        self, logits_SV: torch.Tensor, u_S: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draws a token a row by inverse CDF -> tokens [S] int64 and their log-probabilities [S] float32."""
+        rows, vocabulary = logits_SV.shape
+        tokens_S, logprobs_S = torch.empty(rows, dtype=torch.long), torch.empty(rows)
+        self._sample(
+            rows,
+            vocabulary,
+            logits_SV.stride(0),
+            temperature,
+            logits_SV.data_ptr(),
+            u_S.data_ptr(),
+            tokens_S.data_ptr(),
+            logprobs_S.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return tokens_S, logprobs_S
+
 
 @cache
 def kernels(dtype: torch.dtype) -> Kernels | None:
@@ -144,9 +163,8 @@ def kernels(dtype: torch.dtype) -> Kernels | None:
 def words() -> str:
     """For people: where the compiled operations are, or what would bring them."""
     library = _library()
-    if library is None:
-        return "none; a C++ compiler (apt-get install g++) makes sampling on a CPU several times as fast"
-    return library._name
+    missing = "none; with a C++ compiler (apt-get install g++) sampling on a CPU takes half the time or less"
+    return missing if library is None else str(library._name)
 
 
 @cache
@@ -156,32 +174,27 @@ def _library() -> ctypes.CDLL | None:
         return None
     for flags in ([*FLAGS, OPENMP], FLAGS):
         try:
-            return ctypes.CDLL(str(_built(compiler, flags)))
+            return _built(compiler, flags)
         except (OSError, subprocess.SubprocessError):  # no OpenMP of that kind here, or nothing that compiles
             continue
     return None
 
 
-def _built(compiler: str, flags: Sequence[str]) -> Path:
-    """The library's file, compiled unless it is there already. Raises ``SubprocessError`` if it doesn't compile."""
-    made_from = "\n".join([SOURCE.read_text(), compiler, *flags, _version(compiler), _processor()])
+def _built(compiler: str, flags: Sequence[str]) -> ctypes.CDLL:
+    """The library, compiled unless it is there already. Raises ``SubprocessError`` or ``OSError`` if it can't be."""
+    texts = [SOURCE.read_text(), _INCLUDED.read_text()]
+    made_from = "\n".join([*texts, compiler, *flags, _version(compiler), _processor()])
     name = f"kernels-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.so"
-    for folder in _folders():
-        if (folder / name).exists():
-            return folder / name
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "thinkery"
+    if not (folder / name).exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _compile(compiler, flags, folder / name)
-        except OSError:  # it can't be written there
-            continue
-        return folder / name
-    raise OSError("no folder to keep a library in")
-
-
-def _folders() -> list[Path]:
-    """Where a library may be kept: the user's cache, else a folder for temporary files, of this user's own."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "thinkery"
-    return [cache, Path(tempfile.gettempdir()) / f"thinkery-{os.getuid()}"]
+        except OSError:  # nothing can be kept: it is compiled for this process alone
+            with tempfile.TemporaryDirectory() as other:
+                _compile(compiler, flags, Path(other) / name)
+                return ctypes.CDLL(str(Path(other) / name))
+    return ctypes.CDLL(str(folder / name))
 
 
 def _compile(compiler: str, flags: Sequence[str], path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from thinkery.rollout.kernels import kernels
 from thinkery.types import Sampling, UserError
 
 _BLOCK = 64  # tokens whose weights are summed as one
@@ -32,10 +33,16 @@ def check(sampling: Sampling) -> None:
 def sample(logits_SV: torch.Tensor, u_S: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws one token a row.
 
-    logits [S, V] float32 over the valid vocabulary, u [S] float64 in [0, 1) -> tokens [S] int64 and their
-    log-probabilities [S] float32 at the sampling temperature, before truncation. Temperature 0 takes the most probable
-    token and reports its log-probability at temperature 1.
+    logits [S, V] over the valid vocabulary, float32 or the compute type, u [S] float64 in [0, 1) -> tokens [S]
+    int64 and their log-probabilities [S] float32 at the sampling temperature, before truncation. Temperature 0 takes
+    the most probable token and reports its log-probability at temperature 1.
     """
+    plain = sampling.temperature > 0 and not sampling.top_k and sampling.top_p == 1
+    if plain and logits_SV.device.type == "cpu" and logits_SV.stride(1) == 1:
+        compiled = kernels(logits_SV.dtype)
+        if compiled is not None:
+            return compiled.sample(logits_SV, u_S.contiguous(), sampling.temperature)
+    logits_SV = logits_SV.float()
     if sampling.temperature == 0:
         tokens_S = logits_SV.argmax(-1)
         return tokens_S, logits_SV.gather(1, tokens_S[:, None])[:, 0] - logits_SV.logsumexp(-1)

@@ -1,8 +1,9 @@
 """When a completion is over: end-of-sequence tokens, further stop tokens, and stop strings.
 
 Strings end inside tokens and span several, so they must be looked for in text; but decoding every row at every step
-would cost more than the model. A string can only be completed by a token in which its last character occurs: only
-after such a token is a row's tail decoded. Left out: the length limit, which is the engine's.
+would cost more than the model. A string can only be completed by a token in which its last characters occur, as many
+as the token has room for: only after such a token is a row's tail decoded. Left out: the length limit, which is the
+engine's.
 """
 
 from __future__ import annotations
@@ -42,11 +43,10 @@ class StopRule:
         self.tail = max((len(string.encode()) for string in strings), default=0) + 4
         self.flags_V = torch.full((vocabulary,), RUNS, dtype=torch.uint8)
         if strings:
-            last = {string[-1] for string in strings} | {_REPLACEMENT}
             pieces = tokenizer.batch_decode(
                 [[token] for token in range(vocabulary)], clean_up_tokenization_spaces=False
             )
-            may_end = [token for token, piece in enumerate(pieces) if last & set(piece)]
+            may_end = [token for token, piece in enumerate(pieces) if _may_complete(piece, self._strings)]
             self.flags_V[may_end] = MAY_END
         self.flags_V[[token for token in self._token_ids if token < vocabulary]] = ENDS
         self.flags_V = self.flags_V.to(device)
@@ -70,3 +70,16 @@ class StopRule:
         return str(
             self._tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
+
+
+def _may_complete(piece: str, strings: Sequence[str]) -> bool:
+    """Whether a token that decodes to ``piece`` can hold the end of one of the strings.
+
+    Up to each place where it could end, the piece must end with the string, or be the end of it. A blank that a
+    tokenizer drops from a token's beginning takes nothing from that. Where the piece shows a part of a character, all
+    that is certain is that a last character of one byte would be seen.
+    """
+    if _REPLACEMENT in piece:
+        return any(len(string[-1].encode()) > 1 or string[-1] in piece for string in strings)
+    heads = [piece[: at + 1] for at in range(len(piece))]
+    return any(head.endswith(string) or string.endswith(head) for head in heads for string in strings)
