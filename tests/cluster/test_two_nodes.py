@@ -19,6 +19,7 @@ from thinkery.types import Completion, Sampling
 
 PROBLEMS = MiniSource("train", levels=[1]).fixed(6)
 SAMPLING = Sampling(num_generations=4, max_completion_length=64)
+MOST_STEPS = 200  # a worker outlives its node's raylet by some seconds, in which it goes on working
 
 
 @pytest.fixture
@@ -53,9 +54,11 @@ def test_a_lost_node_shrinks_the_rollout_pool_and_the_work_is_done_all_the_same(
         alone = NativeRollout(load_policy(tiny_model, template=None, device="cpu", dtype="float32"))
         flow = rollout.generate(PROBLEMS, SAMPLING, seed=0, step=0, stage="s")
         two_nodes.remove_node(next(iter(two_nodes.worker_nodes)), allow_graceful=False)
-        for step in range(2):
+        for step in range(MOST_STEPS):
             flow = flow if step == 0 else rollout.generate(PROBLEMS, SAMPLING, seed=0, step=step, stage="s")
             expected = alone.generate(PROBLEMS, SAMPLING, seed=0, step=step, stage="s")
             assert tokens_of(flow) == tokens_of(expected)
+            if len(crew.ready()) == 1:
+                break
         assert len(crew.ready()) == 1
     assert any("is gone" in line for line in notes)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from thinkery.rollout.counter import uniforms
+from thinkery.rollout.kernels import kernels
 from thinkery.rollout.sampling import sample
 from thinkery.types import Sampling
 
@@ -73,3 +74,28 @@ def test_greedy_reports_the_logprob_at_temperature_one() -> None:
     tokens_S, logprobs_S = sample(logits_SV, torch.zeros(5, dtype=torch.float64), Sampling(temperature=0))
     assert tokens_S.tolist() == logits_SV.argmax(-1).tolist()
     torch.testing.assert_close(logprobs_S, logits_SV.log_softmax(-1).amax(-1))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocabulary", [1, 40, 64, 2049])
+def test_draws_invert_the_distribution(
+    monkeypatch: pytest.MonkeyPatch, compiled: bool, temperature: float, dtype: torch.dtype, vocabulary: int
+) -> None:
+    logits_SV = (3 * torch.randn(2000, vocabulary + 7, generator=torch.Generator().manual_seed(1))).to(dtype)
+    logits_SV[:, ::5] = -torch.inf
+    logits_SV = logits_SV[:, 7:]  # rows of a wider matrix, of which some are cut off
+    logits_SV[:, 0] = 0
+    u_S = uniforms(torch.tensor(3), torch.arange(2000))
+    assert kernels(dtype) is not None, "this machine has no C++ compiler"
+    if not compiled:
+        monkeypatch.setattr("thinkery.rollout.sampling.kernels", lambda dtype: None)
+    tokens_S, logprobs_S = sample(logits_SV, u_S, Sampling(temperature=temperature))
+    want_SV = (logits_SV.double() / temperature).log_softmax(-1)
+    probability_S = want_SV.exp().gather(1, tokens_S[:, None])[:, 0]
+    above_S = want_SV.exp().cumsum(-1).gather(1, tokens_S[:, None])[:, 0]
+    assert (probability_S > 0).all()
+    assert (u_S < above_S + 1e-6).all()
+    assert (u_S > above_S - probability_S - 1e-6).all()
+    torch.testing.assert_close(logprobs_S.double(), probability_S.log(), atol=1e-5, rtol=0)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 
 from thinkery.models.attention import CausalLayout
-from thinkery.rollout.kernels import Cohort, addresses
+from thinkery.rollout.kernels import CacheView, addresses
 
 # Columns of completion cache that are allocated at once. Blocks are contiguous, which batched products need to be fast
 # (a slice of wider rows is copied first), and never move when a completion grows. The part not yet written costs as
@@ -72,7 +72,7 @@ class Cache:
         padding_PT = torch.where(columns_T >= prompt_lengths_P[:, None], -torch.inf, 0.0)
         self._bias_S1T = padding_PT.to(dtype)[problem_S][:, None]
         self._prompt_lengths_P = prompt_lengths_P
-        self._view: Cohort | None = None
+        self._view: CacheView | None = None
         self._index(problem_S)
 
     @property
@@ -118,13 +118,13 @@ class Cache:
         outputs += [torch.bmm(weights, values) for (_, values), weights in zip(blocks, block_weights, strict=True)]
         return torch.stack(outputs).sum(0).view(query.shape)  # added up in fp32, rounded once
 
-    def view(self) -> Cohort:
+    def view(self) -> CacheView:
         """Where everything is, for a compiled ``attend``; right until the next ``advance`` or ``keep``."""
         if self._view is None:
             layers = range(len(self._prompt))
             prompt = [pair[which].data_ptr() for pair in self._prompt for which in (0, 1)]
             blocks = [pair[which].data_ptr() for at in layers for which in (0, 1) for pair in self._blocks[at]]
-            self._view = Cohort(
+            self._view = CacheView(
                 rows=self.rows,
                 prompt_columns=self._prompt_columns,
                 block=BLOCK,

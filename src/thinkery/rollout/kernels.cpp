@@ -1,9 +1,9 @@
 // Decoding's small operations on a CPU: all that lies between two matrix products of a decoder's layer.
 //
-// As torch operations they are some forty calls a layer, each with its own pass over memory; here they are three. A row
-// is a completion, which decodes one token. T is what products are computed in and keys and values are kept in, bfloat16
-// or float; whatever lies between is float. Left out: the products themselves,
-// which stay torch's, and everything that decides what is decoded (decoder.py, cache.py).
+// As torch operations they are some forty calls a layer, each with its own pass over memory; here they are four. A row
+// is a completion, which decodes one token. T is what products are computed in and keys and values are kept in,
+// bfloat16 or float; whatever lies between is float. What a row gets depends on nothing but the row. Left out: the
+// products themselves, which stay torch's, and everything that decides what is decoded (decoder.py, cache.py).
 
 #include <algorithm>
 #include <cmath>
@@ -14,7 +14,7 @@
 #include "vectors.h"
 
 // A cohort's cache (cache.py), as ctypes hands it over. Every layer has its keys, then its values.
-struct Cohort {
+struct CacheView {
     int64_t rows, prompt_columns, age, block;
     const int64_t* problem;        // [rows]: which prompt a row continues
     const int64_t* prompt_length;  // [prompts]
@@ -41,19 +41,19 @@ struct Piece {
 
 // The pieces of a row's keys or values, and the place of the token that is new.
 template <class T>
-T* gather(const Cohort& cohort, int64_t layer, int64_t which, int64_t row, int64_t head, const Heads& heads,
+T* gather(const CacheView& cache, int64_t layer, int64_t which, int64_t row, int64_t head, const Heads& heads,
           std::vector<Piece<T>>& pieces) {
-    const int64_t blocks = (cohort.age + cohort.block - 1) / cohort.block, problem = cohort.problem[row];
-    const T* prompt = static_cast<const T*>(cohort.prompt[2 * layer + which]);
-    prompt += (problem * heads.key + head) * cohort.prompt_columns * heads.width;
+    const int64_t blocks = (cache.age + cache.block - 1) / cache.block, problem = cache.problem[row];
+    const T* prompt = static_cast<const T*>(cache.prompt[2 * layer + which]);
+    prompt += (problem * heads.key + head) * cache.prompt_columns * heads.width;
     pieces.clear();
-    pieces.push_back({prompt, cohort.prompt_length[problem], 0});
+    pieces.push_back({prompt, cache.prompt_length[problem], 0});
     T* opened = nullptr;
     for (int64_t b = 0; b < blocks; b++) {
-        T* own = static_cast<T*>(cohort.blocks[(2 * layer + which) * blocks + b]);
-        own += (row * heads.key + head) * cohort.block * heads.width;
-        const int64_t columns = std::min(cohort.block, cohort.age - b * cohort.block);
-        pieces.push_back({own, columns, cohort.block * heads.width});
+        T* own = static_cast<T*>(cache.blocks[(2 * layer + which) * blocks + b]);
+        own += (row * heads.key + head) * cache.block * heads.width;
+        const int64_t columns = std::min(cache.block, cache.age - b * cache.block);
+        pieces.push_back({own, columns, cache.block * heads.width});
         opened = own + (columns - 1) * heads.width;
     }
     return opened;
@@ -62,12 +62,12 @@ T* gather(const Cohort& cohort, int64_t layer, int64_t which, int64_t row, int64
 // A head's RMS norm, if it has one, and its rotation.
 template <class T, int WIDTH>
 void prepare(const T* in, const float* norm, float epsilon, const float* cos, const float* sin, float* out) {
-    constexpr int64_t n = WIDTH, half = n / 2;
+    constexpr int64_t half = WIDTH / 2;
     float values[WIDTH];
-    for (int64_t d = 0; d < n; d++) values[d] = widen(in[d]);
+    for (int64_t d = 0; d < WIDTH; d++) values[d] = widen(in[d]);
     if (norm) {
-        const float scale = 1 / std::sqrt(squares(values, n) / n + epsilon);
-        for (int64_t d = 0; d < n; d++) values[d] = norm[d] * rounded<T>(values[d] * scale);
+        const float scale = 1 / std::sqrt(squares(values, WIDTH) / WIDTH + epsilon);
+        for (int64_t d = 0; d < WIDTH; d++) values[d] = norm[d] * rounded<T>(values[d] * scale);
     }
     for (int64_t d = 0; d < half; d++) {
         out[d] = values[d] * cos[d] - values[d + half] * sin[d];
@@ -75,9 +75,9 @@ void prepare(const T* in, const float* norm, float epsilon, const float* cos, co
     }
 }
 
-// What the columns of some pieces weigh for QUERIES heads at once, one after another in `scores`, `stride` apart; and
-// the sum of columns so weighted. Numbers of a query and of a sum lie where place() says. Meanwhile what the next unit of
-// work will read, `ahead` from here in the same block, is fetched: it is nowhere near in memory.
+// What the columns of some pieces score for QUERIES heads at once, one after another in `scores`, `stride` apart; and
+// the sum of columns so weighted. Numbers of a query and of a sum lie where place() says. Meanwhile what the next unit
+// of work will read, `ahead` from here in the same block, is fetched: it is nowhere near in memory.
 template <class T, int WIDTH, int QUERIES>
 struct Products {
     static constexpr int64_t VECTORS = WIDTH / LANES;
@@ -124,13 +124,13 @@ struct Products {
 
 // One row's query heads over one key head. `qkv` is the row's, `out` the row's.
 template <class T, int WIDTH>
-void attend_head(const Cohort& cohort, const Heads& heads, int64_t layer, int64_t row, int64_t head, const T* qkv,
+void attend_head(const CacheView& cache, const Heads& heads, int64_t layer, int64_t row, int64_t head, const T* qkv,
                  const float* cos, const float* sin, T* out) {
     thread_local std::vector<Piece<T>> keys, values;
     thread_local std::vector<float> scores;
-    const int64_t group = heads.query / heads.key, columns = cohort.prompt_length[cohort.problem[row]] + cohort.age;
-    T* key = gather(cohort, layer, 0, row, head, heads, keys);
-    T* value = gather(cohort, layer, 1, row, head, heads, values);
+    const int64_t group = heads.query / heads.key, columns = cache.prompt_length[cache.problem[row]] + cache.age;
+    T* key = gather(cache, layer, 0, row, head, heads, keys);
+    T* value = gather(cache, layer, 1, row, head, heads, values);
     float prepared[WIDTH], queries[2 * WIDTH], sums[2 * WIDTH];
     prepare<T, WIDTH>(qkv + (heads.query + head) * WIDTH, heads.key_norm, heads.epsilon, cos, sin, prepared);
     for (int64_t d = 0; d < WIDTH; d++) narrow(prepared[d], key[d]);
@@ -144,13 +144,15 @@ void attend_head(const Cohort& cohort, const Heads& heads, int64_t layer, int64_
             for (int64_t d = 0; d < WIDTH; d++)
                 queries[q * WIDTH + place(d, T())] = rounded<T>(prepared[d] * heads.scaling);
         }
-        (count == 2 ? Products<T, WIDTH, 2>::score : Products<T, WIDTH, 1>::score)(queries, keys, scores.data(), stride);
+        const auto score = count == 2 ? Products<T, WIDTH, 2>::score : Products<T, WIDTH, 1>::score;
+        const auto mix = count == 2 ? Products<T, WIDTH, 2>::mix : Products<T, WIDTH, 1>::mix;
+        score(queries, keys, scores.data(), stride);
         float shares[2], highest;
         for (int64_t q = 0; q < count; q++) {
             exponentials(scores.data() + q * stride, columns, 1, highest);
             shares[q] = 1 / total(scores.data() + q * stride, columns);
         }
-        (count == 2 ? Products<T, WIDTH, 2>::mix : Products<T, WIDTH, 1>::mix)(scores.data(), stride, values, sums);
+        mix(scores.data(), stride, values, sums);
         for (int64_t q = 0; q < count; q++)
             for (int64_t d = 0; d < WIDTH; d++)
                 narrow(sums[q * WIDTH + place(d, T())] * shares[q], out[(first + q) * WIDTH + d]);
@@ -158,26 +160,26 @@ void attend_head(const Cohort& cohort, const Heads& heads, int64_t layer, int64_
 }
 
 template <class T, int WIDTH>
-void attend_rows(const Cohort& cohort, const Heads& heads, int64_t layer, const T* qkv, const int64_t* positions,
+void attend_rows(const CacheView& cache, const Heads& heads, int64_t layer, const T* qkv, const int64_t* positions,
                  const float* cos, const float* sin, T* out, int threads) {
     const int64_t in_row = (heads.query + 2 * heads.key) * WIDTH;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t unit = 0; unit < cohort.rows * heads.key; unit++) {
+    for (int64_t unit = 0; unit < cache.rows * heads.key; unit++) {
         const int64_t row = unit / heads.key, at = positions[row] * WIDTH;
-        attend_head<T, WIDTH>(cohort, heads, layer, row, unit % heads.key, qkv + row * in_row, cos + at, sin + at,
+        attend_head<T, WIDTH>(cache, heads, layer, row, unit % heads.key, qkv + row * in_row, cos + at, sin + at,
                               out + row * heads.query * WIDTH);
     }
 }
 
 template <class T>
-void attend(const Cohort& cohort, const Heads& heads, int64_t layer, const T* qkv, const int64_t* positions,
+void attend(const CacheView& cache, const Heads& heads, int64_t layer, const T* qkv, const int64_t* positions,
             const float* cos, const float* sin, T* out, int threads) {
     const auto with_width = heads.width == 32    ? attend_rows<T, 32>
                             : heads.width == 64  ? attend_rows<T, 64>
                             : heads.width == 96  ? attend_rows<T, 96>
                             : heads.width == 128 ? attend_rows<T, 128>
                                                  : attend_rows<T, 256>;
-    with_width(cohort, heads, layer, qkv, positions, cos, sin, out, threads);
+    with_width(cache, heads, layer, qkv, positions, cos, sin, out, threads);
 }
 
 template <class T>
@@ -214,8 +216,9 @@ void gate(int64_t rows, int64_t width, const T* gate_up, T* out, int threads) {
 }
 
 // The first index at which the running sum of weights exceeds the threshold, which is below the sum of all. Sums of
-// blocks are compared first; the last index that has a weight stands in where rounding leaves none.
-inline int64_t first_above(const float* weights, const float* block_sums, int64_t count, int64_t block, double threshold) {
+// blocks are compared first; if rounding leaves no such index in the block, it is the block's last that has a weight.
+inline int64_t first_above(const float* weights, const float* block_sums, int64_t count, int64_t block,
+                           double threshold) {
     double running = 0;
     int64_t at = 0, last = 0;
     while ((at + 1) * block < count && running + block_sums[at] <= threshold) running += block_sums[at++];
@@ -244,46 +247,40 @@ void sample(int64_t rows, int64_t count, int64_t stride, float temperature, cons
         double sum = 0;
         for (int64_t b = 0; b < int64_t(block_sums.size()); b++)
             sum += block_sums[b] = total(&weights[b * BLOCK], std::min(BLOCK, count - b * BLOCK));
-        const int64_t token = first_above(weights.data(), block_sums.data(), count, BLOCK, uniforms[row] * sum);
-        tokens[row] = token;
-        logprobs[row] = (widen(from[token]) - highest) / temperature - float(std::log(sum));
+        const double threshold = std::min(uniforms[row] * sum, std::nextafter(sum, 0.0));
+        tokens[row] = first_above(weights.data(), block_sums.data(), count, BLOCK, threshold);
+        logprobs[row] = (widen(from[tokens[row]]) - highest) / temperature - float(std::log(sum));
     }
 }
 
 }  // namespace
 
-#define FOR_EACH_TYPE(DEFINE) DEFINE(float, float32) DEFINE(bfloat16, bfloat16)
-
-// Norms and rotates the queries and keys in `qkv` [rows, query + 2 * key heads, width], writes keys and values to the
-// column that is open, attends -> `out` [rows, query heads, width]. `positions` [rows] index `cos` and `sin`.
-#define DEFINE_ATTEND(T, NAME)                                                                                         \
-    extern "C" void attend_##NAME(const Cohort* cohort, const Heads* heads, int64_t layer, const T* qkv,               \
-                                  const int64_t* positions, const float* cos, const float* sin, T* out, int threads) { \
-        attend(*cohort, *heads, layer, qkv, positions, cos, sin, out, threads);                                        \
+// What kernels.py calls, for each type. Arrays are contiguous but for `logits`, whose rows are `stride` apart.
+//
+// attend: norms and rotates the queries and keys in `qkv` [rows, query + 2 * key heads, width], writes keys and values
+// to the open column, and attends -> `out` [rows, query heads, width]. `positions` [rows] index `cos` and `sin`.
+// add_norm: adds `more` [rows, width], unless it is null, to `hidden`; `out` is its RMS norm.
+// gate: silu(gate) * up of `gate_up` [rows, 2, width] -> `out` [rows, width].
+// sample: a token a row of `logits` [rows, count], where the running sum of probabilities passes `uniforms` [rows] ->
+// `tokens` and their log-probabilities [rows].
+#define EXPORT(T, NAME)                                                                                                \
+    void attend_##NAME(const CacheView* cache, const Heads* heads, int64_t layer, const T* qkv,                        \
+                       const int64_t* positions, const float* cos, const float* sin, T* out, int threads) {            \
+        attend(*cache, *heads, layer, qkv, positions, cos, sin, out, threads);                                         \
+    }                                                                                                                  \
+    void add_norm_##NAME(int64_t rows, int64_t width, float* hidden, const T* more, const float* weight,               \
+                         float epsilon, T* out, int threads) {                                                         \
+        add_norm(rows, width, hidden, more, weight, epsilon, out, threads);                                            \
+    }                                                                                                                  \
+    void gate_##NAME(int64_t rows, int64_t width, const T* gate_up, T* out, int threads) {                             \
+        gate(rows, width, gate_up, out, threads);                                                                      \
+    }                                                                                                                  \
+    void sample_##NAME(int64_t rows, int64_t count, int64_t stride, float temperature, const T* logits,                \
+                       const double* uniforms, int64_t* tokens, float* logprobs, int threads) {                        \
+        sample(rows, count, stride, temperature, logits, uniforms, tokens, logprobs, threads);                         \
     }
-FOR_EACH_TYPE(DEFINE_ATTEND)
 
-// Adds `more` [rows, width], if there is any, to `hidden`, and gives its RMS norm: `out`.
-#define DEFINE_ADD_NORM(T, NAME)                                                                          \
-    extern "C" void add_norm_##NAME(int64_t rows, int64_t width, float* hidden, const T* more,            \
-                                    const float* weight, float epsilon, T* out, int threads) {            \
-        add_norm(rows, width, hidden, more, weight, epsilon, out, threads);                               \
-    }
-FOR_EACH_TYPE(DEFINE_ADD_NORM)
-
-// silu(gate) * up of `gate_up` [rows, 2, width] -> `out` [rows, width].
-#define DEFINE_GATE(T, NAME)                                                                          \
-    extern "C" void gate_##NAME(int64_t rows, int64_t width, const T* gate_up, T* out, int threads) { \
-        gate(rows, width, gate_up, out, threads);                                                     \
-    }
-FOR_EACH_TYPE(DEFINE_GATE)
-
-// One token a row of `logits` [rows, count], rows `stride` apart, where the running sum of probabilities passes
-// `uniforms` [rows] -> `tokens` and their log-probabilities [rows].
-#define DEFINE_SAMPLE(T, NAME)                                                                                   \
-    extern "C" void sample_##NAME(int64_t rows, int64_t count, int64_t stride, float temperature,                \
-                                  const T* logits, const double* uniforms, int64_t* tokens, float* logprobs,     \
-                                  int threads) {                                                                 \
-        sample(rows, count, stride, temperature, logits, uniforms, tokens, logprobs, threads);                   \
-    }
-FOR_EACH_TYPE(DEFINE_SAMPLE)
+extern "C" {
+EXPORT(float, float32)
+EXPORT(bfloat16, bfloat16)
+}

@@ -34,7 +34,7 @@ _COMPILE_DEADLINE_S = 120
 _TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
-class Cohort(ctypes.Structure):
+class CacheView(ctypes.Structure):
     """``kernels.cpp``'s view of a cohort's cache."""
 
     _fields_ = [
@@ -50,7 +50,7 @@ class Cohort(ctypes.Structure):
 
 
 def addresses(of: Sequence[int]) -> ctypes.Array[c_void_p]:
-    """A table of tensors' places, as ``Cohort`` takes it."""
+    """A table of tensors' places, as ``CacheView`` takes it."""
     return (c_void_p * len(of))(*of)
 
 
@@ -74,7 +74,7 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL, dtype: torch.dtype) -> None:
         name = _TYPES[dtype]
         self._attend = library[f"attend_{name}"]
-        self._attend.argtypes = [POINTER(Cohort), POINTER(Heads), c_int64, *[c_void_p] * 5, c_int]
+        self._attend.argtypes = [POINTER(CacheView), POINTER(Heads), c_int64, *[c_void_p] * 5, c_int]
         self._add_norm = library[f"add_norm_{name}"]
         self._add_norm.argtypes = [c_int64, c_int64, *[c_void_p] * 3, c_float, c_void_p, c_int]
         self._gate = library[f"gate_{name}"]
@@ -86,7 +86,7 @@ class Kernels:
 
     def attend(
         self,
-        cohort: Cohort,
+        cache: CacheView,
         heads: Heads,
         layer_idx: int,
         qkv: torch.Tensor,
@@ -97,7 +97,7 @@ class Kernels:
     ) -> None:
         """One token a row: normed, rotated, kept in the cache's open column, and what it attends to, in ``out``."""
         self._attend(
-            cohort,
+            cache,
             heads,
             layer_idx,
             qkv.data_ptr(),

@@ -1,6 +1,7 @@
 // Numbers of two types, and vectors of them: what the kernels compute with.
 //
-// Written with the vector types that GCC and Clang share, so one text serves every processor. Left out: other compilers.
+// Written with the vector types that GCC and Clang share, so one text serves every processor. Left out: other
+// compilers.
 
 #pragma once
 
@@ -62,8 +63,8 @@ inline Floats load(const float* from) {
 
 inline void store(Floats vector, float* to) { std::memcpy(to, &vector, sizeof vector); }
 
-// 2 * LANES numbers as two vectors. Of bfloat16, the first has the even ones and the second the odd: a word holds one of
-// each. place() says where a number goes that is to meet them.
+// 2 * LANES numbers as two vectors. Of bfloat16, the first has the even ones and the second the odd: a word holds one
+// of each. place() says where a number goes that is to meet them.
 inline void load(const bfloat16* from, Floats& first, Floats& second) {
     Bits words;
     std::memcpy(&words, from, sizeof words);
@@ -77,7 +78,11 @@ inline void load(const float* from, Floats& first, Floats& second) {
     second = load(from + LANES);
 }
 
-inline int64_t place(int64_t d, bfloat16) { return d / (2 * LANES) * (2 * LANES) + d % 2 * LANES + d % (2 * LANES) / 2; }
+inline int64_t place(int64_t d, bfloat16) {
+    const int64_t inside = d % (2 * LANES);
+    return d - inside + inside % 2 * LANES + inside / 2;
+}
+
 inline int64_t place(int64_t d, float) { return d; }
 
 // As narrow() does it, in the upper halves of words.
@@ -173,7 +178,8 @@ inline void exponentials(float* scores, int64_t count, float temperature, float&
         most = most > more ? most : more;
     }
     highest = highest_of(most);
-    for (int64_t i = 0; i < count; i += LANES) store(exponential((load(scores + i) - highest) / temperature), scores + i);
+    for (int64_t i = 0; i < count; i += LANES)
+        store(exponential((load(scores + i) - highest) / temperature), scores + i);
 }
 
 }  // namespace
