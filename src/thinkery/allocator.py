@@ -19,9 +19,10 @@ from pathlib import Path
 
 PRELOAD = "LD_PRELOAD"
 _CONFIGURATION = "MALLOC_CONF"
-# Free memory is kept for longer than a step takes, large blocks too, and lies in huge pages. Kept for good, it grows
-# without bound: free blocks are joined only as they are given back.
-_KEEP = "dirty_decay_ms:30000,oversize_threshold:0,thp:always"
+# Free memory is kept for longer than a step takes, in huge pages; then the system may take it if it needs it (muzzy).
+# Giving it back at once would also give back every block of more than 8 MB as soon as it is free, which doubles the
+# time of an update with large microbatches. Kept for good, memory grows without bound: blocks are joined as they go.
+_KEEP = "dirty_decay_ms:30000,muzzy_decay_ms:-1,oversize_threshold:0,thp:always"
 _FILE = "libjemalloc.so.2"
 _FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", f"{sys.prefix}/lib")
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd")
