@@ -22,13 +22,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-mini: $(INSTALLED)  ## the whole ladder, from a small base model to R1 and its students: about half an hour on two cores
+mini: $(INSTALLED)  ## the whole ladder, from a small base model to R1 and its students: about twenty minutes on two cores
 	$(BIN)/thinkery run recipes/mini.yaml --output-dir runs/mini
 
 nano: $(INSTALLED)  ## every stage, as small as it can be: under two minutes
 	$(BIN)/thinkery run recipes/nano.yaml --output-dir runs/nano
 
-ablations: mini  ## the comparisons behind the paper's phenomena, after the ladder: about another hour
+ablations: mini  ## the comparisons behind the paper's phenomena, after the ladder: under an hour
 	$(BIN)/thinkery run recipes/mini-ablations.yaml --output-dir runs/mini-ablations
 	$(BIN)/thinkery report runs/mini runs/mini-ablations
 
