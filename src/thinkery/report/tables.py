@@ -144,9 +144,13 @@ def seen(found: Sequence[Mapping[str, Any]]) -> list[Seen]:
 
 def tally(rows: Sequence[Seen]) -> str:
     """How many of them hold, in a sentence."""
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS.values()}
-    missed = [f"{count} {verdict}" for verdict, count in counts.items() if count and verdict != "holds"]
-    return f"{counts['holds']} of {len(rows)} hold" + (f", {', '.join(missed)}" if missed else "") + "."
+    held, failed, unmeasured = (sum(row.holds is verdict for row in rows) for verdict in VERDICTS)
+    parts = [f"{held} of {len(rows)} hold"]
+    if failed:
+        parts.append(f"{failed} {'does' if failed == 1 else 'do'} not hold")
+    if unmeasured:
+        parts.append(f"{unmeasured} not measured")
+    return ", ".join(parts) + "."
 
 
 def _figures(here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
