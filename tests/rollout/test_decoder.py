@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from thinkery.models.template import Template
 from thinkery.rollout import NativeRollout
 from thinkery.rollout.cache import BLOCK
 from thinkery.rollout.decoder import Decoder
+from thinkery.rollout.kernels import COMPILERS
 from thinkery.types import Completion, Problem, Sampling
+
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler on this machine")
 
 PLAIN = Template("plain", "{{ messages[0].content }}")
 PROBLEMS = [Problem(text, text, "") for text in ("12+34=", "a", "what is 3*4+5*6", "hello: ", "zz top 1")]
