@@ -81,5 +81,9 @@ def _may_complete(piece: str, strings: Sequence[str]) -> bool:
     """
     if _REPLACEMENT in piece:
         return any(len(string[-1].encode()) > 1 or string[-1] in piece for string in strings)
-    heads = [piece[: at + 1] for at in range(len(piece))]
-    return any(head.endswith(string) or string.endswith(head) for head in heads for string in strings)
+    return any(string[-1] in piece and _holds_the_end(piece, string) for string in strings)
+
+
+def _holds_the_end(piece: str, string: str) -> bool:
+    heads = [piece[: at + 1] for at, character in enumerate(piece) if character == string[-1]]
+    return any(head.endswith(string) or string.endswith(head) for head in heads)
