@@ -113,12 +113,12 @@ def test_completions_and_their_order_depend_on_nothing_but_the_number_of_lanes(p
 
 
 def test_whoever_stops_early_leaves_no_lane_behind(policy: Policy) -> None:
-    threads = torch.get_num_threads()
+    before, threads = set(threading.enumerate()), torch.get_num_threads()
     asked = Sampling(4, max_completion_length=60)
     stream = NativeRollout(policy, max_slots=8, lanes=2).generate(problems(), asked, seed=0, step=0, stage="test")
     next(stream)
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "lane"]
+    assert set(threading.enumerate()) <= before  # others may end meanwhile
     assert torch.get_num_threads() == threads
 
 
