@@ -32,6 +32,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cluster_scaling import Scaled, knee, scale
+from cluster_simulation import WAYS, Workload
 from recording import ROOT, SCALE, add_figures
 from rich.console import Console
 from scaling_chart import Curve, Panel, draw
@@ -42,8 +44,6 @@ from thinkery.plan.decoders import decoder_named
 from thinkery.plan.estimate import plan_recipe, read_by_models
 from thinkery.plan.hardware import GPUS, Cluster
 from thinkery.plan.lengths import LengthSpread
-from thinkery.plan.scaling import Scaled, knee, scale
-from thinkery.plan.simulate import WAYS, Workload
 from thinkery.plan.steps import rl_batch, rl_step
 from thinkery.profiling import profile_recipe
 from thinkery.recipe import Recipe, RLStage, load_recipe

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from thinkery.mini.plugin import WORLD
 from thinkery.models.loading import resolve_model
 from thinkery.recipe import PretrainStage, load_recipe
 from thinkery.stages.pretrain import train_tokenizer
@@ -34,7 +35,7 @@ def test_transformers_alone_loads_it_and_continues_a_page_of_drill() -> None:
 
 def test_the_recipe_makes_its_tokenizer() -> None:
     stage = STAGES["mini-base"]
-    made, shipped = train_tokenizer(stage.corpus.seed, stage.vocab_size), AutoTokenizer.from_pretrained(BASE)
+    made, shipped = train_tokenizer(WORLD, stage.corpus.seed, stage.vocab_size), AutoTokenizer.from_pretrained(BASE)
     assert made.get_vocab() == shipped.get_vocab()
     text = "<think>47*36=1652. Verify: 47*30=1410</think><answer>1692</answer> 等等"
     assert made(text)["input_ids"] == shipped(text)["input_ids"]

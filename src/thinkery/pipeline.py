@@ -104,7 +104,7 @@ def run_recipe(
                 ladder.climb(until)
             except KeyboardInterrupt:
                 raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
-        summary = ladder.summary() | {"phenomena": _report(folder)}
+        summary = ladder.summary() | _report(folder)
         run.save_summary(summary)
     return summary
 
@@ -325,7 +325,7 @@ def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
         )
 
 
-def _report(folder: Path) -> list[dict[str, Any]]:
+def _report(folder: Path) -> dict[str, Any]:
     from thinkery.stages.report import report_run
 
     return report_run(folder)

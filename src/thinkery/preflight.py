@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thinkery.files import sha256_of
+from thinkery.plugins import registered
 from thinkery.recipe import (
     BASE,
     CollectStage,
@@ -37,7 +38,7 @@ Files = Mapping[str, str]  # name -> hash, or what stands for it
 def check(recipe: Recipe) -> None:
     """Refuses names that lead nowhere. Raises ``UserError`` with the field. Loads no model."""
     for field, spec in problem_specs(recipe):
-        if any(one.source != "mini" for one in spec.all):
+        if any(one.source not in registered("problems") for one in spec.all):
             from thinkery.problems.source import require_source
 
             require_source(field, spec)
@@ -209,7 +210,7 @@ def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:
 
 def _data_sources(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Every file or data set to learn from or to keep out, with the field that names it; no stage's output."""
-    made = {stage.name for stage in recipe.stages} | {"mini"}
+    made = {stage.name for stage in recipe.stages} | set(registered("problems"))
     for stage in recipe.stages:
         for field, source in _sources_of(stage):
             if source not in made:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_scaling import Scaled
+from cluster_simulation import WAYS, Result
 
 from thinkery.models.flops import rollout_work, update_work
 from thinkery.plan.cost_models import ProfiledMachine
 from thinkery.plan.decoders import decoder_named
 from thinkery.plan.lengths import LengthSpread
-from thinkery.plan.scaling import Scaled
-from thinkery.plan.simulate import WAYS, Result
 from thinkery.recipe import load_recipe
 
 

@@ -16,8 +16,8 @@ from thinkery.cluster.runtime import ClusterPolicy, ClusterRuntime
 from thinkery.cluster.worker_pool import Worker
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
-from thinkery.problems.source import MiniSource
-from thinkery.recipe import RewardSpec
+from thinkery.problems.source import open_source
+from thinkery.recipe import ProblemSpec, RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.grader import Grader
 from thinkery.rollout import NativeRollout, fresh
@@ -25,7 +25,7 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Completion, LearnerLost, Problem, Sampling, UserError
 
-PROBLEMS = MiniSource("train", levels=[1]).fixed(8)
+PROBLEMS = open_source(ProblemSpec(source="mini", split="train", levels=[1])).fixed(8)
 SAMPLING = Sampling(num_generations=4, max_completion_length=96)
 CONFIG = LearnerConfig(learning_rate=1e-3, beta=0.02, num_minibatches=2, total_steps=4, max_completion_length=96)
 

@@ -18,8 +18,8 @@ from thinkery.cluster.runtime import ClusterRuntime
 from thinkery.models.reward_model import new_reward_model, save_reward_model
 from thinkery.models.template import TEMPLATES
 from thinkery.pipeline import Stopped, run_recipe
-from thinkery.problems.source import MiniSource
-from thinkery.recipe import ClusterSpec, Recipe, RewardSpec
+from thinkery.problems.source import open_source
+from thinkery.recipe import ClusterSpec, ProblemSpec, Recipe, RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.report.terminal import PlainView
 from thinkery.rewards.grader import Grader
@@ -83,7 +83,7 @@ def metrics_of(folder: Path) -> list[dict[str, Any]]:
 
 def drawn(steps: int = STEPS) -> dict[int, list[str]]:
     """What a run in one process learns from."""
-    source = MiniSource("train", levels=[1])
+    source = open_source(ProblemSpec(source="mini", split="train", levels=[1]))
     return {step + 1: [problem.id for problem in source.draw(step * P, P)] for step in range(steps)}
 
 
@@ -142,7 +142,7 @@ def test_sampling_ahead_neither_loses_nor_doubles_a_problem_also_when_the_run_is
     run_recipe(recipe, tmp_path, view=Watcher(), engines=ahead)
     learnt = [name for names in problems_by_step(tmp_path).values() for name in names]
     assert len(learnt) == len(set(learnt)) == 6 * P
-    source = MiniSource("train", levels=[1])
+    source = open_source(ProblemSpec(source="mini", split="train", levels=[1]))
     assert set(learnt) <= {problem.id for problem in source.draw(0, 6 * P + 10)}
     metrics = metrics_of(tmp_path)
     assert max(line["rollout/staleness"] for line in metrics) > 0
@@ -168,7 +168,7 @@ def test_reward_models_score_on_workers_of_their_own_what_they_score_in_one_proc
         "reward_errors": "stop",
         "reward_timeout_s": 60.0,
     }
-    problems = MiniSource("train", levels=[1]).fixed(3)
+    problems = open_source(ProblemSpec(source="mini", split="train", levels=[1])).fixed(3)
     texts = ["I know.</think>12", "</think>", "Well, well.</think>7", "never"]
     with Grader(template, rewards, **common) as alone, ahead.grader(template, rewards, **common) as found:
         for step in (0, 2):

@@ -12,12 +12,12 @@ from ray.cluster_utils import Cluster
 from thinkery.cluster.connect import prepare
 from thinkery.cluster.runtime import ClusterRuntime
 from thinkery.models.loading import load_policy
-from thinkery.problems.source import MiniSource
-from thinkery.recipe import ClusterSpec
+from thinkery.problems.source import open_source
+from thinkery.recipe import ClusterSpec, ProblemSpec
 from thinkery.rollout import NativeRollout
 from thinkery.types import Completion, Sampling
 
-PROBLEMS = MiniSource("train", levels=[1]).fixed(6)
+PROBLEMS = open_source(ProblemSpec(source="mini", split="train", levels=[1])).fixed(6)
 SAMPLING = Sampling(num_generations=4, max_completion_length=64)
 MOST_STEPS = 200  # a worker outlives its node's raylet by some seconds, in which it goes on working
 

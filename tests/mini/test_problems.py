@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from thinkery.mini import DOMAINS, LEVELS, documents, mini_problem, mini_task
 from thinkery.mini.corpus import drill_step
 from thinkery.mini.math import draw
+from thinkery.mini.problems import DOMAINS, LEVELS, documents, mini_problem, mini_task
 from thinkery.mini.solutions import take_apart, write
 from thinkery.mini.tasks import Step, Task
 from thinkery.mini.world import held_out

@@ -9,7 +9,6 @@ import pytest
 
 from thinkery.problems.source import (
     FileSource,
-    MiniSource,
     ProblemSource,
     open_source,
     require_source,
@@ -36,7 +35,10 @@ def file_source(path: Path, seed: int = 0) -> FileSource:
 
 
 def test_a_resumed_run_draws_what_the_interrupted_one_would_have(ten: Path) -> None:
-    sources: list[ProblemSource] = [MiniSource("train", seed=1), file_source(ten, seed=1)]
+    sources: list[ProblemSource] = [
+        open_source(ProblemSpec(source="mini", split="train", seed=1)),
+        file_source(ten, seed=1),
+    ]
     for source in sources:
         assert source.draw(0, 30) == source.draw(0, 13) + source.draw(13, 17)
 
@@ -59,8 +61,8 @@ def test_what_is_drawn_together_differs_even_where_an_epoch_ends(ten: Path, coun
 
 
 def test_fixed_problems_are_the_same_in_every_call_and_differ_in_their_text() -> None:
-    problems = MiniSource("test", levels=[1]).fixed(300)
-    assert problems == MiniSource("test", levels=[1]).fixed(300)
+    problems = open_source(ProblemSpec(source="mini", split="test", levels=[1])).fixed(300)
+    assert problems == open_source(ProblemSpec(source="mini", split="test", levels=[1])).fixed(300)
     assert len({problem.prompt for problem in problems}) == 300
 
 
@@ -128,7 +130,10 @@ def test_excluded_problems_are_never_drawn_again(ten: Path) -> None:
 
 
 def test_an_excluded_problem_of_an_endless_world_has_another_in_its_place() -> None:
-    whole, source = MiniSource("train", seed=5).draw(0, 20), MiniSource("train", seed=5)
+    whole, source = (
+        open_source(ProblemSpec(source="mini", split="train", seed=5)).draw(0, 20),
+        open_source(ProblemSpec(source="mini", split="train", seed=5)),
+    )
     source.exclude({whole[3].id, whole[7].id})
     drawn = source.draw(0, 20)
     assert [index for index in range(20) if drawn[index] != whole[index]] == [3, 7]
@@ -174,7 +179,7 @@ def test_too_many_problems_are_refused(ten: Path) -> None:
     with pytest.raises(UserError, match="has 10 problems"):
         file_source(ten).fixed(11)
     with pytest.raises(UserError, match="say how many problems"):
-        MiniSource("test").fixed(None)
+        open_source(ProblemSpec(source="mini", split="test")).fixed(None)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_phenomena_are_on_the_page_with_verdict_test_and_why(page: Page) -> None
 
 def test_phenomena_of_several_runs_go_where_they_are_asked_to(finished_run: Path, tmp_path: Path) -> None:
     before = (finished_run / "report.html").read_bytes() if (finished_run / "report.html").exists() else None
-    path = write_report(finished_run, [], tmp_path / "pooled.html", runs=3)
+    path = write_report(finished_run, {}, tmp_path / "pooled.html", runs=3)
     assert path == tmp_path / "pooled.html"
     assert "phenomena, here" not in Page(path).text
     after = (finished_run / "report.html").read_bytes() if (finished_run / "report.html").exists() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from thinkery.mini import mini_problem
+from thinkery.mini.problems import mini_problem
 from thinkery.models.loading import Policy, load_policy
 from thinkery.stages.completion_metrics import completion_rows, read, reading_metrics, thinking_of
 from thinkery.types import Completion, Group, Outcome, Verdict

@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinkery.mini import documents
+from thinkery.mini.plugin import WORLD
+from thinkery.mini.problems import documents
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.template import TAGS, TEMPLATES, Template
 from thinkery.pipeline import Stopped, run_recipe
@@ -84,9 +85,9 @@ def test_interrupted_and_resumed_gives_the_same_bits(base: Path, tmp_path: Path)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_gradients_are_the_same_bits_every_time_on_two_threads() -> None:
     stage = recipe().stages[0].model_copy(update={"compile": True, "context_length": 256, "batch_size": 16})
-    tokenizer = train_tokenizer(stage.corpus.seed, stage.vocab_size)
+    tokenizer = train_tokenizer(WORLD, stage.corpus.seed, stage.vocab_size)
     policy = new_policy(stage, tokenizer)
-    input_BT = torch.tensor(TokenStream(tokenizer, 0).take(16 * 256)[:-1]).view(16, 256)
+    input_BT = torch.tensor(TokenStream(WORLD, tokenizer, 0).take(16 * 256)[:-1]).view(16, 256)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -104,7 +105,7 @@ def test_compiled_gradients_are_the_same_bits_every_time_on_two_threads() -> Non
 
 
 def test_digits_and_tags_are_tokens_of_their_own() -> None:
-    tokenizer = train_tokenizer(seed=0, vocab_size=1024)
+    tokenizer = train_tokenizer(WORLD, seed=0, vocab_size=1024)
     text = "<think>47*36=1692，等等</think><answer>1692</answer>"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     tokens = [tokenizer.decode([i]) for i in ids]
@@ -116,8 +117,8 @@ def test_digits_and_tags_are_tokens_of_their_own() -> None:
 
 
 def test_the_stream_is_the_corpus_in_order_and_rows_overlap_by_one() -> None:
-    tokenizer = train_tokenizer(seed=0, vocab_size=512)
-    stream = TokenStream(tokenizer, seed=3)
+    tokenizer = train_tokenizer(WORLD, seed=0, vocab_size=512)
+    stream = TokenStream(WORLD, tokenizer, seed=3)
     first, second = stream.take(500), stream.take(500)
     assert first[-1] == second[0]
     assert len(first) == 501

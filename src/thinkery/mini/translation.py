@@ -17,6 +17,7 @@ from thinkery.mini.logic import DAYS, PEOPLE
 from thinkery.mini.solutions import PHRASES
 from thinkery.mini.stem_tables import CHAINS, CLASSES, FORMULAS, PAIRS, RANKS
 from thinkery.mini.written_steps import PICK
+from thinkery.types import Problem
 
 # What the domains say without a table of their own.
 _PAIRS = (
@@ -162,3 +163,18 @@ def _spaced(pieces: Iterator[tuple[str, bool]]) -> str:
     for mark, chinese in _MARKS.items():
         text = text.replace(chinese, f"{mark} ")
     return text.strip()
+
+
+class Translator:
+    """What the miniature world registers in ``thinkery.translators``."""
+
+    def covers(self, problem: Problem) -> bool:
+        """Whether a problem is of this world."""
+        return problem.id.startswith("mini-")
+
+    def translate(self, text: str, language: str) -> str | None:
+        """See the function ``translate``."""
+        return translate(text, language)
+
+
+TRANSLATOR = Translator()

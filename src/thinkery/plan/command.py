@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import app, plain_errors
+from thinkery.cli.options import plain_errors
 
 
-@app.command(epilog="Example: thinkery plan recipes/r1-qwen2.5-7b.yaml --gpus 64 --gpu h800")
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(epilog="Example: thinkery plan recipes/r1-qwen2.5-7b.yaml --gpus 64 --gpu h800")(plan)
+
+
 def plan(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
     gpus: Annotated[int | None, typer.Option(help="How many GPUs.", show_default="8")] = None,

@@ -1,4 +1,4 @@
-"""The demonstrations that a stage learns from: of an earlier stage, the miniature world, a file or the Hub.
+"""The demonstrations that a stage learns from: of an earlier stage, a plugin, a file or the Hub.
 
 Left out: what a row's columns mean (``demonstration_columns.py``), and templates: a demonstration has none.
 """
@@ -9,16 +9,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
-from thinkery.mini import mini_task
-from thinkery.mini.general_task import GeneralTask
+from thinkery.plugins import load, registered
 from thinkery.problems.demonstration_columns import demonstrations_of
-from thinkery.problems.source import Split, open_rows
+from thinkery.problems.source import open_rows
 from thinkery.recipe import DataSpec
 from thinkery.types import Demonstration, UserError
 
 Resolve = Callable[[str], str]
+
+
+class WritesDemonstrations(Protocol):
+    """A problem source of a package that also writes demonstrations."""
+
+    def demonstrations(self, spec: DataSpec) -> list[Demonstration]:
+        """``spec.n`` demonstrations; the same in every call."""
+        ...
+
 
 FILE_NAME = "data.jsonl"  # in the folder of a stage that makes demonstrations
 # A stage adds fields that say why it kept a row; whatever they are called, these are the demonstration's.
@@ -46,9 +54,11 @@ def read_demonstrations(specs: Sequence[DataSpec], resolve: Resolve) -> list[Dem
 
 def open_demonstrations(spec: DataSpec, resolve: Resolve) -> list[Demonstration]:
     """The demonstrations of one source; ``n`` of them are drawn by the spec's seed and kept in their order."""
-    if spec.source == "mini":
-        assert spec.n is not None  # the recipe refuses mini without a number
-        return [mini_demonstration(index, spec) for index in range(spec.n)]
+    if spec.source in registered("problems"):
+        plugin: WritesDemonstrations = load("problems", spec.source)
+        if not hasattr(plugin, "demonstrations"):
+            raise UserError(f"data: {spec.source} makes problems, but writes no demonstrations of them")
+        return plugin.demonstrations(spec)
     is_stage = "/" not in spec.source and "." not in spec.source
     place = str(Path(resolve(spec.source)) / FILE_NAME) if is_stage else spec.source
     if is_stage and Path(place).exists() and not Path(place).stat().st_size:
@@ -64,26 +74,6 @@ def open_demonstrations(spec: DataSpec, resolve: Resolve) -> list[Demonstration]
         )
     chosen = sorted(Random(f"demonstrations/{spec.seed}").sample(range(len(demonstrations)), spec.n))
     return [demonstrations[index] for index in chosen]
-
-
-def mini_demonstration(index: int, spec: DataSpec) -> Demonstration:
-    """What a writer of the miniature world answers to its general question ``index``: a competent one, or anybody."""
-    split: Split = "test" if spec.split == "test" else "train"
-    languages = spec.languages or None
-    task, language = mini_task(index, split, domains={"general": 1.0}, languages=languages, seed=spec.seed)
-    assert isinstance(task, GeneralTask)
-    rng = Random(f"demonstration/{spec.seed}/{split}/{index}")
-    careful = rng.random() < spec.careful
-    written = task.demonstration(rng, language) if careful else task.write(rng, "plain", language, (language,))
-    return Demonstration(
-        id=f"mini-general-{split}-{spec.seed}-{index}",
-        prompt=task.question(language),
-        thinking=written.thinking,
-        answer=written.answer,
-        domain=task.domain,
-        language=language,
-        level=task.level,
-    )
 
 
 def demonstration_row(demonstration: Demonstration) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a stage's problems come from, behind one interface: the miniature world, files, data sets, reasoning-gym.
+"""Where a stage's problems come from, behind one interface: files, data sets, reasoning-gym, plugins.
 
 A source hands out problems by position, so that a resumed run draws what the interrupted one would have drawn. Left
 out: how files are read (``files.py``, ``hub.py``) and what their columns mean (``columns.py``).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from random import Random
 from typing import Literal, Protocol
 
 from thinkery.files import sha256_of
-from thinkery.mini import mini_problem
+from thinkery.plugins import load, registered
 from thinkery.problems.columns import item_of, problems_of, text_columns
 from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
 from thinkery.problems.gym import GYM, GymProblems, require_gym
@@ -48,6 +48,18 @@ class ProblemSource(Protocol):
 
     def exclude(self, ids: Collection[str]) -> None:
         """Leaves out problems from now on. A resumed run must leave out the same before it draws."""
+        ...
+
+
+class ProblemPlugin(Protocol):
+    """What a package registers in ``thinkery.problems``: a source of problems that recipes call by its name.
+
+    It may write demonstrations for ``sft`` (``problems.demonstrations.WritesDemonstrations``) and documents for
+    ``pretrain`` (``stages.pretrain.WritesDocuments``) as well. Its problems belong to the splits train and test.
+    """
+
+    def problems(self, spec: ProblemSpec) -> ProblemSource:
+        """The source that a recipe's section describes. Raises ``UserError`` for what it doesn't have."""
         ...
 
 
@@ -89,27 +101,6 @@ class EndlessSource(ABC):
             if problem.id not in self._excluded:
                 return problem
         raise UserError(f"{self.name}: 100 problems that could stand at position {position} are all left out")
-
-
-class MiniSource(EndlessSource):
-    """The endless miniature world."""
-
-    def __init__(
-        self,
-        split: Split,
-        levels: Sequence[int] = (),
-        languages: Mapping[str, float] | None = None,
-        domains: Mapping[str, float] | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(f"the miniature world's {split} split")
-        self.split, self.levels, self.languages, self.domains, self.seed = split, levels, languages, domains, seed
-
-    def problem(self, index: int) -> Problem:
-        """The problem of an index; none is in the other split."""
-        return mini_problem(
-            index, self.split, levels=self.levels, languages=self.languages, domains=self.domains, seed=self.seed
-        )
 
 
 class GymSource(EndlessSource):
@@ -237,8 +228,9 @@ def open_source(spec: ProblemSpec) -> ProblemSource:
 
 def _one_source(spec: ProblemSpec) -> ProblemSource:
     split: Split = "test" if spec.split == "test" else "train"
-    if spec.source == "mini":
-        return MiniSource(split, spec.levels, spec.languages, spec.domains, spec.seed)
+    if spec.source in registered("problems"):
+        plugin: ProblemPlugin = load("problems", spec.source)
+        return plugin.problems(spec)
     if spec.source.startswith(GYM):
         for field in ("levels", "languages"):
             if getattr(spec, field):
@@ -327,7 +319,7 @@ def require_source(field: str, spec: ProblemSpec) -> None:
     """Raises ``UserError`` if a recipe's sources, or what they are held against, are not there. Reads nothing."""
     for i, other in enumerate(spec.also):
         require_source(f"{field}.also[{i}]", other)
-    if spec.source == "mini":
+    if spec.source in registered("problems"):
         return
     if spec.source.startswith(GYM):
         require_gym(f"{field}.source = {spec.source!r}")
@@ -358,5 +350,5 @@ def source_fingerprint(spec: ProblemSpec) -> dict[str, str]:
         }
     if spec.source.startswith(GYM):
         return {spec.source: f"reasoning-gym {importlib.metadata.version('reasoning-gym')}"}
-    named = [source for source in (spec.source, *spec.decontaminate) if source != "mini"]
+    named = [source for source in (spec.source, *spec.decontaminate) if source not in registered("problems")]
     return {source: sha256_of(Path(source)) if Path(source).exists() else source for source in named}

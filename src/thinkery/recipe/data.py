@@ -5,10 +5,12 @@ Left out: whether a file, a model or a judge exists, which only the rooms above 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,11 +24,28 @@ from pydantic import (
     model_validator,
 )
 
+from thinkery.plugins import registered
 from thinkery.recipe.base import Dtype, Name, Probability, Strict
 from thinkery.recipe.vllm import VLLMSpec
 
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
 Preference = Literal["helpful", "safety"]
+_PLACE = re.compile(r"^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/")
+
+
+def _worlds() -> str:
+    """The problem sources that installed packages bring, for an error."""
+    return " or ".join(registered("problems"))
+
+
+def _known_source(source: str) -> str:
+    """A source of problems by its form; whether it is there is not looked at."""
+    if source not in registered("problems") and not _PLACE.search(source):
+        known = ", ".join(registered("problems"))
+        raise ValueError(
+            f"allowed: {known}, a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family"
+        )
+    return source
 
 
 class ProblemSpec(Strict):
@@ -38,13 +57,7 @@ class ProblemSpec(Strict):
     name is something else. Problems that share text with one of ``decontaminate`` (sources as well) are left out.
     """
 
-    source: Annotated[
-        str,
-        Field(
-            pattern=r"^mini$|^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/",
-            description="mini, a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family",
-        ),
-    ]
+    source: Annotated[str, AfterValidator(_known_source)]
     split: str = "train"  # of mini, gym:// and data sets; a file has no splits
     n: PositiveInt | None = None  # None: all that the source has, or as many as the stage asks for
     levels: list[PositiveInt] = []  # empty: all levels
@@ -65,14 +78,14 @@ class ProblemSpec(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        made = self.source == "mini" or self.source.startswith("gym://")
+        made = self.source in registered("problems") or self.source.startswith("gym://")
         if made and self.split not in ("train", "test"):
             raise ValueError(f"split = {self.split!r}: {self.source} has train and test")
         for field in ("columns", "verifier", "decontaminate"):
             if made and getattr(self, field):
                 raise ValueError(f"{field}: {self.source} makes its problems itself, leave this out")
-        if self.domains and self.source != "mini":
-            raise ValueError(f"domains: only mini has domains to choose from; leave this out for {self.source}")
+        if self.domains and self.source not in registered("problems"):
+            raise ValueError(f"domains: only {_worlds()} has domains to choose from; leave this out for {self.source}")
         if any(spec.also for spec in self.also):
             raise ValueError("also: a source mixed in can't mix in others; list them all in one place")
         for ours in self.columns:
@@ -87,8 +100,14 @@ class ProblemSpec(Strict):
 class CorpusSpec(Strict):
     """What to pre-train on."""
 
-    source: Literal["mini"]
+    source: str  # the name of an installed problem source that also writes documents
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source not in registered("problems"):
+            raise ValueError(f"source = {self.source!r}: allowed: {_worlds()}")
+        return self
 
 
 class JudgeSpec(Strict):
@@ -99,9 +118,7 @@ class JudgeSpec(Strict):
     is read from the environment variable ``api_key_env``.
     """
 
-    source: Annotated[
-        str, Field(pattern=r"^mini(-true)?$|^https?://\S+$", description="mini, mini-true or http://host/v1")
-    ]
+    source: str
     model: str | None = None
     api_key_env: str | None = None
     concurrency: PositiveInt = 8  # requests at once
@@ -109,7 +126,11 @@ class JudgeSpec(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.source.startswith("http") and self.model is None:
+        is_endpoint = re.fullmatch(r"https?://\S+", self.source) is not None
+        if not is_endpoint and self.source not in registered("judges"):
+            known = ", ".join(registered("judges"))
+            raise ValueError(f"source = {self.source!r}: allowed: {known} or http://host/v1")
+        if is_endpoint and self.model is None:
             raise ValueError(f"model: name the model that {self.source} should ask")
         return self
 
@@ -143,14 +164,15 @@ class DataSpec(Strict):
     def _check(self) -> Self:
         if self.n is not None and self.share is not None:
             raise ValueError("n and share: give one of them")
-        if self.source == "mini" and self.n is None and self.share is None:
-            raise ValueError("n: mini is endless, say how many, for example n: 500")
-        if self.source == "mini" and self.split not in ("train", "test"):
-            raise ValueError(f"split = {self.split!r}: mini has train and test")
-        if self.source != "mini" and self.languages:
-            raise ValueError(f"languages: only mini can choose; leave this out for {self.source}")
-        if self.source != "mini" and self.careful < 1:
-            raise ValueError(f"careful: only mini has writers to choose from; leave this out for {self.source}")
+        made = self.source in registered("problems")
+        if made and self.n is None and self.share is None:
+            raise ValueError(f"n: {self.source} is endless, say how many, for example n: 500")
+        if made and self.split not in ("train", "test"):
+            raise ValueError(f"split = {self.split!r}: {self.source} has train and test")
+        if not made and self.languages:
+            raise ValueError(f"languages: only {_worlds()} can choose; leave this out for {self.source}")
+        if not made and self.careful < 1:
+            raise ValueError(f"careful: only {_worlds()} has writers to choose from; leave this out for {self.source}")
         if self.columns and "/" not in self.source and "." not in self.source:
             raise ValueError(f"columns: the columns of {self.source} are known; leave this out")
         return self

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 import yaml
 from pydantic import Field, NonNegativeInt, model_validator
 
+from thinkery.plugins import registered
 from thinkery.recipe.base import BASE, Name, RecipeName, Strict
 from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import EvalSpec
@@ -43,7 +44,7 @@ class Recipe(Strict):
     def _check(self) -> Self:
         if not self.stages and (self.base is None or not self.evaluate):
             raise ValueError("stages: name at least one, or a base and what to evaluate it on")
-        reserved = {BASE, "mini", *type(self).model_fields}
+        reserved = {BASE, *registered("problems"), *type(self).model_fields}
         earlier: dict[str, Stage] = {}
         for stage in self.stages:
             if stage.name in reserved:
@@ -115,8 +116,9 @@ def _check_data(field: str, reference: str, stage: Stage, earlier: Mapping[str, 
     """A data set's name must be that of an earlier stage that makes such data."""
     maker = earlier.get(reference)
     if isinstance(stage, SFTStage):
-        fits = isinstance(maker, CollectStage) or (maker is None and reference == "mini")
-        fit = [name for name, one in earlier.items() if isinstance(one, CollectStage)] + ["mini"]
+        made = registered("problems")  # some of them write demonstrations as well
+        fits = isinstance(maker, CollectStage) or (maker is None and reference in made)
+        fit = [name for name, one in earlier.items() if isinstance(one, CollectStage)] + list(made)
     else:
         task = "preference" if isinstance(stage, RewardModelStage) and stage.objective == "pairwise" else "safety"
         fits = isinstance(maker, JudgeStage) and maker.task == task

@@ -1,8 +1,9 @@
-"""The run as one HTML page: models by benchmark, the paper's phenomena, what was written, data, curves, a reader.
+"""The run as one HTML page: models by benchmark, what was written, data, curves, a reader.
 
 ``write_report`` reads the run folder's files and nothing else, so a page can be made again from any run, also from one
 that is still going on. The page needs no network: styles, script, data and the chart library (plotly) are inside, and
-its content security policy forbids loading anything. Left out: testing the phenomena (``evaluation.phenomena``).
+its content security policy forbids loading anything. Left out: the parts that installed
+packages bring (``parts.py``).
 
 Model output is hostile text. The template escapes everything; the data travels as JSON in which ``<`` is escaped, and
 the script puts it on the page as text only.
@@ -25,28 +26,28 @@ from plotly.offline import get_plotlyjs
 from thinkery.files import write_text_atomic
 from thinkery.report.charts import charts_for
 from thinkery.report.figures import Card, by_part, format_seconds, percent, percent_or_dash, plain
+from thinkery.report.parts import Measured, render_parts
 from thinkery.report.runfiles import Row, RunFiles, read_run
-from thinkery.report.tables import BASE, cards_of, reward_models, seen, stage_table, tally
+from thinkery.report.tables import BASE, cards_of, reward_models, stage_table
 
 ASSETS = PackageLoader("thinkery.report", "assets")
 PAIRS = 8  # of completions from the first and the last step
 CHIEF = "r1"  # the model that a ladder is climbed for; the last one where there is no such stage
-Found = Sequence[Mapping[str, Any]]
 
 
-def write_report(run_folder: Path, found: Found | None = None, output: Path | None = None, runs: int = 1) -> Path:
+def write_report(run_folder: Path, measured: Measured | None = None, output: Path | None = None, runs: int = 1) -> Path:
     """Writes the page of a run and returns its path: ``report.html`` in its folder, or ``output``.
 
-    ``found`` are the phenomena, tested on ``runs`` runs together; None takes what the run's ``summary.json`` lists.
+    ``measured`` is what the parts found on ``runs`` runs together; None takes what the run's ``summary.json`` lists.
     Raises ``UserError`` if there is no such run.
     """
     run = read_run(run_folder)
     path = output or run_folder / "report.html"
-    write_text_atomic(path, render(run, run.summary.get("phenomena") or [] if found is None else found, runs))
+    write_text_atomic(path, render(run, run.summary if measured is None else measured, runs))
     return path
 
 
-def render(run: RunFiles, found: Found, runs: int = 1) -> str:
+def render(run: RunFiles, measured: Measured, runs: int = 1) -> str:
     """The page as text."""
     environment = Environment(
         loader=ASSETS, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -55,16 +56,13 @@ def render(run: RunFiles, found: Found, runs: int = 1) -> str:
     cards = cards_of(run)
     evaluations = [_evaluation(name, by_model) for name, by_model in cards.items()]
     charts = {stage: charts_for(columns) for stage, columns in run.metrics.items()}
-    rows = seen(found)
     return environment.get_template("report.html").render(
         name=run.recipe.get("name") or run.manifest.get("name") or run.folder.name,
         facts=_facts(run),
         unfinished=_unfinished(run),
         hero=_hero(run, evaluations),
         table=stage_table(cards),
-        phenomena=rows,
-        tally=tally(rows),
-        runs=runs,
+        parts=render_parts(measured, runs),
         collected=run.collected,
         reward_models=reward_models(run),
         evaluations=evaluations,

@@ -1,4 +1,4 @@
-"""The tables of the page: models by benchmark as the paper's Table 3, collected data, reward models, phenomena.
+"""The tables of the page: models by benchmark as the paper's Table 3, collected data, reward models.
 
 Each is made of what the run folder holds and is empty where that is missing. Left out: how they look (the template).
 """
@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thinkery.report.figures import Card, plain
+from thinkery.report.figures import Card
 from thinkery.report.runfiles import RunFiles
 
 BASE = "base"
 DOMAINS = {"math": "Math", "code": "Code", "stem": "STEM", "logic": "Logic", "general": "General"}  # in this order
-VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
 
 
 @dataclass(frozen=True)
@@ -106,66 +105,3 @@ def reward_models(run: RunFiles) -> list[tuple[str, Mapping[str, Any]]]:
     kinds = {stage.get("name"): stage.get("kind") for stage in run.recipe.get("stages") or []}
     stages = run.summary.get("stages") or {}
     return [(name, report) for name, report in stages.items() if kinds.get(name) == "reward_model"]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A phenomenon as the page shows it. ``figures`` are label, figure and interval, as text."""
-
-    id: str
-    title: str
-    paper: str
-    holds: bool | None
-    figures: Sequence[tuple[str, str, str]]
-    test: str
-    why: str
-
-    @property
-    def verdict(self) -> str:
-        """Whether it holds, in words."""
-        return VERDICTS[self.holds]
-
-
-def seen(found: Sequence[Mapping[str, Any]]) -> list[Seen]:
-    """The phenomena of ``summary.json``."""
-    return [
-        Seen(
-            id=entry["id"],
-            title=entry["title"],
-            paper=entry["paper"],
-            holds=entry["holds"],
-            figures=_figures(entry["here"]),
-            test=entry["test"],
-            why=entry.get("why", ""),
-        )
-        for entry in found
-    ]
-
-
-def tally(rows: Sequence[Seen]) -> str:
-    """How many of them hold, in a sentence."""
-    held, failed, unmeasured = (sum(row.holds is verdict for row in rows) for verdict in VERDICTS)
-    parts = [f"{held} of {len(rows)} hold"]
-    if failed:
-        parts.append(f"{failed} {'does' if failed == 1 else 'do'} not hold")
-    if unmeasured:
-        parts.append(f"{unmeasured} not measured")
-    return ", ".join(parts) + "."
-
-
-def _figures(here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    written = []
-    for name, value in here.items():
-        if name.endswith("_ci95"):
-            continue
-        interval = here.get(f"{name}_ci95")
-        signed = interval is not None and name != "ratio"  # what has an interval is a difference, or the ratio
-        text = (
-            value if isinstance(value, str) else _span(value, "→") if isinstance(value, list) else plain(value, signed)
-        )
-        written.append((name.replace("_", " "), text, _span(interval, "to", signed) if interval else ""))
-    return written
-
-
-def _span(ends: Sequence[float | None], word: str, signed: bool = False) -> str:
-    return f" {word} ".join(plain(end, signed) for end in ends)

@@ -13,6 +13,7 @@ from random import Random
 from statistics import fmean
 from typing import Any, TypeVar
 
+from thinkery.plugins import load, registered
 from thinkery.recipe import JudgeSpec
 from thinkery.rewards.judges import EndpointJudge
 from thinkery.rollout.sampling import completion_key
@@ -23,15 +24,10 @@ _A = TypeVar("_A")
 
 
 def open_judge(spec: JudgeSpec) -> Judge:
-    """The judge of a recipe: the miniature world's labeller or true preference, or an endpoint."""
-    if spec.source == "mini":
-        from thinkery.mini.preference import Labeller
-
-        return Labeller()
-    if spec.source == "mini-true":
-        from thinkery.mini.preference import TrueJudge
-
-        return TrueJudge()
+    """The judge of a recipe: one that an installed package registers, or an endpoint."""
+    if spec.source in registered("judges"):
+        make: Callable[[], Judge] = load("judges", spec.source)
+        return make()
     return EndpointJudge(spec)
 
 

@@ -2,7 +2,7 @@
 
 Next-token prediction on the whole document, rows cut from the endless stream of documents without padding. Byte-level
 BPE with single digits. Muon for the hidden matrices, AdamW for embeddings and norms, constant rates, then a linear
-decay. Left out: data other than the miniature world's corpus, several devices: for a base of your own bring one.
+decay. Left out: corpora other than those that installed packages write; several devices: bring a base of your own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -28,10 +28,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from thinkery.mini import documents
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
 from thinkery.models.loading import DTYPES, Policy, place_of, restore_weights, save_policy, save_weights
 from thinkery.models.template import TAGS, TEMPLATES
+from thinkery.plugins import load
 from thinkery.recipe import PretrainStage
 from thinkery.stages.context import StageContext
 from thinkery.training.forward import token_logprobs
@@ -42,6 +42,14 @@ END, PAD = "<|endoftext|>", "<|pad|>"
 TOKENIZER_DOCUMENTS = 30_000
 LOG_STEPS = 20
 MAX_POSITIONS = 1024  # what the checkpoint says it can take; it has seen rows of context_length
+
+
+class WritesDocuments(Protocol):
+    """A problem source of a package that also writes documents to pre-train on."""
+
+    def documents(self, seed: int, start: int = 0) -> Iterator[str]:
+        """An endless stream, from document ``start`` on."""
+        ...
 
 
 @contextmanager
@@ -58,12 +66,21 @@ def deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
+def open_corpus(source: str) -> WritesDocuments:
+    """The corpus that a recipe names. Raises ``UserError`` if that source writes no documents."""
+    plugin: WritesDocuments = load("problems", source)
+    if not hasattr(plugin, "documents"):
+        raise UserError(f"corpus.source = {source!r}: it makes problems, but writes no documents to pre-train on")
+    return plugin
+
+
 @deterministic()
 def run_pretrain(stage: PretrainStage, context: StageContext) -> dict[str, Any]:
     """Trains the base and saves it in bf16; returns its last loss (nats a token) and its size."""
     started = time.monotonic()
     torch.manual_seed(context.seed)  # for the initial weights; the data have their own seed
-    tokenizer = train_tokenizer(stage.corpus.seed, stage.vocab_size)
+    corpus = open_corpus(stage.corpus.source)
+    tokenizer = train_tokenizer(corpus, stage.corpus.seed, stage.vocab_size)
     policy = new_policy(stage, tokenizer)
     trainer = _Trainer(stage, policy)
     resumed = context.run.latest_checkpoint()
@@ -87,7 +104,7 @@ def run_pretrain(stage: PretrainStage, context: StageContext) -> dict[str, Any]:
     return {"loss": loss, "parameters": sum(p.numel() for p in policy.model.parameters())}
 
 
-def train_tokenizer(seed: int, vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(corpus: WritesDocuments, seed: int, vocab_size: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE in which every digit is a token of its own and the think and answer tags are one token each."""
     tokenizer = Tokenizer(models.BPE())
     digits, rest = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -99,7 +116,7 @@ def train_tokenizer(seed: int, vocab_size: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(itertools.islice(documents(seed), TOKENIZER_DOCUMENTS), trainer)
+    tokenizer.train_from_iterator(itertools.islice(corpus.documents(seed), TOKENIZER_DOCUMENTS), trainer)
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
 
@@ -132,14 +149,14 @@ def new_policy(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Poli
 class TokenStream:
     """The corpus as one endless row of token ids; its state is the next document and what is left of the last ones."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
-        self._tokenizer, self._seed = tokenizer, seed
+    def __init__(self, corpus: WritesDocuments, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+        self._corpus, self._tokenizer, self._seed = corpus, tokenizer, seed
         self.next_document, self.left = 0, [int(tokenizer.eos_token_id)]
 
     def take(self, count: int) -> list[int]:
         """The next ``count`` ids, and the one after them, which comes again."""
         while len(self.left) <= count:
-            texts = list(itertools.islice(documents(self._seed, self.next_document), 256))
+            texts = list(itertools.islice(self._corpus.documents(self._seed, self.next_document), 256))
             self.next_document += len(texts)
             for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]:
                 self.left += [*ids, self._tokenizer.eos_token_id]
@@ -153,7 +170,7 @@ class _Trainer:
     def __init__(self, stage: PretrainStage, policy: Policy) -> None:
         self.stage, self.policy = stage, policy
         self.tokens_per_step = stage.batch_size * stage.context_length
-        self._stream = TokenStream(policy.tokenizer, stage.corpus.seed)
+        self._stream = TokenStream(open_corpus(stage.corpus.source), policy.tokenizer, stage.corpus.seed)
         self._layout = CausalLayout()
         self._hidden = self._compiled() if stage.compile else self._forward
         self._optimizer: Optimizers = build_optimizer(

@@ -1,7 +1,7 @@
 """The model backend: where a policy's model, its gradient and its optimizer live while it learns.
 
 ``LocalBackend`` is this process: on a CPU every lane has a replica with the same weights and a gradient of its own.
-``cluster/sharded_backend.py`` is FSDP2 over the ranks of a cluster. Left out: losses, and which samples are learnt from.
+``cluster/sharded_backend.py`` is FSDP2 over a cluster's ranks. Left out: losses, and which samples are learnt from.
 """
 
 from __future__ import annotations

@@ -128,7 +128,10 @@ def test_what_is_not_a_number_stays_visible() -> None:
     assert out[1].isnan().all()
 
 
-LOAD = "from thinkery.rollout.native.kernels import kernels, words; import torch; print(kernels(torch.bfloat16) is None, words())"
+LOAD = (
+    "from thinkery.rollout.native.kernels import kernels, words; import torch; "
+    "print(kernels(torch.bfloat16) is None, words())"
+)
 
 
 def load(cache: Path, **environment: str) -> str:

@@ -11,8 +11,8 @@ import string
 from collections.abc import Sequence
 from typing import Protocol
 
-from thinkery.mini import translation
 from thinkery.models.loading import Policy
+from thinkery.plugins import load, registered
 from thinkery.recipe import CollectStage, JudgeSpec, ReadableSpec, RefineSpec
 from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.judges import Endpoint
@@ -26,7 +26,6 @@ from thinkery.types import Problem, UserError
 STATEMENTS = {"en": "The answer is {a}.", "zh": "答案是{a}。"}
 SENTENCES = ("math", "choice")  # the verifiers that read sentences; others may want the very words
 LONGEST_OPTION = 60  # characters
-MINI = "mini-"  # how the ids of the miniature world's problems begin
 
 _TAG = re.compile(r"</?(?:think|answer)>|<\|[^|<>\n]{1,40}\|>")
 _INNER_SPACE = re.compile(r"(?<=\S)[ \t]{2,}(?=\S)")
@@ -206,6 +205,23 @@ def _name(language: str) -> str:
     return LANGUAGES.get(language, f"the language with the code {language}")
 
 
+class Translator(Protocol):
+    """What a package registers in ``thinkery.translators``: its own problems' thinking, in another language."""
+
+    def covers(self, problem: Problem) -> bool:
+        """Whether it knows how people write about this problem."""
+        ...
+
+    def translate(self, text: str, language: str) -> str | None:
+        """The text in ``language``; None if not all of it can be translated."""
+        ...
+
+
+def _translator_of(problem: Problem) -> Translator | None:
+    translators: list[Translator] = [load("translators", name) for name in registered("translators")]
+    return next((one for one in translators if one.covers(problem)), None)
+
+
 class Refiner(Protocol):
     """Rewrites samples. Each comes back with other words, or settled with why it can't."""
 
@@ -231,11 +247,11 @@ def open_refiner(
     if spec.by == "endpoint":
         assert asker is not None  # the recipe refuses it without
         return EndpointRewriter(asker)
-    other = next((problem for problem in problems if not problem.id.startswith(MINI)), None)
+    other = next((problem for problem in problems if _translator_of(problem) is None), None)
     if spec.translate and asker is None and other is not None:
         raise UserError(
-            f"{where}.translate: rules translate the miniature world's thinking alone, and problem {other.id} is not "
-            "of it; name an endpoint: {source: http://host/v1, model: m}"
+            f"{where}.translate: no installed translator knows the problem {other.id} (those that are installed: "
+            f"{', '.join(registered('translators'))}); name an endpoint: {{source: http://host/v1, model: m}}"
         )
     return RuleRefiner(spec, stage.readable, asker)
 
@@ -269,7 +285,9 @@ def _by_rule(sample: Sample) -> Sample:
 def _by_phrases(samples: Sequence[Sample]) -> list[Sample]:
     translated = []
     for sample in samples:
-        text = translation.translate(sample.thinking, sample.problem.language)
+        translator = _translator_of(sample.problem)
+        assert translator is not None  # ``open_refiner`` has looked
+        text = translator.translate(sample.thinking, sample.problem.language)
         if text is None:
             translated.append(sample.settled(Reason.LANGUAGE, "not all of its phrases can be translated"))
         else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from cluster_scaling import Scaled, best_of, knee, scale
+from cluster_simulation import WAYS, Result, Way, Workload
 
 from thinkery.plan.decoders import decoder_named
 from thinkery.plan.hardware import GPUS
 from thinkery.plan.lengths import LengthSpread
-from thinkery.plan.scaling import Scaled, best_of, knee, scale
-from thinkery.plan.simulate import WAYS, Result, Way, Workload
 
 WORK = Workload(completions=512, updates=4, rollouts=5, lengths=LengthSpread(3000, 16384), prompt=100, verdict_s=0.5)
 SIZES = (8, 64, 1024)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from cluster_simulation import WAYS, Resources, Way, Workload, simulate
 
 from thinkery.plan.lengths import LengthSpread
-from thinkery.plan.simulate import WAYS, Resources, Way, Workload, simulate
 
 EQUAL = Workload(completions=64, updates=4, rollouts=3, lengths=LengthSpread(100, 1000, 0.0), prompt=10, verdict_s=1e-9)
 MIXED = replace(EQUAL, lengths=LengthSpread(100, 1000, 0.6), verdict_s=0.5, rollouts=6)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from cluster_simulation import WAYS, Resources, Result, Way, Workload, simulate
+
 from thinkery.models.flops import Lengths
 from thinkery.plan.cost_models import GpuCluster
 from thinkery.plan.decoders import Decoder
 from thinkery.plan.hardware import Cluster, Gpu
 from thinkery.plan.memory import memory_of
-from thinkery.plan.simulate import WAYS, Resources, Result, Way, Workload, simulate
 
 _TRIAL, _STRIDE = 4, 1.3  # rollouts of a short run; from one number of learners to the next
 GRADERS_A_GPU = 8  # processor cores beside each
