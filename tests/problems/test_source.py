@@ -212,7 +212,7 @@ def test_a_recipe_may_name(source: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"source": "foo"}, "should match pattern"),
+        ({"source": "foo"}, "allowed: mini, a file"),
         ({"source": "mini", "split": "dev"}, "split = 'dev': mini has train and test"),
         ({"source": "mini", "columns": {"prompt": "q"}}, "columns: mini makes its problems itself"),
         ({"source": "gym://ab", "decontaminate": ["a.json"]}, "decontaminate: gym://ab makes its problems itself"),

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -38,16 +37,6 @@ def _worlds() -> str:
     return " or ".join(registered("problems"))
 
 
-def _known_source(source: str) -> str:
-    """A source of problems by its form; whether it is there is not looked at."""
-    if source not in registered("problems") and not _PLACE.search(source):
-        known = ", ".join(registered("problems"))
-        raise ValueError(
-            f"allowed: {known}, a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family"
-        )
-    return source
-
-
 class ProblemSpec(Strict):
     """Which problems.
 
@@ -57,7 +46,7 @@ class ProblemSpec(Strict):
     name is something else. Problems that share text with one of ``decontaminate`` (sources as well) are left out.
     """
 
-    source: Annotated[str, AfterValidator(_known_source)]
+    source: str
     split: str = "train"  # of mini, gym:// and data sets; a file has no splits
     n: PositiveInt | None = None  # None: all that the source has, or as many as the stage asks for
     levels: list[PositiveInt] = []  # empty: all levels
@@ -78,6 +67,9 @@ class ProblemSpec(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.source not in registered("problems") and not _PLACE.search(self.source):
+            known = "a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family"
+            raise ValueError(f"source = {self.source!r}: allowed: {', '.join(registered('problems'))}, {known}")
         made = self.source in registered("problems") or self.source.startswith("gym://")
         if made and self.split not in ("train", "test"):
             raise ValueError(f"split = {self.split!r}: {self.source} has train and test")
