@@ -19,7 +19,7 @@ from thinkery.models.loading import Policy, load_policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec, RewardSpec
 from thinkery.recipe.verification import Verification
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rollout import NativeRollout, fresh
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
@@ -159,8 +159,8 @@ def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: Cl
     by_id = {problem.id: problem for problem in PROBLEMS}
     completions = sample(policy)
     with (
-        Grader(policy.template, rewards, **common) as expected,
-        engines.grader(policy.template, rewards, **common) as found,
+        Grader(GraderSpec(policy.template, rewards, **common)) as expected,
+        engines.grader(GraderSpec(policy.template, rewards, **common)) as found,
     ):
         for step, dies in ((0, False), (3, True)):
             for completion in completions:

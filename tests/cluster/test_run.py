@@ -22,7 +22,7 @@ from thinkery.problems.source import open_source
 from thinkery.recipe import ClusterSpec, ProblemSpec, Recipe, RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.report.terminal import PlainView
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.types import Completion, UserError
 
 from .conftest import SPEC
@@ -170,7 +170,10 @@ def test_reward_models_score_on_workers_of_their_own_what_they_score_in_one_proc
     }
     problems = open_source(ProblemSpec(source="mini", split="train", levels=[1])).fixed(3)
     texts = ["I know.</think>12", "</think>", "Well, well.</think>7", "never"]
-    with Grader(template, rewards, **common) as alone, ahead.grader(template, rewards, **common) as found:
+    with (
+        Grader(GraderSpec(template, rewards, **common)) as alone,
+        ahead.grader(GraderSpec(template, rewards, **common)) as found,
+    ):
         for step in (0, 2):
             for problem in problems:
                 for index, text in enumerate(texts):

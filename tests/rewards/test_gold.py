@@ -10,7 +10,7 @@ import pytest
 
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe import RewardSpec
-from thinkery.rewards import Grader, check_gold
+from thinkery.rewards import Grader, GraderSpec, check_gold
 from thinkery.types import Problem, UserError
 
 
@@ -21,7 +21,7 @@ def problem(name: str, reference: str, **fields: Any) -> Problem:
 @pytest.fixture(params=["r1-zero", "chat-think"])
 def grader(request: pytest.FixtureRequest) -> Iterator[Grader]:
     rewards = {"accuracy": RewardSpec()}
-    with Grader(TEMPLATES[request.param], rewards, max_completion_length=64) as opened:
+    with Grader(GraderSpec(TEMPLATES[request.param], rewards, max_completion_length=64)) as opened:
         yield opened
 
 

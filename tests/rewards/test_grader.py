@@ -10,7 +10,7 @@ import pytest
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
-from thinkery.rewards import Grader, group_metrics
+from thinkery.rewards import Grader, GraderSpec, group_metrics
 from thinkery.types import Completion, Outcome, Problem, UserError
 
 # Equal, but sympy takes far longer than the test's patience to see it.
@@ -33,7 +33,7 @@ def answer(value: str) -> str:
 
 def make(template: Template, weights: dict[str, float], **settings: Any) -> Grader:
     rewards = {name: RewardSpec(weight=weight) for name, weight in weights.items()}
-    return Grader(template, rewards, max_completion_length=64, **settings)
+    return Grader(GraderSpec(template, rewards, max_completion_length=64, **settings))
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_reward_enters_at_its_step_and_is_not_asked_before(tmp_path: Path) -> 
     )
     late, one = f"{tmp_path / 'mine.py'}:late", problem("a", "1")
     rewards = {"accuracy": RewardSpec(weight=2.0), late: RewardSpec(weight=0.5, from_step=3)}
-    with Grader(ZERO, rewards, max_completion_length=64) as grader:
+    with Grader(GraderSpec(ZERO, rewards, max_completion_length=64)) as grader:
         totals = {}
         for step in (0, 2, 3, 4, None):
             grader.submit(one, completion(one, 0, answer("1")))

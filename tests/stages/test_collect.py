@@ -244,7 +244,7 @@ def test_a_strong_model_refines_and_what_it_spoils_is_dropped(tmp_path: Path, en
         ({"problems": {"source": "mini"}}, "problems.n: "),
         ({"problems": {"source": "wrong.jsonl"}}, "wrong.jsonl, line 1: the field answer"),
         ({"problems": {"source": "foreign.jsonl"}}, "cold.readable.min_language"),
-        ({"problems": {"source": "fine.jsonl"}}, "rules translate the miniature world's thinking alone"),
+        ({"problems": {"source": "fine.jsonl"}}, "no installed translator knows the problem"),
         ({"refine": {"by": "few-shot"}, "max_completion_length": 900}, "cold.refine.by: "),
     ],
 )

@@ -13,7 +13,7 @@ from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, ProblemSpec, Recipe, RewardSpec
 from thinkery.report.terminal import PlainView
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.run import SAMPLE_COLUMNS, Run
 from thinkery.stages.context import StageContext
 from thinkery.stages.evaluate import _win, evaluate_model
@@ -119,7 +119,7 @@ def test_a_win_does_not_depend_on_the_order_shown(seed: int) -> None:
 
 def shown_with(spec: ProblemSpec, count: int) -> list[tuple[Problem, str]]:
     template = TEMPLATES["r1-zero-compact"]
-    with Grader(template, {"accuracy": RewardSpec()}, max_completion_length=64) as grader:
+    with Grader(GraderSpec(template, {"accuracy": RewardSpec()}, max_completion_length=64)) as grader:
         return examples(spec, count, grader, template)
 
 

@@ -13,7 +13,7 @@ from thinkery.models.loading import load_policy
 from thinkery.pipeline import run_recipe
 from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.run import Run
 from thinkery.stages.advantage_estimator import learner_config
 from thinkery.stages.context import StageContext
@@ -49,7 +49,7 @@ def score(model: Path | str, recipe: Recipe, folder: Path) -> float:
     """What the recipe's probe finds of a model."""
     stage = recipe.stages[0]
     policy = load_policy(model, template=None, dtype="float32")
-    with Run(folder) as run, Grader(policy.template, {}, max_completion_length=32) as grader:
+    with Run(folder) as run, Grader(GraderSpec(policy.template, {}, max_completion_length=32)) as grader:
         context = StageContext(recipe, run.stage("zero"), PlainView(), str)
         learner = context.engines.learner(policy, learner_config(stage, 0), context.clock)
         return Probe(stage.probe, stage, context, policy, grader, learner).look(0)["probe/pass@1"]

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from thinkery.cluster.remote import WorkerLost, settled
-from thinkery.cluster.reward_worker import Graded, GraderSpec
+from thinkery.cluster.reward_worker import Graded
 from thinkery.cluster.worker_pool import Worker, WorkerPool
 from thinkery.recipe import MODEL_REWARDS
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.types import Completion, Group, Problem, Verdict
 
 _TOGETHER = 8  # completions that travel together
@@ -29,19 +29,13 @@ Handed = tuple[Problem, Completion]
 class ClusterGrader(Grader):
     """A ``Grader`` whose work is done by the workers of a pool; ``models``, if any, hold the reward models alone."""
 
-    def __init__(self, spec: GraderSpec, pool: WorkerPool, models: WorkerPool | None) -> None:
-        super().__init__(
-            spec.template,
-            spec.rewards,
-            max_completion_length=spec.max_completion_length,
-            verification=spec.verification,
-            reward_errors=spec.reward_errors,
-            reward_timeout_s=spec.reward_timeout_s,
-        )
+    def __init__(self, number: int, spec: GraderSpec, pool: WorkerPool, models: WorkerPool | None) -> None:
+        super().__init__(spec)
+        self._number = number  # tells apart the graders of a run
         scored = {name: one for name, one in spec.rewards.items() if models is not None and name in MODEL_REWARDS}
         ruled = {name: one for name, one in spec.rewards.items() if name not in scored}
         self._rules, self._models = replace(spec, rewards=ruled), replace(spec, rewards=scored)
-        self._pool, self._model_crew = pool, models if scored else None
+        self._pool, self._model_pool = pool, models if scored else None
         self._handed: dict[str, dict[int, Handed]] = {}  # by problem and index, until their group is collected
         self._place: dict[str, Worker] = {}  # which worker has a problem
         self._unsent: dict[str, list[Handed]] = {}  # by worker
@@ -62,7 +56,7 @@ class ClusterGrader(Grader):
         errors: dict[str, int] = {}
 
         def ask(worker: Worker, some: Sequence[Problem]) -> Any:
-            return worker.actor.collect.remote(self._rules.number, some, num_generations, step)
+            return worker.actor.collect.remote(self._number, some, num_generations, step)
 
         def take(some: Sequence[Problem], answer: tuple[list[Graded], Mapping[str, int]]) -> dict[str, Graded]:
             for name, count in answer[1].items():
@@ -70,7 +64,7 @@ class ClusterGrader(Grader):
             return {problem.id: one for problem, one in zip(some, answer[0], strict=True)}
 
         graded: dict[str, Graded] = self._asked(problems, num_generations, ask, take)
-        if self._model_crew is not None:
+        if self._model_pool is not None:
             graded = self._scored(problems, graded, step, errors)
         groups = [self._group(problem, graded[problem.id]) for problem in problems]
         self.errors = errors
@@ -82,7 +76,7 @@ class ClusterGrader(Grader):
         """See ``Grader.verdicts``."""
 
         def ask(worker: Worker, some: Sequence[Problem]) -> Any:
-            return worker.actor.verdicts.remote(self._rules.number, some, num_generations)
+            return worker.actor.verdicts.remote(self._number, some, num_generations)
 
         def take(some: Sequence[Problem], answer: list[tuple[Verdict, ...]]) -> dict[str, tuple[Verdict, ...]]:
             return {problem.id: one for problem, one in zip(some, answer, strict=True)}
@@ -95,10 +89,10 @@ class ClusterGrader(Grader):
     def close(self) -> None:
         """Ends the graders of this process and of the workers; what they were still at is dropped."""
         super().close()
-        for pool, spec in ((self._pool, self._rules), (self._model_crew, self._models)):
+        for pool in (self._pool, self._model_pool):
             for worker in pool.present() if pool is not None else ():
-                worker.actor.close.remote(spec.number)
-                worker.state.pop(f"grader {spec.number}", None)
+                worker.actor.close.remote(self._number)
+                worker.state.pop(f"grader {self._number}", None)
 
     def _asked(
         self,
@@ -153,10 +147,10 @@ class ClusterGrader(Grader):
         places = {worker.name: worker for worker in self._place.values()}
         for name, some in unsent.items():
             worker = places[name]
-            if worker.state.get(f"grader {self._rules.number}") is None:
-                self._sent.append((worker, worker.actor.open.remote(self._rules)))
-                worker.state[f"grader {self._rules.number}"] = True
-            self._sent.append((worker, worker.actor.submit.remote(self._rules.number, some)))
+            if worker.state.get(f"grader {self._number}") is None:
+                self._sent.append((worker, worker.actor.open.remote(self._number, self._rules)))
+                worker.state[f"grader {self._number}"] = True
+            self._sent.append((worker, worker.actor.submit.remote(self._number, some)))
 
     def _lost(self, worker: Worker, why: str) -> None:
         """Hands what a lost worker had to others."""
@@ -172,10 +166,10 @@ class ClusterGrader(Grader):
         self, problems: Sequence[Problem], graded: dict[str, Graded], step: int | None, errors: dict[str, int]
     ) -> dict[str, Graded]:
         """What the rules said, with what the reward models say beside it."""
-        assert self._model_crew is not None
+        assert self._model_pool is not None
         waiting, scored = list(problems), dict[str, Graded]()
         while waiting:
-            workers = self._model_crew.ready()
+            workers = self._model_pool.ready()
             calls = []
             for number, worker in enumerate(workers):
                 some = waiting[number :: len(workers)]
@@ -185,12 +179,12 @@ class ClusterGrader(Grader):
                     for completion, verdict in zip(self._in_order(problem), graded[problem.id].verdicts_G, strict=True)
                 ]
                 if rows:
-                    calls.append((worker, some, worker.actor.score.remote(self._models, rows, step)))
+                    calls.append((worker, some, worker.actor.score.remote(self._number, self._models, rows, step)))
             for worker, some, ref in calls:
                 try:
                     values, failed = settled(ref, self._deadline_s, worker.name)
                 except WorkerLost as lost:
-                    self._model_crew.lost(worker, str(lost))
+                    self._model_pool.lost(worker, str(lost))
                     continue
                 for name, count in failed.items():
                     errors[name] = errors.get(name, 0) + count

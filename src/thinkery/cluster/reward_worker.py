@@ -5,41 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from thinkery.cluster.connect import Here, Home, here, move_in, say
-from thinkery.models.template import Template
-from thinkery.recipe import RewardSpec
-from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.interfaces import Reward, RewardContext, Values
 from thinkery.rewards.registry import make_reward
 from thinkery.types import Completion, Problem, Verdict
-
-
-@dataclass(frozen=True)
-class GraderSpec:
-    """A grader, as a worker makes it. ``number`` tells apart those of a run."""
-
-    number: int
-    template: Template
-    rewards: Mapping[str, RewardSpec]
-    max_completion_length: int
-    verification: Verification
-    reward_errors: Literal["stop", "zero"]
-    reward_timeout_s: float
-
-    def grader(self) -> Grader:
-        """Makes it."""
-        return Grader(
-            self.template,
-            self.rewards,
-            max_completion_length=self.max_completion_length,
-            verification=self.verification,
-            reward_errors=self.reward_errors,
-            reward_timeout_s=self.reward_timeout_s,
-        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +27,6 @@ class RewardWorker:
 
     def __init__(self, name: str, home: Home) -> None:
         move_in(home, name)
-        self._specs: dict[int, GraderSpec] = {}
         self._graders: dict[int, Grader] = {}
         self._rewards: dict[int, dict[str, Reward]] = {}
 
@@ -63,10 +34,9 @@ class RewardWorker:
         """Where this worker is."""
         return here()
 
-    def open(self, spec: GraderSpec) -> None:
-        """Makes a grader."""
-        self._specs[spec.number] = spec
-        self._graders[spec.number] = spec.grader()
+    def open(self, number: int, spec: GraderSpec) -> None:
+        """Makes a grader; ``number`` tells apart those of a run."""
+        self._graders[number] = Grader(spec)
 
     def submit(self, number: int, completions: Sequence[tuple[Problem, Completion]]) -> None:
         """Begins to grade them."""
@@ -87,16 +57,16 @@ class RewardWorker:
         return self._graders[number].verdicts(problems, num_generations)
 
     def score(
-        self, spec: GraderSpec, rows: Sequence[tuple[Problem, Completion, Verdict]], step: int | None
+        self, number: int, spec: GraderSpec, rows: Sequence[tuple[Problem, Completion, Verdict]], step: int | None
     ) -> tuple[dict[str, Values], dict[str, int]]:
         """The values of a grader's rewards for completions with verdicts: what the worker of a reward model does."""
-        if spec.number not in self._rewards:
+        if number not in self._rewards:
             context = RewardContext(spec.template, spec.max_completion_length)
-            self._rewards[spec.number] = {
+            self._rewards[number] = {
                 name: make_reward(name, context, one.options) for name, one in spec.rewards.items()
             }
         asked = [name for name, one in spec.rewards.items() if step is None or one.from_step <= step]
-        rewards = {name: self._rewards[spec.number][name] for name in asked}
+        rewards = {name: self._rewards[number][name] for name in asked}
         return call_rewards(
             rewards, [Row(*row) for row in rows], on_error=spec.reward_errors, timeout_s=spec.reward_timeout_s
         )

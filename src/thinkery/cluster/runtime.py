@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import ray
 
@@ -22,7 +22,7 @@ from thinkery.cluster.grading import ClusterGrader
 from thinkery.cluster.learning import ClusterLearner, ClusterSupervised, Group
 from thinkery.cluster.ranks import LearnerRank
 from thinkery.cluster.remote import Load
-from thinkery.cluster.reward_worker import GraderSpec, RewardWorker
+from thinkery.cluster.reward_worker import RewardWorker
 from thinkery.cluster.rollout_worker import BESIDE, RolloutWorker
 from thinkery.cluster.sampling import ClusterRollout, Tally
 from thinkery.cluster.sharded_backend import Sharding
@@ -41,10 +41,9 @@ from thinkery.cluster.worker_pool import (
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, ClusterSpec, RewardSpec, VLLMSpec
+from thinkery.recipe import Ahead, ClusterSpec, VLLMSpec
 from thinkery.recipe.base import Dtype
-from thinkery.recipe.verification import Verification
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 
@@ -77,7 +76,7 @@ class ClusterRuntime:
         )
         self._connected = False
         self._placement: Placement | None = None
-        self._crews: dict[str, WorkerPool] = {}
+        self._pools: dict[str, WorkerPool] = {}
         self._group: Group | None = None
 
     @property
@@ -99,7 +98,7 @@ class ClusterRuntime:
         """Samples on the rollout workers, which have ``max_slots`` each, and each its vLLM if it is named."""
         handle = _handle(policy)
         rollout = ClusterRollout(
-            self._crews[ROLLOUT],
+            self._pools[ROLLOUT],
             lambda: self._at_version(handle),
             self._tally,
             max_slots=max_slots,
@@ -125,27 +124,9 @@ class ClusterRuntime:
             return SupervisedLearner(handle, examples, config)
         return ClusterSupervised(self._group, handle, handle.load, examples, config, self._sharding(), self._metrics)
 
-    def grader(
-        self,
-        template: Template,
-        rewards: Mapping[str, RewardSpec],
-        *,
-        max_completion_length: int,
-        verification: Verification,
-        reward_errors: Literal["stop", "zero"],
-        reward_timeout_s: float,
-    ) -> Grader:
+    def grader(self, spec: GraderSpec) -> Grader:
         """Grades on the reward workers."""
-        spec = GraderSpec(
-            next(self._numbers),
-            template,
-            dict(rewards),
-            max_completion_length,
-            verification,
-            reward_errors,
-            reward_timeout_s,
-        )
-        return ClusterGrader(spec, self._crews[REWARD], self._crews.get(REWARD_MODEL))
+        return ClusterGrader(next(self._numbers), spec, self._pools[REWARD], self._pools.get(REWARD_MODEL))
 
     def __enter__(self) -> Self:
         self._connected = connect(self._address, self._spec)
@@ -153,9 +134,9 @@ class ClusterRuntime:
             self._placement = Placement(self._spec, self._note)
             for kind, seats in self._placement.seats.items():
                 if seats:
-                    self._crews[kind] = WorkerPool(kind, seats, self._start, self._losses, self._spec.start_timeout_s)
+                    self._pools[kind] = WorkerPool(kind, seats, self._start, self._losses, self._spec.start_timeout_s)
             if self._spec.learners:
-                self._group = Group(self._crews[LEARNER], self._spec, self._abandon)
+                self._group = Group(self._pools[LEARNER], self._spec, self._abandon)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -164,7 +145,7 @@ class ClusterRuntime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for pool in self._crews.values():
+        for pool in self._pools.values():
             pool.close()
         if self._placement is not None:
             self._placement.close()
@@ -183,12 +164,12 @@ class ClusterRuntime:
     def _at_version(self, handle: ClusterPolicy) -> tuple[Load, list[Worker]]:
         """The rollout workers, with the present weights of a policy; at least one."""
         while True:
-            workers = self._crews[ROLLOUT].ready()
+            workers = self._pools[ROLLOUT].ready()
             if alive := self._transfer.bring(workers, handle.load, handle.version, handle.source):
                 return handle.load, alive
 
     def _rollout_lost(self, worker: Worker, why: str) -> None:
-        self._crews[ROLLOUT].lost(worker, why)
+        self._pools[ROLLOUT].lost(worker, why)
 
     def _abandon(self) -> None:
         """What is being sampled belongs to a learner that is gone."""
@@ -209,7 +190,7 @@ class ClusterRuntime:
             metrics[f"cluster/{name}/tokens_per_second"] = tokens / tally.busy[name] if tally.busy[name] else 0.0
             metrics[f"cluster/{name}/waited"] = tally.waited[name]
         tally.clear()
-        for kind, pool in self._crews.items():
+        for kind, pool in self._pools.items():
             metrics[f"cluster/{kind}s"] = float(len(pool.present()))
         return metrics | {f"cluster/lost/{kind}": float(count) for kind, count in self._losses.counts.items()}
 

@@ -63,7 +63,7 @@ class _Job:
 
 
 class ClusterRollout:
-    """Samples from a policy on the workers of a pool; implements ``Rollout`` and ``ResumableRollout``.
+    """Samples from a policy on the workers of a pool; implements ``ResumableRollout``.
 
     A call's work starts when it is made, and goes on whether or not its iterator is read. ``ready`` brings workers to
     the policy's present version and gives them.
@@ -92,7 +92,7 @@ class ClusterRollout:
         seed: int,
         stage: str,
     ) -> Iterator[Completion]:
-        """See ``pieces.ResumableRollout``."""
+        """See ``ResumableRollout``."""
         self._flow = _Flow(self, problems, sampling, seed, stage)
         self._flow.deal(pieces)
         return self._flow.completions()

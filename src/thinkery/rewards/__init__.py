@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thinkery.rewards.code import grade_code
     from thinkery.rewards.gold import check_gold
-    from thinkery.rewards.grader import Grader
+    from thinkery.rewards.grader import Grader, GraderSpec
     from thinkery.rewards.language import language_proportion
     from thinkery.rewards.math import grade_math
     from thinkery.rewards.metrics import group_metrics
 
-__all__ = ["Grader", "check_gold", "grade_code", "grade_math", "group_metrics", "language_proportion"]
+__all__ = ["Grader", "GraderSpec", "check_gold", "grade_code", "grade_math", "group_metrics", "language_proportion"]
 
 _HOMES = {
     "Grader": "grader",
+    "GraderSpec": "grader",
     "check_gold": "gold",
     "grade_code": "code",
     "grade_math": "math",

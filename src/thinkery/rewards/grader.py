@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
 
@@ -22,31 +23,34 @@ from thinkery.rewards.registry import make_reward, make_verifier
 from thinkery.types import Completion, Group, Problem, UserError, Verdict
 
 
+@dataclass(frozen=True)
+class GraderSpec:
+    """All that a grader depends on, in this process or on a reward worker.
+
+    ``max_completion_length`` (tokens) is what rewards of length measure against. A reward that raises stops the step,
+    or counts as zero (``reward_errors``); all rewards of a step have ``reward_timeout_s`` seconds together. Without
+    rewards there are verdicts alone, and totals of 0 (where a teacher takes their place).
+    """
+
+    template: Template
+    rewards: Mapping[str, RewardSpec]
+    max_completion_length: int
+    verification: Verification = field(default_factory=Verification)
+    reward_errors: Literal["stop", "zero"] = "stop"
+    reward_timeout_s: float = 600.0
+
+
 class Grader:
     """Grades completions of one template with weighted rewards: ``total = sum_i weight_i * reward_i``.
 
-    ``max_completion_length`` (tokens) is what rewards of length measure against. A reward that raises stops the step,
-    or counts as zero (``reward_errors``); ``errors`` says how often that was, by reward, in the last ``collect``.
-    Without rewards there are verdicts alone, and totals of 0 (where a teacher takes their place).
+    ``errors`` says how often a reward failed, by reward, in the last ``collect``.
     Not thread-safe: one thread submits and collects. Raises ``UserError`` for an unknown reward, option or verifier.
     """
 
-    def __init__(
-        self,
-        template: Template,
-        rewards: Mapping[str, RewardSpec],
-        *,
-        max_completion_length: int,
-        verification: Verification | None = None,
-        reward_errors: Literal["stop", "zero"] = "stop",
-        reward_timeout_s: float = 600.0,
-    ) -> None:
-        context = RewardContext(template, max_completion_length)
-        self._template = template
-        self._specs = dict(rewards)
-        self._rewards = {name: make_reward(name, context, spec.options) for name, spec in rewards.items()}
-        self._verification = verification or Verification()
-        self._reward_errors, self._reward_timeout_s = reward_errors, reward_timeout_s
+    def __init__(self, spec: GraderSpec) -> None:
+        context = RewardContext(spec.template, spec.max_completion_length)
+        self.spec = spec
+        self._rewards = {name: make_reward(name, context, one.options) for name, one in spec.rewards.items()}
         self._verifiers: dict[str, Verifier] = {}
         self._graded: dict[tuple[str, int], tuple[Completion, Verdict | PendingVerdict]] = {}
         self.errors: Mapping[str, int] = {}
@@ -71,12 +75,12 @@ class Grader:
         0 to ``num_generations`` - 1) was never submitted. What was submitted for other problems stays for a later call.
         """
         rows = self._judged(problems, num_generations)
-        asked = [name for name, spec in self._specs.items() if step is None or spec.from_step <= step]
+        asked = [name for name, one in self.spec.rewards.items() if step is None or one.from_step <= step]
         rewards, self.errors = call_rewards(
             {name: self._rewards[name] for name in asked},
             rows,
-            on_error=self._reward_errors,
-            timeout_s=self._reward_timeout_s,
+            on_error=self.spec.reward_errors,
+            timeout_s=self.spec.reward_timeout_s,
         )
         groups = []
         for p, problem in enumerate(problems):
@@ -97,7 +101,7 @@ class Grader:
         missing = [(p.id, g) for p in problems for g in range(num_generations) if (p.id, g) not in self._graded]
         if missing:
             raise ValueError(f"{len(missing)} completions were never submitted, the first is {missing[0]}")
-        deadline = time.monotonic() + self._verification.step_deadline_s
+        deadline = time.monotonic() + self.spec.verification.step_deadline_s
         return [
             Row(problem, completion, settle(verdict, deadline))
             for problem in problems
@@ -108,7 +112,7 @@ class Grader:
         """The verifier that judges a problem; made when first asked for, and closed with the grader."""
         if problem.verifier not in self._verifiers:
             try:
-                made = make_verifier(problem.verifier, self._template, self._verification)
+                made = make_verifier(problem.verifier, self.spec.template, self.spec.verification)
             except UserError as error:
                 raise UserError(f"problem {problem.id}: {error}") from None
             self._verifiers[problem.verifier] = made
@@ -130,7 +134,7 @@ class Grader:
 
     def _total(self, values: Mapping[str, float | None]) -> float:
         """The weighted sum over the rewards that apply (TRL's rule)."""
-        return sum((self._specs[name].weight * value for name, value in values.items() if value is not None), 0.0)
+        return sum((self.spec.rewards[name].weight * value for name, value in values.items() if value is not None), 0.0)
 
 
 def settle(verdict: Verdict | PendingVerdict, deadline: float) -> Verdict:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from thinkery.models.loading import Policy
 from thinkery.rollout.sampling import check
-from thinkery.types import Completion, Problem, Sampling, UserError
+from thinkery.types import Completion, Problem, Rollout, Sampling, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class PartialCompletion:
     policy_version: int | None = None
 
 
-class ResumableRollout(Protocol):
+class ResumableRollout(Rollout, Protocol):
     """A rollout whose calls can be cut short and continued. ``left`` is what the last call did not finish."""
 
     @property
@@ -200,7 +200,7 @@ def require_fresh(
 
 
 class RolloutBase(ABC):
-    """An engine's calls, one at a time; implements ``thinkery.types.Rollout`` and ``pieces.ResumableRollout``.
+    """An engine's calls, one at a time; implements ``ResumableRollout``.
 
     ``max_slots`` is how many completions decode at a time. Raises ``UserError`` if that is none.
     """
@@ -233,7 +233,7 @@ class RolloutBase(ABC):
         seed: int,
         stage: str,
     ) -> Iterator[Completion]:
-        """Finishes completions that have begun, or not yet; see ``generate`` and ``pieces.ResumableRollout``."""
+        """Finishes completions that have begun, or not yet; see ``generate`` and ``ResumableRollout``."""
         self._cut = cut = threading.Event()
         self.left = []
         return self._go_on(problems, pieces, sampling, (seed, stage), cut)

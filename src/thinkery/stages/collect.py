@@ -36,6 +36,7 @@ from thinkery.stages.collecting.samples import (
     write_set,
 )
 from thinkery.stages.context import StageContext
+from thinkery.stages.sampling import progress, sample_and_grade
 from thinkery.types import Group, Problem, Sampling, UserError
 
 Work = Callable[[Sequence[Sample]], list[Sample]]
@@ -118,10 +119,8 @@ class Collector:
         completions = self.rollout.generate(
             problems, self.sampling, seed=self.context.seed, step=batch, stage=self.stage.name
         )
-        for finished, completion in enumerate(completions, start=1):
-            self.grader.submit(by_id[completion.problem_id], completion)
-            if finished % count == 0:
-                self.context.view.progress("sampling", finished, len(problems) * count)
+        total = len(problems) * count
+        sample_and_grade(completions, by_id.__getitem__, self.grader, progress(self.context.view, "sampling", total))
         groups = self.grader.collect(problems, count)
         return [self._read(group, index) for group in groups for index in range(count)]
 

@@ -17,12 +17,13 @@ from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, RewardSpec
 from thinkery.rewards.gold import GoldReport, check_gold
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.language import language_proportion
 from thinkery.stages.completion_metrics import completion_rows, read
 from thinkery.stages.context import StageContext
 from thinkery.stages.few_shot import examples, with_examples
 from thinkery.stages.pairs import ask_all, open_judge
+from thinkery.stages.sampling import progress, sample_and_grade
 from thinkery.types import Completion, Group, Judge, Outcome, Problem, Sampling, UserError
 
 Row = dict[str, Any]
@@ -47,11 +48,9 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
     policy = context.engines.policy(model, template=template, device=spec.device, dtype=spec.dtype)
     source = open_source(spec.problems)
     problems = source.fixed(spec.problems.n)
-    with Grader(
-        policy.template,
-        {"accuracy": RewardSpec()},
-        max_completion_length=spec.max_completion_length,
-        verification=context.recipe.verification,
+    asked_for = {"accuracy": RewardSpec()}
+    with context.engines.grader(
+        GraderSpec(policy.template, asked_for, spec.max_completion_length, context.recipe.verification)
     ) as grader:
         golds = check_gold(grader, problems)
         for note in [*source.notes, *_gold_notes(golds)]:
@@ -84,10 +83,7 @@ def _sample(
     rollout = context.engines.rollout(policy, max_slots=spec.max_slots, vllm=spec.vllm)
     completions = rollout.generate(problems, sampling, seed=context.seed, step=0, stage=f"evaluate/{name}")
     total = len(problems) * spec.num_samples
-    for finished, completion in enumerate(completions, start=1):
-        grader.submit(by_id[completion.problem_id], completion)
-        if finished % 64 == 0 or finished == total:
-            context.view.progress(f"evaluating {name}", finished, total)
+    sample_and_grade(completions, by_id.__getitem__, grader, progress(context.view, f"evaluating {name}", total))
     return grader.collect(problems, spec.num_samples)
 
 

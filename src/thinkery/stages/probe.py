@@ -23,6 +23,7 @@ from thinkery.rewards.grader import Grader
 from thinkery.rewards.unchecked import NONE
 from thinkery.stages.context import StageContext
 from thinkery.stages.runtime import Keeping
+from thinkery.stages.sampling import progress, sample_and_grade
 from thinkery.types import Problem, Sampling, UserError
 
 _BEST, _STATE = "best", "probe.json"
@@ -107,10 +108,7 @@ class Probe:
             self.problems, sampling, seed=self.context.seed, step=0, stage=f"{self.stage.name}/probe"
         )
         total = len(self.problems) * sampling.num_generations
-        for finished, completion in enumerate(completions, start=1):
-            self.grader.submit(by_id[completion.problem_id], completion)
-            if finished % 64 == 0 or finished == total:
-                self.context.view.progress("probing", finished, total)
+        sample_and_grade(completions, by_id.__getitem__, self.grader, progress(self.context.view, "probing", total))
         verdicts_PG = self.grader.verdicts(self.problems, sampling.num_generations)
         return statistics.fmean(avg_at_k(verdicts_G) for verdicts_G in verdicts_PG)
 

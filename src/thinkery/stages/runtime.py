@@ -6,28 +6,22 @@ Left out: what they do (``rollout``, ``rewards``, ``training``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, RewardSpec, VLLMSpec
+from thinkery.recipe import Ahead, VLLMSpec
 from thinkery.recipe.base import Dtype
-from thinkery.recipe.verification import Verification
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rollout.base import ResumableRollout
 from thinkery.rollout.native.engine import NativeRollout
 from thinkery.rollout.vllm.rollout import VLLMRollout
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
-from thinkery.types import Rollout
-
-
-class ResumableRollout(Rollout, ResumableRollout, Protocol):
-    """A rollout whose calls can be cut short and continued."""
 
 
 class Keeping(Protocol):
@@ -109,16 +103,7 @@ class Runtime(Protocol):
         """What fits a policy to demonstrations."""
         ...
 
-    def grader(
-        self,
-        template: Template,
-        rewards: Mapping[str, RewardSpec],
-        *,
-        max_completion_length: int,
-        verification: Verification,
-        reward_errors: Literal["stop", "zero"],
-        reward_timeout_s: float,
-    ) -> Grader:
+    def grader(self, spec: GraderSpec) -> Grader:
         """What grades completions of a template."""
         ...
 
@@ -155,25 +140,9 @@ class LocalRuntime:
         """The supervised learner on the policy's device."""
         return SupervisedLearner(policy, examples, config)
 
-    def grader(
-        self,
-        template: Template,
-        rewards: Mapping[str, RewardSpec],
-        *,
-        max_completion_length: int,
-        verification: Verification,
-        reward_errors: Literal["stop", "zero"],
-        reward_timeout_s: float,
-    ) -> Grader:
+    def grader(self, spec: GraderSpec) -> Grader:
         """The grader, with worker processes and sandboxes of this machine."""
-        return Grader(
-            template,
-            rewards,
-            max_completion_length=max_completion_length,
-            verification=verification,
-            reward_errors=reward_errors,
-            reward_timeout_s=reward_timeout_s,
-        )
+        return Grader(spec)
 
     def __enter__(self) -> Self:
         return self

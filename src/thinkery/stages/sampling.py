@@ -9,23 +9,27 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from thinkery.machine.clock import Clock
 from thinkery.models.flops import Work, policy_shape, rollout_work
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import require_same_tokenizer
 from thinkery.problems.source import ProblemSource
 from thinkery.recipe import MODEL_REWARDS, Ahead, RewardSpec, RLStage
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rollout.base import PartialCompletion, fresh
 from thinkery.stages.context import StageContext
 from thinkery.stages.parts import require_references
 from thinkery.stages.runtime import ResumableRollout
 from thinkery.stages.throughput import GRADING, ROLLOUT, lengths_of, work_metrics
 from thinkery.types import Completion, Group, Outcome, Problem, Sampling, UserError
+
+if TYPE_CHECKING:
+    from thinkery.report.terminal import View
 
 _FILE = "sampler.json"
 
@@ -200,6 +204,36 @@ def _tuples(row: dict[str, Any]) -> dict[str, Any]:
 _SMALLEST_SPREAD = 1e-6
 
 
+def sample_and_grade(
+    completions: Iterable[Completion],
+    problem_of: Callable[[str], Problem],
+    grader: Grader,
+    show: Callable[[int], None],
+    clock: Clock | None = None,
+) -> None:
+    """Hands every completion to the grader the moment it has finished, so that grading overlaps decoding.
+
+    ``show`` is told how many have finished. A stage's ``clock`` is told what is rollout and what is grading. What was
+    handed over is then the grader's: ``collect`` or ``verdicts``.
+    """
+    clock = clock or Clock()
+    for finished, completion in enumerate(clock.each(ROLLOUT, completions), start=1):
+        with clock.part(GRADING):
+            grader.submit(problem_of(completion.problem_id), completion)
+        show(finished)
+
+
+def progress(view: View, doing: str, total: int) -> Callable[[int], None]:
+    """Shows in the view how many of ``total`` completions have finished; of more nothing is shown."""
+    stride = max(1, min(64, total // 20))
+
+    def show(finished: int) -> None:
+        if finished <= total and (finished % stride == 0 or finished == total):
+            view.progress(doing, finished, total)
+
+    return show
+
+
 class Sampler:
     """Draws problems and samples their groups; its state is what it has drawn, and what of that is under way."""
 
@@ -293,11 +327,9 @@ class Sampler:
         clock = self.context.clock
         self._fill(step, count)
         total = count * self.stage.num_generations
-        for finished, completion in enumerate(clock.each(ROLLOUT, self.in_flight.completions(count)), start=1):
-            with clock.part(GRADING):
-                self._submit(completion)
-            if finished % self.stage.num_generations == 0 and finished <= total:
-                self.context.view.progress("sampling", finished, total)
+        show = progress(self.context.view, "sampling", total)
+        completions = self.in_flight.completions(count)
+        sample_and_grade(completions, self.in_flight.problem, self.grader, show, clock)
         with clock.part(GRADING):  # what is still to be waited for; the rest has gone on beside the rollout
             groups = self.grader.collect(self.in_flight.take(count), self.stage.num_generations, step=step)
         sampled = lengths_of(completion for group in groups for completion in group.completions_G)
@@ -320,7 +352,7 @@ def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader
 
     Rewards that are models are found first; ``UserError`` if one was made with another tokenizer than the policy's.
     """
-    return context.engines.grader(
+    spec = GraderSpec(
         policy.template,
         {name: _found(name, spec, context, policy) for name, spec in stage.rewards.items()},
         max_completion_length=stage.max_completion_length,
@@ -328,6 +360,7 @@ def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader
         reward_errors=stage.reward_errors,
         reward_timeout_s=stage.reward_timeout_s,
     )
+    return context.engines.grader(spec)
 
 
 def _found(name: str, spec: RewardSpec, context: StageContext, policy: Policy) -> RewardSpec:

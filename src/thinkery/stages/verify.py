@@ -25,7 +25,7 @@ from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.gold import GoldReport, check_gold, short
-from thinkery.rewards.grader import Grader, settle
+from thinkery.rewards.grader import Grader, GraderSpec, settle
 from thinkery.rewards.registry import require_verifier
 from thinkery.types import Problem, UserError, Verdict
 
@@ -182,7 +182,7 @@ def _found(row: Row, error: UserError) -> Found:
 
 
 def _grader(template: Template, verification: Verification | None) -> Grader:
-    return Grader(template, {"accuracy": RewardSpec()}, max_completion_length=1, verification=verification)
+    return Grader(GraderSpec(template, {"accuracy": RewardSpec()}, max_completion_length=1, verification=verification))
 
 
 def _not_accepted(golds: GoldReport) -> set[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import CollectStage, RewardSpec
-from thinkery.rewards.grader import Grader
+from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.language import language_proportion
 from thinkery.stages.context import StageContext
 from thinkery.stages.parts import require_references
@@ -29,12 +29,13 @@ def open_policy(stage: CollectStage, context: StageContext) -> Policy:
 
 def open_grader(stage: CollectStage, context: StageContext, policy: Policy) -> Grader:
     """The verifiers, and the reward that orders a problem's samples."""
-    return Grader(
+    spec = GraderSpec(
         policy.template,
         {name: RewardSpec() for name in ("accuracy", stage.best_by) if name is not None},
         max_completion_length=stage.max_completion_length,
         verification=context.recipe.verification,
     )
+    return context.engines.grader(spec)
 
 
 def open_problems(stage: CollectStage, context: StageContext, grader: Grader) -> list[Problem]:
