@@ -32,7 +32,7 @@ from thinkery.types import Sampling
 
 STEPS = 16
 SAMPLES = 8  # of each of the 256 held-out problems
-ENGINE = {"enforce_eager": True, "max_model_len": 512}
+ENGINE = {"backend": "vllm", "enforce_eager": True, "max_model_len": 512}
 PROBLEMS, GENERATIONS, LENGTH = 32, 16, 192  # of the log-probabilities
 
 
@@ -61,7 +61,7 @@ def run(folder: Path, vllm: dict[str, Any] | None) -> dict[str, Any]:
     recipe = yaml.safe_load((ROOT / "recipes" / "mini.yaml").read_text())
     zero = next(stage for stage in recipe["stages"] if stage["name"] == "zero")
     evaluate = {"reasoning": recipe["evaluate"]["reasoning"] | {"num_samples": SAMPLES}}
-    short = recipe | {"stages": [zero | {"steps": STEPS, "vllm": vllm}], "evaluate": evaluate}
+    short = recipe | {"stages": [zero | {"steps": STEPS, "rollout": vllm}], "evaluate": evaluate}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(short, sort_keys=False))

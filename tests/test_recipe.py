@@ -99,18 +99,21 @@ def test_what_null_switches_off_stays_off_when_it_is_read_back(ladder: Path, tmp
     assert "cold.deduplicate: 0.8 -> None" in diff_recipes(load_recipe(ladder), recipe)
 
 
-@pytest.mark.parametrize("engine", ["{}", "{enforce_eager: true}", "{mode: server, server_timeout: 60}"])
+@pytest.mark.parametrize(
+    "engine",
+    ["{backend: vllm}", "{backend: vllm, enforce_eager: true}", "{backend: vllm, mode: server, server_timeout: 60}"],
+)
 def test_a_recipe_that_samples_with_vllm_reads_back(ladder: Path, tmp_path: Path, engine: str) -> None:
-    recipe = load_recipe(ladder, [f"zero.vllm={engine}"])
+    recipe = load_recipe(ladder, [f"zero.rollout={engine}"])
     (tmp_path / "resolved.yaml").write_text(recipe.to_yaml())
     assert load_recipe(tmp_path / "resolved.yaml") == recipe
 
 
 def test_a_servers_settings_are_refused_beside_the_learner(ladder: Path) -> None:
     with pytest.raises(UserError, match=r"server_timeout: only mode server has one"):
-        load_recipe(ladder, ["zero.vllm={server_timeout: 60}"])
+        load_recipe(ladder, ["zero.rollout={backend: vllm, server_timeout: 60}"])
     with pytest.raises(UserError, match=r"enable_sleep_mode: a server has its own memory"):
-        load_recipe(ladder, ["zero.vllm={mode: server, enable_sleep_mode: true}"])
+        load_recipe(ladder, ["zero.rollout={backend: vllm, mode: server, enable_sleep_mode: true}"])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from thinkery.recipe import BASE, DATA, Recipe, build_recipe
+from thinkery.recipe import BASE, Recipe, build_recipe
 from thinkery.types import UserError
 
 Columns = Mapping[str, str | None]
@@ -82,8 +82,8 @@ def eval_recipe(order: Order, limit: int | None, **fields: Any) -> Recipe:
 def result_of(recipe: Recipe, folder: Path) -> Path:
     """Where the one stage of a recipe leaves what it made."""
     stage = recipe.stages[0]
-    output = folder / "checkpoints" / stage.name
-    return output / "data" / "data.jsonl" if isinstance(stage, DATA) else output / "model"
+    output = folder / "checkpoints" / stage.name / stage.output
+    return output / "data.jsonl" if stage.output == "data" else output
 
 
 def figures(summary: Mapping[str, Any]) -> list[str]:

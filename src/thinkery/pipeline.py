@@ -12,28 +12,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
+from thinkery.plugins import resolve
 from thinkery.preflight import check, files_of, require_inputs
-from thinkery.recipe import (
-    BASE,
-    DATA,
-    POLICIES,
-    ClusterSpec,
-    CollectStage,
-    EvalSpec,
-    PretrainStage,
-    Recipe,
-    RLStage,
-    Stage,
-    data_references,
-    diff_recipes,
-    load_recipe,
-    model_references,
-)
+from thinkery.recipe import BASE, ClusterSpec, EvalSpec, Recipe, Stage, diff_recipes, load_recipe, stage_kinds
 from thinkery.run import Run, StageRun, read_json
 from thinkery.stages.context import StageContext
 from thinkery.types import LearnerLost, UserError
@@ -49,25 +34,12 @@ class Stopped(Exception):  # noqa: N818  (not an error: the user asked for it)
     """The user interrupted the run. The message says where it stands."""
 
 
-_RUNNERS = {
-    "pretrain": ("pretrain", "run_pretrain"),
-    "rl": ("rl", "run_rl"),
-    "collect": ("collect", "run_collect"),
-    "sft": ("sft", "run_sft"),
-    "judge": ("judge", "run_judge"),
-    "reward_model": ("reward_model", "run_reward_model"),
-    "evaluate": ("evaluate", "evaluate_model"),
-}
-
-
-_UNDISTRIBUTED = ("pretrain", "reward_model")  # models of a size that one process trains
+_EVALUATE = "thinkery.stages.evaluate:evaluate_model"
 
 
 def runner_of(kind: str) -> Runner:
-    """What runs a kind of stage: ``f(stage, context)``; for "evaluate" ``f(model, specs, context)``."""
-    # Imported when needed: torch takes seconds, and a recipe that needs no training should not wait for it.
-    module, function = _RUNNERS[kind]
-    runner: Runner = getattr(import_module(f"thinkery.stages.{module}"), function)
+    """What does a kind of stage: ``f(stage, context)``; for "evaluate" ``f(model, specs, context)``."""
+    runner: Runner = resolve(_EVALUATE if kind == "evaluate" else stage_kinds()[kind].runner)
     return runner
 
 
@@ -116,11 +88,11 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     records: Mapping[str, Any] = (read_json(folder / "manifest.json") or {}).get("stages", {})
     lines = [f"{recipe.name} in {folder}, seed {recipe.seed}"]
     for stage in _up_to(recipe, until):
-        made_from = [reference for field, reference in model_references(stage) if field == "from"]
-        data = [reference for _, reference in data_references(stage)]
+        made_from = [stage.starts_from] if stage.starts_from is not None else []
+        data = [spec.source for _, spec in stage.data_specs()]
         parts = [stage.kind + "".join(f" from {model}" for model in made_from)]
         parts += [f"on {', '.join(data)}"] if data else []
-        parts += [f"{steps} steps"] if (steps := _steps(stage)) else []
+        parts += [f"{steps} steps"] if (steps := stage.planned_steps) else []
         lines.append(f"  {stage.name}: {', '.join(parts)}, {records.get(stage.name, {}).get('status', 'pending')}")
     for name, spec in recipe.evaluate.items():
         size = spec.problems.n or "all"
@@ -169,7 +141,7 @@ class _Ladder:
             self._evaluate(BASE)
         for stage in _up_to(self._recipe, until):
             self._do_stage(stage)
-            if isinstance(stage, POLICIES):
+            if stage.makes == "policy":
                 self._evaluate(stage.name)
 
     def summary(self) -> dict[str, Any]:
@@ -197,13 +169,13 @@ class _Ladder:
         return resolve_model(reference)
 
     def _stage_run(self, name: str) -> StageRun:
-        return self._run.stage(name, "data" if isinstance(self._stages.get(name), DATA) else "model")
+        return self._run.stage(name, self._stages[name].output if name in self._stages else "model")
 
     def _do_stage(self, stage: Stage) -> None:
         def work(context: StageContext) -> dict[str, Any]:
             return self._runners(stage.kind)(stage, context)
 
-        self._do(stage.name, stage.kind, _steps(stage), self._inputs_of(stage), work)
+        self._do(stage.name, stage.kind, stage.planned_steps, self._inputs_of(stage), work)
 
     def _evaluate(self, model: str) -> None:
         specs = self._measures(model)
@@ -247,7 +219,8 @@ class _Ladder:
         run.start(inputs)
         if run.last_step is not None:
             self._view.note(f"{run.name}: going on after step {run.last_step}")
-        if kind in _UNDISTRIBUTED and self._on_cluster:
+        stage = self._stages.get(run.name)
+        if stage is not None and not stage.on_cluster and self._on_cluster:
             self._view.note(f"{run.name}: runs in this process, not on the cluster")
         self._view.stage(run.name, kind, steps)
         with closing(Events(run.events_folder)) as events:
@@ -256,16 +229,16 @@ class _Ladder:
 
     def _names(self) -> set[str]:
         """Every name under which this recipe keeps something in the run folder."""
-        models = [BASE, *(stage.name for stage in self._recipe.stages if isinstance(stage, POLICIES))]
+        models = [BASE, *(stage.name for stage in self._recipe.stages if stage.makes == "policy")]
         return set(self._stages) | {_evaluation(model) for model in models if self._measures(model)}
 
     def _inputs_of(self, stage: Stage) -> str:
-        models = {reference: self._model(reference) for _, reference in model_references(stage)}
-        data = {
-            ref: self._run.stage(ref).record.get("outputs") for _, ref in data_references(stage) if ref in self._stages
-        }
+        asked = [*stage.policies(), *stage.reward_models()]
+        models = {reference: self._model(reference) for _, reference in asked}
+        sources = [spec.source for _, spec in stage.data_specs()]
+        data = {ref: self._run.stage(ref).record.get("outputs") for ref in sources if ref in self._stages}
         settings = [stage.model_dump(mode="json")]
-        if isinstance(stage, RLStage | CollectStage):
+        if stage.uses_verdicts:
             settings.append(self._recipe.verification.model_dump(mode="json"))
         return self._hash([models, data, settings], f"{stage.name}.")
 
@@ -352,11 +325,6 @@ def _require_stage(recipe: Recipe, until: str | None) -> None:
     names = [stage.name for stage in recipe.stages]
     if until is not None and until not in names:
         raise UserError(f"--until {until}: no such stage; stages: {', '.join(names)}")
-
-
-def _steps(stage: Stage) -> int | None:
-    """How many steps a stage takes; None where only its data say."""
-    return stage.steps if isinstance(stage, PretrainStage | RLStage) else None
 
 
 def _hash_of_model(place: str) -> str:

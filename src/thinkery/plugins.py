@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
@@ -49,3 +50,9 @@ def _listed(entries: Mapping[str, EntryPoint]) -> str:
 
 def _place(entry: EntryPoint) -> str:
     return f"{entry.value} of {entry.dist.name}" if entry.dist is not None else entry.value
+
+
+def resolve(path: str) -> Any:
+    """What ``package.module:name`` means; imported only now, since torch takes seconds."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

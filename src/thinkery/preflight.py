@@ -7,29 +7,14 @@ later. Left out: what only the whole content shows, which every stage checks bef
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from thinkery.files import sha256_of
-from thinkery.plugins import registered
-from thinkery.recipe import (
-    BASE,
-    CollectStage,
-    JudgeSpec,
-    JudgeStage,
-    PretrainStage,
-    ProblemSpec,
-    Recipe,
-    RewardModelStage,
-    RewardSpec,
-    RLStage,
-    SFTStage,
-    Stage,
-    VLLMSpec,
-    data_references,
-    model_references,
-)
+from thinkery.plugins import registered, resolve
+from thinkery.recipe import BASE, DataSpec, JudgeSpec, ProblemSpec, Recipe, RewardSpec, RolloutSpec, Stage
+from thinkery.recipe.stage import DataKind
 from thinkery.types import UserError
 
 Files = Mapping[str, str]  # name -> hash, or what stands for it
@@ -53,12 +38,10 @@ def check(recipe: Recipe) -> None:
     for field, judge in _judges(recipe):
         if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
             raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
-    for field, engine in _engines(recipe):
-        from thinkery.rollout.vllm.engine import require_vllm
-
-        if engine.server_base_url is None and engine.server_python is None:
+    for field, rollout in _rollouts(recipe):
+        if rollout.checker is not None:
             with _in_field(field):
-                require_vllm()
+                resolve(rollout.checker)(rollout)
     _check_templates(recipe)
 
 
@@ -72,25 +55,24 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
     for field, reference, template in dict.fromkeys(_policies(recipe, left)):
         _require_policy(field, reference, template)
     for stage in left:
-        for field, reference in model_references(stage):
-            if field.startswith("rewards.") and reference not in _names(recipe):
+        for field, reference in stage.reward_models():
+            if reference not in _names(recipe):
                 _require_reward_model(f"{stage.name}.{field}", reference, _root(recipe, stage))
     for field, spec in problem_specs(recipe):
         if field.partition(".")[0] not in done:
             _read_problems(field, spec)
     for stage in left:
-        if isinstance(stage, SFTStage | RewardModelStage):
-            _read_data(stage, _names(recipe))
+        _read_data(stage, _names(recipe))
 
 
-def _engines(recipe: Recipe) -> Iterator[tuple[str, VLLMSpec]]:
-    """Every use of vLLM, with its field."""
+def _rollouts(recipe: Recipe) -> Iterator[tuple[str, RolloutSpec]]:
+    """Every rollout backend that is named, with its field."""
     for stage in recipe.stages:
-        if isinstance(stage, RLStage | CollectStage | JudgeStage) and stage.vllm is not None:
-            yield f"{stage.name}.vllm", stage.vllm
+        for field, rollout in stage.rollout_specs():
+            yield f"{stage.name}.{field}", rollout
     for name, spec in recipe.evaluate.items():
-        if spec.vllm is not None:
-            yield f"evaluate.{name}.vllm", spec.vllm
+        if spec.rollout is not None:
+            yield f"evaluate.{name}.rollout", spec.rollout
 
 
 def _names(recipe: Recipe) -> set[str]:
@@ -102,8 +84,8 @@ def _policies(recipe: Recipe, left: Iterable[Stage]) -> Iterator[tuple[str, str,
     uses = [
         (f"{stage.name}.{field}", reference, getattr(stage, "template", None) if field == "from" else None)
         for stage in left
-        for field, reference in model_references(stage)
-        if field in ("from", "others") and reference not in _names(recipe)
+        for field, reference in stage.policies()
+        if reference not in _names(recipe)
     ]
     uses += [
         (f"evaluate.{name}", BASE, spec.template)
@@ -123,10 +105,10 @@ def _root(recipe: Recipe, stage: Stage) -> str | None:
     made = {one.name: one for one in recipe.stages}
     reference = stage.name
     while reference in made:
-        maker = made[reference]
-        if isinstance(maker, PretrainStage):
+        start = made[reference].starts_from
+        if start is None:
             return None
-        reference = maker.from_
+        reference = start
     return recipe.base if reference == BASE else reference
 
 
@@ -168,20 +150,20 @@ def _read_problems(field: str, spec: ProblemSpec) -> None:
                 open_source(one.model_copy(update={"also": [], "decontaminate": []}))
 
 
-def _read_data(stage: SFTStage | RewardModelStage, made: Collection[str]) -> None:
+def _read_data(stage: Stage, made: Collection[str]) -> None:
     """Reads the files that a stage learns from to their end."""
     from thinkery.problems.demonstrations import open_demonstrations
     from thinkery.problems.preferences import read_labels, read_pairs
 
-    for i, spec in enumerate(stage.data):
-        if spec.source in made or not Path(spec.source).is_file():
-            continue
-        whole = spec.model_copy(update={"n": None, "share": None})
-        with _in_field(f"{stage.name}.data[{i}]"):
-            if isinstance(stage, SFTStage):
-                open_demonstrations(whole, str)
-            else:
-                (read_pairs if stage.objective == "pairwise" else read_labels)([whole], str)
+    readers: Mapping[DataKind, Callable[[DataSpec], object]] = {
+        "demonstrations": lambda spec: open_demonstrations(spec, str),
+        "pairs": lambda spec: read_pairs([spec], str),
+        "labels": lambda spec: read_labels([spec], str),
+    }
+    for field, spec in stage.data_specs():
+        if spec.source not in made and Path(spec.source).is_file() and stage.learns_from is not None:
+            with _in_field(f"{stage.name}.{field}"):
+                readers[stage.learns_from](spec.model_copy(update={"n": None, "share": None}))
 
 
 def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
@@ -200,10 +182,8 @@ def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
 def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:
     """Every set of problems with the field that names it."""
     for stage in recipe.stages:
-        if isinstance(stage, RLStage | CollectStage | JudgeStage):
-            yield f"{stage.name}.problems", stage.problems
-        if isinstance(stage, RLStage) and stage.probe is not None:
-            yield f"{stage.name}.probe.problems", stage.probe.problems
+        for field, problems in stage.problem_specs():
+            yield f"{stage.name}.{field}", problems
     for name, spec in recipe.evaluate.items():
         yield f"evaluate.{name}.problems", spec.problems
 
@@ -212,33 +192,23 @@ def _data_sources(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Every file or data set to learn from or to keep out, with the field that names it; no stage's output."""
     made = {stage.name for stage in recipe.stages} | set(registered("problems"))
     for stage in recipe.stages:
-        for field, source in _sources_of(stage):
+        sources = [(f"{field}.source", spec.source) for field, spec in stage.data_specs()]
+        for field, source in [*sources, *stage.kept_out()]:
             if source not in made:
                 yield f"{stage.name}.{field}", source
-
-
-def _sources_of(stage: Stage) -> Iterator[tuple[str, str]]:
-    yield from data_references(stage)
-    if isinstance(stage, CollectStage):
-        for i, source in enumerate(stage.decontaminate):
-            yield f"decontaminate[{i}]", source
 
 
 def _rewards(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, RewardSpec], int]]:
     """Every set of rewards, with its field and the longest completion it may see."""
     for stage in recipe.stages:
-        if isinstance(stage, RLStage):
-            yield f"{stage.name}.rewards", stage.rewards, stage.max_completion_length
-        if isinstance(stage, CollectStage) and stage.best_by is not None:
-            yield f"{stage.name}.best_by", {stage.best_by: RewardSpec()}, stage.max_completion_length
+        for field, rewards, longest in stage.reward_specs():
+            yield f"{stage.name}.{field}", rewards, longest
 
 
 def _judges(recipe: Recipe) -> Iterator[tuple[str, JudgeSpec]]:
     for stage in recipe.stages:
-        if isinstance(stage, CollectStage | JudgeStage) and stage.judge is not None:
-            yield f"{stage.name}.judge", stage.judge
-        if isinstance(stage, CollectStage) and stage.refine is not None and stage.refine.endpoint is not None:
-            yield f"{stage.name}.refine.endpoint", stage.refine.endpoint
+        for field, judge in stage.judge_specs():
+            yield f"{stage.name}.{field}", judge
     for name, spec in recipe.evaluate.items():
         if spec.judge is not None:
             yield f"evaluate.{name}.judge", spec.judge

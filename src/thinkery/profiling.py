@@ -19,7 +19,7 @@ from thinkery.machine import installation as machine
 from thinkery.machine.clock import OTHER, Clock
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
-from thinkery.recipe import BASE, DATA, Recipe, RLStage, SFTStage, Stage, data_references, model_references
+from thinkery.recipe import BASE, Recipe, Stage, StageBase
 from thinkery.run import Run, read_json
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # torch takes seconds, and a mistake in the recipe should not
 
 _WARM_UP = 1  # steps that find their buffers, threads and kernels, and don't count
 _COUNTED = ("tokens", "flops", "bytes", "steps")
-_FEW = 4  # problems of a step whose decoding is narrow: one for every lane, however many there are
 
 
 def profile_recipe(
@@ -51,11 +50,15 @@ def profile_recipe(
         raise UserError(f"--steps {steps}: measure at least 1")
     chosen = _chosen(recipe, stage)
     resolve = _resolver(recipe, chosen, run)
-    check(recipe.model_copy(update={"stages": [_without_stages_data(recipe, chosen)], "evaluate": {}}))
+    check(
+        recipe.model_copy(
+            update={"stages": [chosen.without_data_of({one.name for one in recipe.stages})], "evaluate": {}}
+        )
+    )
     lines, device = _measured(recipe, chosen, steps, resolve, view)
     narrow: list[Mapping[str, float]] = []
-    if isinstance(chosen, RLStage):
-        narrow, _ = _measured(recipe, _narrowed(chosen), steps, resolve, view)
+    if (narrowed := chosen.with_few_problems()) is not None:
+        narrow, _ = _measured(recipe, narrowed, steps, resolve, view)
 
     from thinkery.machine.peaks import measure_peaks
 
@@ -68,7 +71,7 @@ def profile_recipe(
         "device": device,
         "dtype": chosen.dtype,
         "steps": len(lines),
-        "model": _sizes(resolve(chosen.from_)),
+        "model": _sizes(resolve(chosen.starts_from or BASE)),
         "machine": {name: value for name, value in machine.hardware().items() if name != "host"},
         "peaks": {f"{dtype}_flop_per_s": peak for dtype, peak in peaks.flop_per_s.items()},
     }
@@ -139,7 +142,7 @@ class _Watcher:
 
 
 def _measured(
-    recipe: Recipe, stage: RLStage | SFTStage, steps: int, resolve: Callable[[str], str], view: View
+    recipe: Recipe, stage: StageBase, steps: int, resolve: Callable[[str], str], view: View
 ) -> tuple[list[Mapping[str, float]], str]:
     """The metrics of ``steps`` steps of the stage, run in a folder that is gone afterwards; and the device."""
     import torch
@@ -154,18 +157,10 @@ def _measured(
         stage_run.start("profile")
         context = StageContext(recipe, stage_run, watcher, resolve, clock)
         try:
-            runner_of(stage.kind)(_shortened(stage, _WARM_UP + steps), context)
+            runner_of(stage.kind)(stage.shortened(_WARM_UP + steps), context)
         except _Enough:
             return watcher.lines[_WARM_UP:], str(device)
     raise AssertionError(f"{stage.name} ended after {len(watcher.lines)} steps")
-
-
-def _shortened(stage: RLStage | SFTStage, steps: int) -> RLStage | SFTStage:
-    """The stage with so many steps, each as dear as its last ones are; without the probe, which isn't part of them."""
-    if isinstance(stage, SFTStage):
-        return stage.model_copy(update={"epochs": max(stage.epochs, steps)})
-    rewards = {name: spec.model_copy(update={"from_step": 0}) for name, spec in stage.rewards.items()}
-    return stage.model_copy(update={"steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0})
 
 
 def _sizes(place: str) -> dict[str, int]:
@@ -182,25 +177,19 @@ def _sizes(place: str) -> dict[str, int]:
     return {"layers": config.num_hidden_layers, "activations": shape.activations}
 
 
-def _narrowed(stage: RLStage) -> RLStage:
-    """The stage with few problems a step."""
-    few = {"num_problems": min(_FEW, stage.num_problems), "num_minibatches": 1, "dynamic_sampling": False}
-    return stage.model_copy(update=few)
-
-
-def _chosen(recipe: Recipe, name: str | None) -> RLStage | SFTStage:
-    fit: list[RLStage | SFTStage] = [stage for stage in recipe.stages if isinstance(stage, RLStage)]
-    fit += [stage for stage in recipe.stages if isinstance(stage, SFTStage)]
-    names = ", ".join(stage.name for stage in recipe.stages if stage in fit)
+def _chosen(recipe: Recipe, name: str | None) -> StageBase:
+    """The stage to be measured: the one named, else the first that samples, else the first that can be."""
+    fit = [stage for stage in recipe.stages if stage.shortened(1) is not None]
     if not fit:
         raise UserError(f"{recipe.name} has no stage to profile: only stages of kind rl and sft can be")
     if name is None:
-        return fit[0]
+        return next((stage for stage in fit if stage.with_few_problems() is not None), fit[0])
     for stage in fit:
         if stage.name == name:
             return stage
     other = next((stage for stage in recipe.stages if stage.name == name), None)
     what = "no such stage" if other is None else f"a stage of kind {other.kind}"
+    names = ", ".join(stage.name for stage in fit)
     raise UserError(f"--stage {name}: {what}; those of kind rl and sft can be profiled: {names}")
 
 
@@ -209,9 +198,10 @@ def _resolver(recipe: Recipe, stage: Stage, run: Path | None) -> Callable[[str],
     from thinkery.models.loading import resolve_model
 
     made = {one.name: one for one in recipe.stages}
+    sources = [(f"{field}.source", spec.source) for field, spec in stage.data_specs()]
     outputs = {
         reference: _output(f"{stage.name}.{field}", made[reference], run)
-        for field, reference in [*model_references(stage), *data_references(stage)]
+        for field, reference in [*stage.policies(), *stage.reward_models(), *sources]
         if reference in made
     }
 
@@ -233,18 +223,10 @@ def _output(field: str, maker: Stage, run: Path | None) -> Path:
     manifest = read_json(run / "manifest.json")
     if manifest is None:
         raise UserError(f"--run {run}: no run folder, it has no manifest.json")
-    output = run / "checkpoints" / maker.name / ("data" if isinstance(maker, DATA) else "model")
+    output = run / "checkpoints" / maker.name / maker.output
     if manifest["stages"].get(maker.name, {}).get("status") != "done" or not output.is_dir():
         raise UserError(f"--run {run}: its stage {maker.name} is not done, and {field} needs it")
     return output
-
-
-def _without_stages_data(recipe: Recipe, stage: RLStage | SFTStage) -> RLStage | SFTStage:
-    """The stage as if it learnt from files and data sets alone: those of other stages are looked at elsewhere."""
-    if isinstance(stage, RLStage):
-        return stage
-    made = {one.name for one in recipe.stages}
-    return stage.model_copy(update={"data": [spec for spec in stage.data if spec.source not in made]})
 
 
 def _mean(lines: Sequence[Mapping[str, float]], name: str) -> float | None:

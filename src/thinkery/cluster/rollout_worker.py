@@ -22,9 +22,9 @@ from thinkery.cluster.connect import Here, Home, here, move_in, say
 from thinkery.cluster.remote import Load, narrow
 from thinkery.cluster.weights import Bucket, fill
 from thinkery.models.loading import Policy
-from thinkery.recipe import VLLMSpec
+from thinkery.recipe import RolloutSpec
+from thinkery.rollout import open_rollout
 from thinkery.rollout.base import PartialCompletion, ResumableRollout
-from thinkery.rollout.native.engine import NativeRollout
 from thinkery.types import Completion, Problem, Sampling, UserError
 
 BESIDE = {"beside": 4}  # threads for the calls that go on while it samples
@@ -51,7 +51,7 @@ class Order:
     seed: int
     stage: str
     max_slots: int
-    vllm: VLLMSpec | None
+    spec: RolloutSpec | None
     policy_number: int
     policy_version: int
 
@@ -91,7 +91,7 @@ class RolloutWorker:
         self._load: Load | None = None
         self._policy: Policy | None = None
         self._rollout: Sampler | None = None
-        self._made_for: tuple[int, VLLMSpec | None] | None = None
+        self._made_for: tuple[int, RolloutSpec | None] | None = None
         self._sent: dict[str, _Sent] = {}
         self._lock = threading.Lock()
         self._sampling: str | None = None  # the order that is being worked on
@@ -202,15 +202,7 @@ class RolloutWorker:
                 f"told to sample from policy {order.policy_number} version {order.policy_version}, and here is policy "
                 f"{number} version {policy.version}"
             )
-        wanted = order.max_slots, order.vllm
+        wanted = order.max_slots, order.spec
         if self._rollout is None or self._made_for != wanted:
-            self._rollout, self._made_for = _rollout(policy, order), wanted
+            self._rollout, self._made_for = open_rollout(policy, *wanted), wanted
         return self._rollout
-
-
-def _rollout(policy: Policy, order: Order) -> Sampler:
-    if order.vllm is None:
-        return NativeRollout(policy, max_slots=order.max_slots)
-    from thinkery.rollout.vllm.rollout import VLLMRollout
-
-    return VLLMRollout(policy, spec=order.vllm, max_slots=order.max_slots)

@@ -41,7 +41,7 @@ from thinkery.cluster.worker_pool import (
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, ClusterSpec, VLLMSpec
+from thinkery.recipe import Ahead, ClusterSpec, RolloutSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.training.learner import Learner, LearnerConfig
@@ -94,7 +94,7 @@ class ClusterRuntime:
             loaded.model, loaded.tokenizer, loaded.template, loaded.device, loaded.compute_dtype, load=load
         )
 
-    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ClusterRollout:
+    def rollout(self, policy: Policy, *, max_slots: int, spec: RolloutSpec | None = None) -> ClusterRollout:
         """Samples on the rollout workers, which have ``max_slots`` each, and each its vLLM if it is named."""
         handle = _handle(policy)
         rollout = ClusterRollout(
@@ -102,7 +102,7 @@ class ClusterRuntime:
             lambda: self._at_version(handle),
             self._tally,
             max_slots=max_slots,
-            vllm=vllm,
+            spec=spec,
             timeout_s=self._spec.rollout_timeout_s,
         )
         self._rollouts.add(rollout)

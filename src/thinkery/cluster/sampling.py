@@ -19,7 +19,7 @@ import ray
 from thinkery.cluster.remote import Load, WorkerLost, is_ready, settled
 from thinkery.cluster.rollout_worker import Order, Portion
 from thinkery.cluster.worker_pool import Worker, WorkerPool
-from thinkery.recipe import VLLMSpec
+from thinkery.recipe import RolloutSpec
 from thinkery.rollout.base import PartialCompletion, fresh
 from thinkery.types import Completion, Problem, Sampling
 
@@ -70,10 +70,17 @@ class ClusterRollout:
     """
 
     def __init__(
-        self, pool: WorkerPool, ready: Ready, tally: Tally, *, max_slots: int, vllm: VLLMSpec | None, timeout_s: float
+        self,
+        pool: WorkerPool,
+        ready: Ready,
+        tally: Tally,
+        *,
+        max_slots: int,
+        spec: RolloutSpec | None,
+        timeout_s: float,
     ) -> None:
         self._pool, self._ready, self._tally = pool, ready, tally
-        self._max_slots, self._vllm, self._timeout_s = max_slots, vllm, timeout_s
+        self._max_slots, self._spec, self._timeout_s = max_slots, spec, timeout_s
         self._poll_s = min(_POLL_S, timeout_s / 4)
         self._flow: _Flow | None = None
 
@@ -168,7 +175,7 @@ class _Flow:
             self._seed,
             self._stage,
             owner._max_slots,
-            owner._vllm,
+            owner._spec,
             load.number,
             worker.state["version"],
         )

@@ -22,7 +22,6 @@ from thinkery.plan.steps import StageTime, learning_time, rl_batch, rl_step, sam
 from thinkery.recipe import (
     BASE,
     MODEL_REWARDS,
-    POLICIES,
     CollectStage,
     DataSpec,
     EvalSpec,
@@ -104,19 +103,14 @@ class _Planner:
 
     def row(self, stage: Stage) -> _Row:
         """One stage."""
-        if isinstance(stage, PretrainStage):
-            return self._pretrain(stage)
-        model = self.model(stage.from_)
-        self._models[stage.name] = model
-        if isinstance(stage, RLStage):
-            return self._rl(stage, model)
-        if isinstance(stage, CollectStage | JudgeStage):
-            return self._sample(stage, model)
-        return self._learn(stage, model)
+        if stage.starts_from is not None:
+            self._models[stage.name] = self.model(stage.starts_from)
+        row: _Row = stage.cost(self)
+        return row
 
     def evaluation(self, name: str, spec: EvalSpec) -> _Row:
         """All models that an evaluation measures."""
-        policies = [stage.name for stage in self.recipe.stages if isinstance(stage, POLICIES)]
+        policies = [stage.name for stage in self.recipe.stages if stage.makes == "policy"]
         names = spec.models or [*([BASE] if self.recipe.base else []), *policies]
         problems = self._problems(f"evaluate.{name}", [spec.problems], _HELD_OUT, "a benchmark's usual size")
         spread, prompt = self._spread(f"evaluate.{name}", spec.max_completion_length)
@@ -159,7 +153,9 @@ class _Planner:
         found = [self.engine.efficiency_of(model) for model in self._models.values()]
         return list(dict.fromkeys(source for one in found for source in one.sources))
 
-    def _rl(self, stage: RLStage, model: Decoder) -> _Row:
+    def reinforcement(self, stage: RLStage) -> _Row:
+        """See ``recipe.CostEstimator``."""
+        model = self._models[stage.name]
         growth, prompt = self._length(stage.name, stage.max_completion_length)
         teaches = self.assumptions.get(stage.name, "teaches", 1.0, "every group has right and wrong answers").mean
         looks = [growth.mean] if growth.first == growth.last else _spaced(growth)
@@ -183,10 +179,12 @@ class _Planner:
         memory = self._memory(model, batch, stage.microbatch_tokens, slots, longest, reference=stage.beta > 0)
         return _Row(stage.name, stage.kind, model.name, StageTime(stage.steps, mean), memory)
 
-    def _sample(self, stage: CollectStage | JudgeStage, model: Decoder) -> _Row:
+    def sampling(self, stage: CollectStage | JudgeStage, others: Sequence[str], kept: int) -> _Row:
+        """See ``recipe.CostEstimator``."""
+        model = self._models[stage.name]
         problems = self._problems(stage.name, stage.problems.all, _PROBLEMS, "unknown here")
         spread, prompt = self._spread(stage.name, stage.max_completion_length)
-        models = [model, *(self.model(other) for other in stage.others)] if isinstance(stage, JudgeStage) else [model]
+        models = [model, *(self.model(other) for other in others)]
         times = [
             sampling_time(
                 one,
@@ -200,29 +198,30 @@ class _Planner:
             )
             for one in models
         ]
-        kept = min(stage.max_per_problem, stage.num_generations) if isinstance(stage, CollectStage) else 1
         self._made[stage.name], self._lengths[stage.name] = problems * kept, spread.mean
         total = StageTime(times[0].steps, {"rollout": sum(time.step_seconds for time in times)})
         return _Row(stage.name, stage.kind, model.name, total)
 
-    def _learn(self, stage: SFTStage | RewardModelStage, model: Decoder) -> _Row:
+    def learning(self, stage: SFTStage | RewardModelStage, sequences: int) -> _Row:
+        """See ``recipe.CostEstimator``."""
+        model = self._models[stage.name]
         items, length = self._data(stage.name, stage.data, stage.max_length)
-        twice = 2 if isinstance(stage, RewardModelStage) and stage.objective == "pairwise" else 1
         prompt = round(self._prompt(stage.name, stage.max_length))
         time = learning_time(
             model,
             self.engine,
-            items=twice * items,
+            items=sequences * items,
             length=length,
             prompt=prompt,
-            batch_size=twice * stage.batch_size,
+            batch_size=sequences * stage.batch_size,
             epochs=stage.epochs,
             micro=stage.microbatch_tokens,
         )
         memory = self._memory(model, [], stage.microbatch_tokens, 0, stage.max_length, reference=False)
         return _Row(stage.name, stage.kind, model.name, time, memory)
 
-    def _pretrain(self, stage: PretrainStage) -> _Row:
+    def pretraining(self, stage: PretrainStage) -> _Row:
+        """See ``recipe.CostEstimator``."""
         fields = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         sizes = {name: getattr(stage, name) for name in (*fields, "num_key_value_heads", "head_dim")}
         model = decoder_from_config(

@@ -17,8 +17,10 @@ from thinkery.recipe.data import (
     RewardSpec,
 )
 from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
-from thinkery.recipe.recipe import DATA, MODEL_REWARDS, POLICIES, Recipe, Stage, data_references, model_references
-from thinkery.recipe.rl import PRESETS, RLStage
+from thinkery.recipe.recipe import KINDS, Recipe, Stage, stage_kinds
+from thinkery.recipe.rl import MODEL_REWARDS, PRESETS, RLStage
+from thinkery.recipe.rollout import NativeRolloutSpec, RolloutBackend, RolloutSpec, VLLMSpec
+from thinkery.recipe.stage import CostEstimator, StageBase
 from thinkery.recipe.stages import (
     CollectStage,
     JudgeStage,
@@ -28,24 +30,24 @@ from thinkery.recipe.stages import (
     RewardModelStage,
     SFTStage,
 )
-from thinkery.recipe.vllm import VLLMSpec
 
 __all__ = [
     "BASE",
-    "DATA",
+    "KINDS",
     "MODEL_REWARDS",
-    "POLICIES",
     "PRESETS",
     "Ahead",
     "ClusterSpec",
     "CollectStage",
     "CorpusSpec",
+    "CostEstimator",
     "DataSpec",
     "Dtype",
     "EvalSpec",
     "JudgeSpec",
     "JudgeStage",
     "Name",
+    "NativeRolloutSpec",
     "Preference",
     "PretrainStage",
     "ProbeSpec",
@@ -56,13 +58,15 @@ __all__ = [
     "RefineSpec",
     "RewardModelStage",
     "RewardSpec",
+    "RolloutBackend",
+    "RolloutSpec",
     "SFTStage",
     "Stage",
+    "StageBase",
     "VLLMSpec",
     "build_recipe",
-    "data_references",
     "diff_recipes",
     "load_recipe",
     "load_verification",
-    "model_references",
+    "stage_kinds",
 ]

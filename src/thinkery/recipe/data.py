@@ -25,7 +25,7 @@ from pydantic import (
 
 from thinkery.plugins import registered
 from thinkery.recipe.base import Dtype, Name, Probability, Strict
-from thinkery.recipe.vllm import VLLMSpec
+from thinkery.recipe.rollout import RolloutSpec
 
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
 Preference = Literal["helpful", "safety"]
@@ -193,7 +193,7 @@ class EvalSpec(Strict):
     shots: NonNegativeInt = 0  # solved problems of the train split shown before the question
     judge: Judging | None = None  # who compares responses with the references: a win rate, and the share of unsafe ones
     max_slots: PositiveInt = 512
-    vllm: VLLMSpec | None = None  # None: the native engine samples
+    rollout: RolloutSpec | None = None  # what samples; None: the native engine
     dtype: Dtype = "bfloat16"
     device: str = "auto"
 

@@ -5,26 +5,43 @@ Left out: reading and overriding (``load.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Self
+from collections.abc import Mapping
+from functools import cache, reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Self
 
 import yaml
 from pydantic import Field, NonNegativeInt, model_validator
 
-from thinkery.plugins import registered
+from thinkery.plugins import load, registered
 from thinkery.recipe.base import BASE, Name, RecipeName, Strict
 from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import EvalSpec
 from thinkery.recipe.rl import RLStage
+from thinkery.recipe.stage import Product, StageBase
 from thinkery.recipe.stages import CollectStage, JudgeStage, PretrainStage, RewardModelStage, SFTStage
 from thinkery.recipe.verification import Verification
 
-Stage = Annotated[
-    PretrainStage | RLStage | CollectStage | SFTStage | JudgeStage | RewardModelStage, Field(discriminator="kind")
-]
-POLICIES = (PretrainStage, RLStage, SFTStage)  # what they make can be sampled from, and is evaluated
-MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
-DATA = (CollectStage, JudgeStage)  # what they make is data
+KINDS: dict[str, type[StageBase]] = {  # the project's own; those of installed packages come beside them
+    "pretrain": PretrainStage,
+    "rl": RLStage,
+    "collect": CollectStage,
+    "sft": SFTStage,
+    "judge": JudgeStage,
+    "reward_model": RewardModelStage,
+}
+
+
+@cache
+def stage_kinds() -> Mapping[str, type[StageBase]]:
+    """Every kind of stage by the name that recipes use."""
+    return KINDS | {name: load("stages", name) for name in registered("stages")}
+
+
+if TYPE_CHECKING:
+    Stage = StageBase
+else:
+    Stage = Annotated[reduce(or_, stage_kinds().values()), Field(discriminator="kind")]
 
 
 class Recipe(Strict):
@@ -51,15 +68,17 @@ class Recipe(Strict):
                 raise ValueError(f"stages: the name {stage.name!r} is reserved, call the stage something else")
             if stage.name in earlier:
                 raise ValueError(f"stages: two stages are named {stage.name!r}, names must differ")
-            for field, reference in model_references(stage):
-                self._check_model(f"{stage.name}.{field}", reference, earlier)
-            for field, reference in data_references(stage):
-                _check_data(f"{stage.name}.{field}", reference, stage, earlier)
+            for field, reference in stage.policies():
+                self._check_model(f"{stage.name}.{field}", reference, earlier, "policy")
+            for field, reference in stage.reward_models():
+                self._check_model(f"{stage.name}.{field}", reference, earlier, "reward model")
+            for field, spec in stage.data_specs():
+                _check_data(f"{stage.name}.{field}.source", spec.source, stage, earlier)
             earlier[stage.name] = stage
         self._check_correction()
         for name, spec in self.evaluate.items():
             for model in spec.models:
-                if model != BASE and not isinstance(earlier.get(model), POLICIES):
+                if model != BASE and (model not in earlier or earlier[model].makes != "policy"):
                     raise ValueError(f"evaluate.{name}.models: {model!r} is no stage that makes a model to sample from")
         return self
 
@@ -68,20 +87,20 @@ class Recipe(Strict):
         if self.cluster is None or not self.cluster.ahead.off_policy:
             return
         for stage in self.stages:
-            if isinstance(stage, RLStage) and stage.importance_sampling_correction == "none":
+            if not stage.is_off_policy_safe:
                 raise ValueError(
                     f"{stage.name}.importance_sampling_correction = 'none': cluster.async_steps and cluster.oversample "
                     "let it learn from what older weights sampled; write truncate or mask"
                 )
 
-    def _check_model(self, field: str, reference: str, earlier: Mapping[str, Stage]) -> None:
+    def _check_model(self, field: str, reference: str, earlier: Mapping[str, Stage], wanted: Product) -> None:
         if reference == BASE and self.base is None:
             raise ValueError(f"base: missing, but {field} is {BASE!r}; give a folder or a Hub id")
-        wanted = RewardModelStage if field.endswith(".model") else POLICIES
-        if (reference == BASE and wanted is POLICIES) or "/" in reference or isinstance(earlier.get(reference), wanted):
+        fit = [BASE] if wanted == "policy" else []
+        fit += [name for name, stage in earlier.items() if stage.makes == wanted]
+        if reference in fit or "/" in reference:
             return
-        fit = [name for name, stage in earlier.items() if isinstance(stage, wanted)]
-        allowed = ", ".join([BASE, *fit] if wanted is POLICIES else fit) or "no stage before it"
+        allowed = ", ".join(fit) or "no stage before it"
         raise ValueError(f"{field} = {reference!r}: allowed: {allowed}, or a path or Hub id with a '/'")
 
     def to_yaml(self) -> str:
@@ -90,40 +109,12 @@ class Recipe(Strict):
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def model_references(stage: Stage) -> Iterator[tuple[str, str]]:
-    """Every model that a stage starts from or asks, with the field that names it."""
-    if not isinstance(stage, PretrainStage):
-        yield "from", stage.from_
-    if isinstance(stage, JudgeStage):
-        for other in stage.others:
-            yield "others", other
-    if isinstance(stage, RLStage):
-        if stage.teacher is not None:
-            yield "teacher", stage.teacher
-        for name, reward in stage.rewards.items():
-            if name in MODEL_REWARDS and isinstance(model := reward.options.get("model"), str):
-                yield f"rewards.{name}.model", model
-
-
-def data_references(stage: Stage) -> Iterator[tuple[str, str]]:
-    """Every source of demonstrations, pairs or labels that a stage learns from."""
-    if isinstance(stage, SFTStage | RewardModelStage):
-        for i, spec in enumerate(stage.data):
-            yield f"data[{i}].source", spec.source
-
-
 def _check_data(field: str, reference: str, stage: Stage, earlier: Mapping[str, Stage]) -> None:
     """A data set's name must be that of an earlier stage that makes such data."""
     maker = earlier.get(reference)
-    if isinstance(stage, SFTStage):
-        made = registered("problems")  # some of them write demonstrations as well
-        fits = isinstance(maker, CollectStage) or (maker is None and reference in made)
-        fit = [name for name, one in earlier.items() if isinstance(one, CollectStage)] + list(made)
-    else:
-        task = "preference" if isinstance(stage, RewardModelStage) and stage.objective == "pairwise" else "safety"
-        fits = isinstance(maker, JudgeStage) and maker.task == task
-        fit = [name for name, one in earlier.items() if isinstance(one, JudgeStage) and one.task == task]
-    if fits or (maker is None and ("/" in reference or "." in reference)):
+    fit = [name for name, one in earlier.items() if one.makes == stage.learns_from]
+    made = list(registered("problems")) if stage.learns_from == "demonstrations" else []  # some write them as well
+    if reference in fit or (maker is None and (reference in made or "/" in reference or "." in reference)):
         return
-    allowed = ", ".join(fit) or "no stage before it"
+    allowed = ", ".join([*fit, *made]) or "no stage before it"
     raise ValueError(f"{field} = {reference!r}: allowed: {allowed}, a file or a data set (owner/name)")

@@ -6,14 +6,18 @@ Left out: what the fields do (``stages/rl.py``, ``training``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Name, Probability, Strict
-from thinkery.recipe.data import ProbeSpec, ProblemSpec, WeightedReward
-from thinkery.recipe.vllm import VLLMSpec
+from thinkery.recipe.base import Dtype, Probability
+from thinkery.recipe.data import ProbeSpec, ProblemSpec, RewardSpec, WeightedReward
+from thinkery.recipe.rollout import RolloutSpec
+from thinkery.recipe.stage import CostEstimator, Product, StageBase
+
+FEW_PROBLEMS = 4  # of a step whose decoding is narrow: one for every lane, however many there are
+MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
 
 # What a preset sets where the recipe is silent.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -28,11 +32,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class RLStage(Strict):
+class RLStage(StageBase):
     """GRPO with verifiable rewards. R1-Zero and its successors differ in these fields alone."""
 
-    name: Name
     kind: Literal["rl"]
+
+    runner: ClassVar[str] = "thinkery.stages.rl:run_rl"
+    uses_verdicts: ClassVar[bool] = True
+
     from_: str = Field(alias="from")  # "base", an earlier stage, a folder or a Hub id
     problems: ProblemSpec
     rewards: dict[str, WeightedReward] = {}  # empty only where a teacher takes their place
@@ -49,7 +56,7 @@ class RLStage(Strict):
     dynamic_sampling: bool = False  # refill groups that are all right or all wrong (DAPO)
     max_refills: PositiveInt = 3  # rounds of refilling a step, with dynamic_sampling
     max_slots: PositiveInt = 512  # completions decoded at once
-    vllm: VLLMSpec | None = None  # None: the native engine samples
+    rollout: RolloutSpec | None = None  # what samples; None: the native engine
     template: str | None = None  # None: the recipe's for its base, else the saved one
     # Optimizer
     learning_rate: PositiveFloat
@@ -138,3 +145,54 @@ class RLStage(Strict):
                     f"rewards.{name}.from_step = {reward.from_step}: must be less than steps, {self.steps}"
                 )
         return self
+
+    @property
+    def makes(self) -> Product:
+        """A policy."""
+        return "policy"
+
+    @property
+    def planned_steps(self) -> int | None:
+        """RL steps."""
+        return self.steps
+
+    @property
+    def is_off_policy_safe(self) -> bool:
+        """Whether an importance correction is on."""
+        return self.importance_sampling_correction != "none"
+
+    def policies(self) -> Iterator[tuple[str, str]]:
+        """See ``StageBase``."""
+        yield "from", self.from_
+        if self.teacher is not None:
+            yield "teacher", self.teacher
+
+    def reward_models(self) -> Iterator[tuple[str, str]]:
+        """See ``StageBase``."""
+        for name, reward in self.rewards.items():
+            if name in MODEL_REWARDS and isinstance(model := reward.options.get("model"), str):
+                yield f"rewards.{name}.model", model
+
+    def problem_specs(self) -> Iterator[tuple[str, ProblemSpec]]:
+        """See ``StageBase``."""
+        yield "problems", self.problems
+        if self.probe is not None:
+            yield "probe.problems", self.probe.problems
+
+    def reward_specs(self) -> Iterator[tuple[str, Mapping[str, RewardSpec], int]]:
+        """See ``StageBase``."""
+        yield "rewards", self.rewards, self.max_completion_length
+
+    def shortened(self, steps: int) -> Self:
+        """See ``StageBase``. Without the probe, which is no part of a step."""
+        rewards = {name: spec.model_copy(update={"from_step": 0}) for name, spec in self.rewards.items()}
+        return self.model_copy(update={"steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0})
+
+    def with_few_problems(self) -> Self:
+        """See ``StageBase``."""
+        few = {"num_problems": min(FEW_PROBLEMS, self.num_problems), "num_minibatches": 1, "dynamic_sampling": False}
+        return self.model_copy(update=few)
+
+    def cost(self, estimator: CostEstimator) -> Any:
+        """See ``StageBase``."""
+        return estimator.reinforcement(self)

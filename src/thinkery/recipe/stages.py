@@ -5,22 +5,27 @@ One class a kind, its fields in the order in which they matter. Left out: what a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Name, Probability, Strict
-from thinkery.recipe.data import CorpusSpec, Data, Judging, ProblemSpec, check_shares
-from thinkery.recipe.vllm import VLLMSpec
+from thinkery.recipe.base import Dtype, Probability, Strict
+from thinkery.recipe.data import CorpusSpec, Data, DataSpec, JudgeSpec, Judging, ProblemSpec, RewardSpec, check_shares
+from thinkery.recipe.rollout import RolloutSpec
+from thinkery.recipe.stage import CostEstimator, DataKind, Product, StageBase
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PretrainStage(Strict):
+class PretrainStage(StageBase):
     """Trains a tokenizer and a small model from nothing: Muon for matrices, AdamW for embeddings and norms."""
 
-    name: Name
     kind: Literal["pretrain"]
+
+    runner: ClassVar[str] = "thinkery.stages.pretrain:run_pretrain"
+    on_cluster: ClassVar[bool] = False
+
     corpus: CorpusSpec
     architecture: Literal["qwen3", "llama"] = "qwen3"
     tokens: PositiveInt  # tokens to train on, in all
@@ -61,6 +66,20 @@ class PretrainStage(Strict):
             )
         return self
 
+    @property
+    def makes(self) -> Product:
+        """A policy."""
+        return "policy"
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Updates in all."""
+        return self.steps
+
+    def cost(self, estimator: CostEstimator) -> Any:
+        """See ``StageBase``."""
+        return estimator.pretraining(self)
+
 
 class ReadableSpec(Strict):
     """What makes a sample fit to be read (DeepSeek-R1, cold start and rejection sampling). None switches a rule off."""
@@ -92,15 +111,18 @@ class RefineSpec(Strict):
         return self
 
 
-class CollectStage(Strict):
+class CollectStage(StageBase):
     """Model -> demonstrations: cold start (from R1-Zero) and rejection sampling (from Dev2).
 
     Of ``num_generations`` samples a problem those that are correct and readable are kept, at most ``max_per_problem``,
     the best by the reward ``best_by`` first. Where no rule can check, the ``judge`` compares with the reference.
     """
 
-    name: Name
     kind: Literal["collect"]
+
+    runner: ClassVar[str] = "thinkery.stages.collect:run_collect"
+    uses_verdicts: ClassVar[bool] = True
+
     from_: str = Field(alias="from")
     problems: ProblemSpec
     num_generations: PositiveInt = 4
@@ -117,20 +139,52 @@ class CollectStage(Strict):
     decontaminate: list[str] = []  # sources whose prompts must not be in it
     batch_problems: PositiveInt = 128  # sampled, graded and kept together; a killed stage goes on with the next
     max_slots: PositiveInt = 512
-    vllm: VLLMSpec | None = None  # None: the native engine samples
+    rollout: RolloutSpec | None = None  # what samples; None: the native engine
     dtype: Dtype = "bfloat16"
     device: str = "auto"
 
+    @property
+    def makes(self) -> Product:
+        """Demonstrations."""
+        return "demonstrations"
 
-class SFTStage(Strict):
+    def kept_out(self) -> Iterator[tuple[str, str]]:
+        """See ``StageBase``."""
+        for i, source in enumerate(self.decontaminate):
+            yield f"decontaminate[{i}]", source
+
+    def problem_specs(self) -> Iterator[tuple[str, ProblemSpec]]:
+        """See ``StageBase``."""
+        yield "problems", self.problems
+
+    def reward_specs(self) -> Iterator[tuple[str, Mapping[str, RewardSpec], int]]:
+        """See ``StageBase``."""
+        if self.best_by is not None:
+            yield "best_by", {self.best_by: RewardSpec()}, self.max_completion_length
+
+    def judge_specs(self) -> Iterator[tuple[str, JudgeSpec]]:
+        """See ``StageBase``."""
+        if self.judge is not None:
+            yield "judge", self.judge
+        if self.refine is not None and self.refine.endpoint is not None:
+            yield "refine.endpoint", self.refine.endpoint
+
+    def cost(self, estimator: CostEstimator) -> Any:
+        """See ``StageBase``."""
+        return estimator.sampling(self, [], min(self.max_per_problem, self.num_generations))
+
+
+class SFTStage(StageBase):
     """Supervised fine-tuning on demonstrations: cold start, the 800k set, distillation.
 
     The loss is over completion tokens only, a mean over tokens; rows are packed up to ``max_length``. The learning
     rate falls by a cosine to ``min_lr_rate`` of its peak.
     """
 
-    name: Name
     kind: Literal["sft"]
+
+    runner: ClassVar[str] = "thinkery.stages.sft:run_sft"
+
     from_: str = Field(alias="from")
     data: Annotated[list[Data], Field(min_length=1)]
     template: str | None = None  # kept with the result; None: the recipe's for its base, else the saved one
@@ -154,16 +208,45 @@ class SFTStage(Strict):
         check_shares(self.data)
         return self
 
+    @property
+    def makes(self) -> Product:
+        """A policy."""
+        return "policy"
 
-class JudgeStage(Strict):
+    @property
+    def learns_from(self) -> DataKind | None:
+        """Demonstrations."""
+        return "demonstrations"
+
+    def data_specs(self) -> Iterator[tuple[str, DataSpec]]:
+        """See ``StageBase``."""
+        for i, spec in enumerate(self.data):
+            yield f"data[{i}]", spec
+
+    def shortened(self, steps: int) -> Self:
+        """See ``StageBase``."""
+        return self.model_copy(update={"epochs": max(self.epochs, steps)})
+
+    def without_data_of(self, stages: Collection[str]) -> Self:
+        """See ``StageBase``."""
+        return self.model_copy(update={"data": [spec for spec in self.data if spec.source not in stages]})
+
+    def cost(self, estimator: CostEstimator) -> Any:
+        """See ``StageBase``."""
+        return estimator.learning(self, 1)
+
+
+class JudgeStage(StageBase):
     """Models' responses -> what reward models learn from: preference pairs, or safety labels.
 
     Each pair is judged ``num_verdicts`` times with the order drawn at random; pairs whose mean verdict is at most
     ``min_gap`` apart are dropped, and lengths balanced (DeepSeek-R1, helpful reward model).
     """
 
-    name: Name
     kind: Literal["judge"]
+
+    runner: ClassVar[str] = "thinkery.stages.judge:run_judge"
+
     task: Literal["preference", "safety"]
     from_: str = Field(alias="from")
     others: list[str] = []  # further models that respond
@@ -178,7 +261,7 @@ class JudgeStage(Strict):
     balance_lengths: bool = True
     batch_problems: PositiveInt = 128
     max_slots: PositiveInt = 512
-    vllm: VLLMSpec | None = None  # None: the native engine samples
+    rollout: RolloutSpec | None = None  # what samples; None: the native engine
     dtype: Dtype = "bfloat16"
     device: str = "auto"
 
@@ -190,16 +273,42 @@ class JudgeStage(Strict):
             raise ValueError("mismatched: only task preference compares responses")
         return self
 
+    @property
+    def makes(self) -> Product:
+        """Preference pairs, or safety labels."""
+        return "pairs" if self.task == "preference" else "labels"
 
-class RewardModelStage(Strict):
+    def policies(self) -> Iterator[tuple[str, str]]:
+        """See ``StageBase``."""
+        yield "from", self.from_
+        for other in self.others:
+            yield "others", other
+
+    def problem_specs(self) -> Iterator[tuple[str, ProblemSpec]]:
+        """See ``StageBase``."""
+        yield "problems", self.problems
+
+    def judge_specs(self) -> Iterator[tuple[str, JudgeSpec]]:
+        """See ``StageBase``."""
+        yield "judge", self.judge
+
+    def cost(self, estimator: CostEstimator) -> Any:
+        """See ``StageBase``."""
+        return estimator.sampling(self, self.others, 1)
+
+
+class RewardModelStage(StageBase):
     """A reward model: pairwise (Bradley-Terry) on preference pairs, or pointwise (safe or not) on labels.
 
     ``reads``: ``summary`` is what follows the thinking, ``response`` everything. ``held_out`` is the share of the data
     that accuracy, calibration and length bias are measured on.
     """
 
-    name: Name
     kind: Literal["reward_model"]
+
+    runner: ClassVar[str] = "thinkery.stages.reward_model:run_reward_model"
+    on_cluster: ClassVar[bool] = False
+
     objective: Literal["pairwise", "pointwise"]
     reads: Literal["summary", "response"]
     from_: str = Field(alias="from")
@@ -223,3 +332,22 @@ class RewardModelStage(Strict):
     def _check(self) -> Self:
         check_shares(self.data)
         return self
+
+    @property
+    def makes(self) -> Product:
+        """A reward model."""
+        return "reward model"
+
+    @property
+    def learns_from(self) -> DataKind | None:
+        """Preference pairs, or safety labels."""
+        return "pairs" if self.objective == "pairwise" else "labels"
+
+    def data_specs(self) -> Iterator[tuple[str, DataSpec]]:
+        """See ``StageBase``."""
+        for i, spec in enumerate(self.data):
+            yield f"data[{i}]", spec
+
+    def cost(self, estimator: CostEstimator) -> Any:
+        """See ``StageBase``. A pair is two sequences."""
+        return estimator.learning(self, 2 if self.objective == "pairwise" else 1)

@@ -76,7 +76,7 @@ class Collector:
         self.matcher = Matcher(stage, context.seed, problems)
         self.second_look = SecondLook(grader, policy.template, context.recipe.verification.step_deadline_s)
         self.refiner = open_refiner(stage, policy, problems, context)
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         self.sampling = Sampling(
             num_generations=stage.num_generations,
             temperature=stage.temperature,

@@ -80,7 +80,7 @@ def _sample(
         top_p=spec.top_p,
         max_completion_length=spec.max_completion_length,
     )
-    rollout = context.engines.rollout(policy, max_slots=spec.max_slots, vllm=spec.vllm)
+    rollout = context.engines.rollout(policy, max_slots=spec.max_slots, spec=spec.rollout)
     completions = rollout.generate(problems, sampling, seed=context.seed, step=0, stage=f"evaluate/{name}")
     total = len(problems) * spec.num_samples
     sample_and_grade(completions, by_id.__getitem__, grader, progress(context.view, f"evaluating {name}", total))

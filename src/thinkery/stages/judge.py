@@ -124,7 +124,7 @@ class _Work:
             temperature=stage.temperature,
             max_completion_length=stage.max_completion_length,
         )
-        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
+        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         problems = self._batches[number]
         found: dict[tuple[str, int], Row] = {}
         total = len(problems) * stage.num_generations

@@ -41,7 +41,7 @@ class Probe:
     ) -> None:
         self.spec, self.stage, self.context, self.grader, self.learner = spec, stage, context, grader, learner
         self.problems = self._problems()
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
+        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         self.best: float | None = None  # None: not looked yet
         self.best_step = 0
         self.fallen = False

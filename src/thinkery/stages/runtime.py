@@ -14,12 +14,11 @@ from typing import Protocol, Self
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, VLLMSpec
+from thinkery.recipe import Ahead, RolloutSpec
 from thinkery.recipe.base import Dtype
 from thinkery.rewards.grader import Grader, GraderSpec
+from thinkery.rollout import open_rollout
 from thinkery.rollout.base import ResumableRollout
-from thinkery.rollout.native.engine import NativeRollout
-from thinkery.rollout.vllm.rollout import VLLMRollout
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 
@@ -91,8 +90,8 @@ class Runtime(Protocol):
         """How far sampling runs ahead of learning."""
         ...
 
-    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ResumableRollout:
-        """What samples from a policy, the native engine or vLLM; it sees the weights that its learner has made."""
+    def rollout(self, policy: Policy, *, max_slots: int, spec: RolloutSpec | None = None) -> ResumableRollout:
+        """What samples from a policy; it sees the weights that its learner has made."""
         ...
 
     def learner(self, policy: Policy, config: LearnerConfig, clock: Clock) -> RLLearner:
@@ -126,11 +125,9 @@ class LocalRuntime:
         """Not at all."""
         return Ahead()
 
-    def rollout(self, policy: Policy, *, max_slots: int, vllm: VLLMSpec | None = None) -> ResumableRollout:
-        """The native engine, or vLLM in this process or beside it."""
-        if vllm is not None:
-            return VLLMRollout(policy, max_slots=max_slots, spec=vllm)
-        return NativeRollout(policy, max_slots=max_slots)
+    def rollout(self, policy: Policy, *, max_slots: int, spec: RolloutSpec | None = None) -> ResumableRollout:
+        """The native engine, or the backend that the recipe names."""
+        return open_rollout(policy, max_slots, spec)
 
     def learner(self, policy: Policy, config: LearnerConfig, clock: Clock) -> RLLearner:
         """The learner on the policy's device."""

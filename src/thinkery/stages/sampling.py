@@ -250,7 +250,7 @@ class Sampler:
         )
         self.ahead = context.engines.ahead
         self.in_flight = InFlight(
-            context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm),
+            context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout),
             policy,
             source,
             self.sampling,

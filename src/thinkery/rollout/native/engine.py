@@ -20,6 +20,7 @@ from thinkery.machine.lanes import interleave, lanes_on
 from thinkery.machine.shared_weights import memory_of
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
+from thinkery.recipe.rollout import NativeRolloutSpec
 from thinkery.rollout import sampling as draw
 from thinkery.rollout.base import PartialCompletion, RolloutBase, StopRule, check_request, encode, require_fresh
 from thinkery.rollout.native.cache import Cache, Cohort, DecodeLayout, PrefillLayout, Prompt, Share
@@ -38,7 +39,7 @@ FREE_SHARE = 0.25
 
 
 class NativeRollout(RolloutBase):
-    """Samples from a policy, in each lane's order of finishing; see ``asking.Calls``.
+    """Samples from a policy, in each lane's order of finishing; see ``RolloutBase``.
 
     ``max_slots`` is how many completions decode at a time, in all lanes; it bounds the memory, and changes no random
     number. ``lanes`` None: as many as pay on the policy's device.
@@ -222,3 +223,8 @@ class Call:
             finished += cohort.append(tokens, logprobs, flags)
         self.cohorts = [cohort for cohort in self.cohorts if not cohort.finished]
         return finished
+
+
+def open_rollout(policy: Policy, max_slots: int, _: NativeRolloutSpec | None) -> NativeRollout:
+    """The rollout of a recipe's section ``rollout: {backend: native}``, or of none."""
+    return NativeRollout(policy, max_slots=max_slots)

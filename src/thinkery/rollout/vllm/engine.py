@@ -268,6 +268,12 @@ def _undisturbed() -> Iterator[None]:
         np.random.set_state(numbers)
 
 
+def require_for(spec: VLLMSpec) -> None:
+    """Raises ``UserError`` if what a recipe asks for can't run here."""
+    if spec.server_base_url is None and spec.server_python is None:
+        require_vllm()
+
+
 def require_vllm() -> None:
     """Raises ``UserError`` if vLLM isn't installed here, or another version than the one that this is made for."""
     try:

@@ -49,7 +49,7 @@ class Handover:
 
 
 class VLLMRollout(RolloutBase):
-    """Samples from a policy with vLLM; see ``asking.Calls``.
+    """Samples from a policy with vLLM; see ``RolloutBase``.
 
     ``max_slots`` is how many completions decode at a time. ``max_staleness`` is how many updates the policy may be
     ahead of a completion when it is handed out: 0 where rollout and learner take turns; more only where the learner
@@ -214,3 +214,8 @@ def _label(policy: Policy) -> str:
         known = _names[id(policy)] = weakref.ref(policy), uuid.uuid4().hex[:8]
     writes = sum(parameter._version for parameter in policy.model.parameters())
     return f"{known[1]}/{policy.version}/{writes}"
+
+
+def open_rollout(policy: Policy, max_slots: int, spec: VLLMSpec) -> VLLMRollout:
+    """The rollout of a recipe's section ``rollout: {backend: vllm}``."""
+    return VLLMRollout(policy, spec=spec, max_slots=max_slots)

@@ -241,7 +241,7 @@ def open_refiner(
     if spec.translate and stage.readable.min_language is None:
         raise UserError(f"{where}.translate: set readable.min_language, below which thinking is translated")
     if spec.by == "few-shot":
-        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
+        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         return FewShotRewriter(stage, policy, rollout, seed)
     asker = EndpointClient(_endpoint(where, spec.endpoint), seed, stage.name) if spec.endpoint is not None else None
     if spec.by == "endpoint":

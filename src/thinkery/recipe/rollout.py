@@ -1,22 +1,56 @@
-"""How a stage that samples uses vLLM. Names are TRL's without their ``vllm_``; left out: what they do (``rollout``)."""
+"""Rollout backends as recipes name them: ``rollout: {backend: vllm, mode: server}``.
+
+A backend is one section and one folder; a package registers one of its own, a subclass of ``RolloutBackend``, in the
+entry points ``thinkery.rollouts``. vLLM's names are TRL's without ``vllm_``. Left out: what they do (``rollout``).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from thinkery.plugins import load, registered
 from thinkery.recipe.base import Probability, Strict
 
 _OF_A_SERVER = ("server_base_url", "server_python", "server_timeout")
 
 
-class VLLMSpec(Strict):
+class RolloutBackend(Strict):
+    """What samples for a stage. ``backend`` is a literal in the subclass.
+
+    ``opener`` is ``package.module:function``, called as ``f(policy, max_slots, spec) -> ResumableRollout``.
+    ``checker``, if any, is called as ``f(spec)`` before anything starts; it raises ``UserError`` if the backend can't
+    be had.
+    """
+
+    backend: str
+
+    opener: ClassVar[str]
+    checker: ClassVar[str | None] = None
+
+
+class NativeRolloutSpec(RolloutBackend):
+    """Sampling in this process, from the very weights that learn: what a stage does that names no backend."""
+
+    backend: Literal["native"]
+
+    opener: ClassVar[str] = "thinkery.rollout.native.engine:open_rollout"
+
+
+class VLLMSpec(RolloutBackend):
     """Sampling by vLLM instead of the native engine.
 
     ``colocate``: its engine in this process, on the policy's device. ``server``: in a process of its own, which the
     run starts with ``server_python`` (None: this Python), or which already listens at ``server_base_url``.
     """
+
+    backend: Literal["vllm"] = "vllm"
+
+    opener: ClassVar[str] = "thinkery.rollout.vllm.rollout:open_rollout"
+    checker: ClassVar[str | None] = "thinkery.rollout.vllm.engine:require_for"
 
     mode: Literal["colocate", "server"] = "colocate"
     gpu_memory_utilization: Probability | None = None  # of the device; None: 0.3 beside a learner, 0.9 in a server
@@ -46,3 +80,15 @@ class VLLMSpec(Strict):
         if self.server_base_url is not None and self.server_python is not None:
             raise ValueError("server_python: the server at server_base_url is running already; give one of them")
         return self
+
+
+def _backends() -> Any:
+    """The sections that recipes may name: the project's own, and those of installed packages."""
+    kinds = [NativeRolloutSpec, VLLMSpec, *(load("rollouts", name) for name in registered("rollouts"))]
+    return Annotated[reduce(or_, kinds), Field(discriminator="backend")]
+
+
+if TYPE_CHECKING:
+    RolloutSpec = RolloutBackend
+else:
+    RolloutSpec = _backends()
