@@ -171,12 +171,13 @@ def _shortened(stage: RLStage | SFTStage, steps: int) -> RLStage | SFTStage:
 def _sizes(place: str) -> dict[str, int]:
     """What of a model's sizes the time beside its products goes with."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
+    from thinkery.models.pretrained import make_model, read_config
     from thinkery.models.work import shape_of
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
+        model = make_model(AutoModelForCausalLM, read_config(place, place), place)
     config = model.config.get_text_config()
     shape = shape_of(model, config.vocab_size, torch.float32)
     return {"layers": config.num_hidden_layers, "activations": shape.activations}

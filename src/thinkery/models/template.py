@@ -105,14 +105,24 @@ class Template:
 
     @classmethod
     def load(cls, folder: Path) -> Template:
-        """Reads the template of a checkpoint. Raises ``UserError`` if it has none."""
+        """Reads the template of a checkpoint. Raises ``UserError`` if it has none, or a damaged one."""
         path = folder / FILE_NAME
         if not path.exists():
             names = ", ".join(TEMPLATES)
             raise UserError(f"{folder} has no {FILE_NAME}: name a template in the recipe, one of {names}")
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["stop_strings"] = tuple(fields["stop_strings"])
-        return cls(**fields)
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+            strings = read["stop_strings"]
+            template = cls(**read | {"stop_strings": tuple(strings)})
+            if not isinstance(strings, list) or not all(isinstance(text, str) for text in [*strings, template.name]):
+                raise ValueError("its name and its stop_strings are no text")
+            template.render("")
+        except (OSError, ValueError, KeyError, TypeError, jinja2.TemplateError) as error:
+            raise UserError(
+                f"{path} is cut short or damaged ({type(error).__name__}: {error}); fetch or save the checkpoint "
+                f"again, or name a template in the recipe, one of {', '.join(TEMPLATES)}"
+            ) from None
+        return template
 
 
 # R1-Zero's instruction (DeepSeek-R1, table 1) in our words: it fixes the structure and says nothing of the reasoning.

@@ -307,6 +307,7 @@ def _open(settings: EngineSettings) -> Any:
             model=folder,
             load_format="dummy",
             skip_tokenizer_init=True,
+            trust_remote_code=False,
             generation_config="vllm",
             dtype=settings.dtype,
             max_num_seqs=settings.max_slots,
