@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
+from thinkery.models.remote_code import remote_code
 from thinkery.preflight import check, files_of, require_inputs
 from thinkery.recipe import (
     BASE,
     DATA,
+    PERMISSIONS,
     POLICIES,
     ClusterSpec,
     CollectStage,
@@ -91,10 +93,10 @@ def run_recipe(
     """
     _require_stage(recipe, until)
     check(recipe)
-    with Run(folder) as run:
+    with Run(folder) as run, remote_code(recipe.trust_remote_code):
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
-        run.begin(recipe.name, recipe.seed, recipe.to_yaml())
+        run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
             open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
@@ -128,7 +130,7 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
         sources = ", ".join(dict.fromkeys(one.source for one in spec.problems.all))
         lines.append(f"  evaluate {name}: {size} problems of {sources}, {spec.num_samples} samples each{models}")
     if (folder / "recipe.yaml").exists():
-        changes = diff_recipes(load_recipe(folder / "recipe.yaml"), recipe)
+        changes = diff_recipes(load_recipe(folder / "recipe.yaml", allow=None), recipe)
         lines += [f"  changed: {change}" for change in changes]
     return lines
 
@@ -313,10 +315,15 @@ def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> E
     return ClusterEngines(recipe.cluster or ClusterSpec(), cluster or "auto", folder, view.note)
 
 
+def _allowed(recipe: Recipe) -> dict[str, bool]:
+    """What the user allows this session, for the manifest, by the fields' own names."""
+    return {field.rpartition(".")[2]: recipe.allows(field) for field in PERMISSIONS}
+
+
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
     if force or not run.recipe_path.exists():
         return
-    changes = diff_recipes(load_recipe(run.recipe_path), recipe)
+    changes = diff_recipes(load_recipe(run.recipe_path, allow=None), recipe)
     if changes:
         listed = "".join(f"\n  {change}" for change in changes)
         raise UserError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinkery import machine
 from thinkery.clock import OTHER, Clock
+from thinkery.models.remote_code import remote_code
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
 from thinkery.recipe import BASE, DATA, Recipe, RLStage, SFTStage, Stage, data_references, model_references
@@ -49,6 +50,11 @@ def profile_recipe(
     """
     if steps < 1:
         raise UserError(f"--steps {steps}: measure at least 1")
+    with remote_code(recipe.trust_remote_code):
+        return _profiled(recipe, stage, steps, run, view)
+
+
+def _profiled(recipe: Recipe, stage: str | None, steps: int, run: Path | None, view: View) -> dict[str, Any]:
     chosen = _chosen(recipe, stage)
     resolve = _resolver(recipe, chosen, run)
     check(recipe.model_copy(update={"stages": [_without_stages_data(recipe, chosen)], "evaluate": {}}))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import UnsafeLocal, app, columns_of, plain_errors, unsafe
+from thinkery.cli.options import UnsafeLocal, allowed, app, columns_of, plain_errors
 
 
 @app.command(epilog="Example: thinkery verify problems.jsonl --reward math")
@@ -40,7 +40,7 @@ def verify(
         from thinkery.report.terminal import make_view
         from thinkery.stages.verify import verify_problems
 
-        verification = load_verification([*(overrides or []), *unsafe(unsafe_local)])
+        verification = load_verification(overrides or [], allowed(unsafe_local=unsafe_local))
         with closing(make_view(Console(stderr=True))) as view:
             report = verify_problems(
                 problems,

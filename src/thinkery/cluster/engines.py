@@ -32,6 +32,7 @@ from thinkery.cluster.seating import LEARNER, REWARD, REWARD_MODEL, ROLLOUT, Sea
 from thinkery.cluster.sharded import Sharding
 from thinkery.cluster.transfer import DriverSource, Source, Transfer
 from thinkery.models.loading import Policy, load_policy
+from thinkery.models.remote_code import trusts_remote_code
 from thinkery.models.template import Template
 from thinkery.recipe import Ahead, ClusterSpec, RewardSpec, VLLMSpec
 from thinkery.recipe.base import Dtype
@@ -57,7 +58,7 @@ class ClusterEngines:
 
     def __init__(self, spec: ClusterSpec, address: str, folder: Path, note: Callable[[str], None]) -> None:
         self._spec, self._address = spec, address
-        self._home, self._note = Home(folder.resolve(), Path.cwd()), note
+        self._home, self._note = Home(folder.resolve(), Path.cwd(), trusts_remote_code()), note
         self._numbers = itertools.count()
         self._tally, self._losses = Tally(), Losses(spec.max_restarts, note)
         self._rollouts: weakref.WeakSet[ClusterRollout] = weakref.WeakSet()

@@ -219,13 +219,15 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
 def restore_weights(model: torch.nn.Module, path: Path) -> None:
     """Copies what ``save_weights`` wrote into a model, in place: optimizer and engine hold on to the same tensors.
 
-    Raises ``UserError`` if the file is another model's.
+    Raises ``UserError`` if the file is another model's, or damaged.
     """
     own = _parameters(model)
     try:
         saved = load_file(path, device=str(next(iter(own.values())).device))
     except SafetensorError as error:
-        raise UserError(f"{path} is cut short or damaged ({error}); remove its folder, and the stage starts anew") from None
+        raise UserError(
+            f"{path} is cut short or damaged ({error}); remove its folder, and the stage starts anew"
+        ) from None
     if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
         raise UserError(f"{path} holds another model's weights: resume with the model the run was started from")
     for name, tensor in saved.items():

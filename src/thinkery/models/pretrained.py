@@ -58,14 +58,16 @@ def read_generation(path: str, ref: str) -> GenerationConfig | None:
     if Path(path, "generation_config.json").is_file():
         _require_json(Path(path, "generation_config.json"))
     try:
-        return cast(GenerationConfig, GenerationConfig.from_pretrained(path))
+        return GenerationConfig.from_pretrained(path)
     except OSError:
         return None
     except Exception as error:
         raise UserError(f"cannot load the generation_config.json of {ref}: {_first_line(error)}") from error
 
 
-def read_weights(kind: Any, path: str, config: PreTrainedConfig, ref: str, *, headless: bool = False) -> PreTrainedModel:
+def read_weights(
+    kind: Any, path: str, config: PreTrainedConfig, ref: str, *, headless: bool = False
+) -> PreTrainedModel:
     """A model with all of its weights, in fp32; ``kind`` is one of transformers' automatic classes.
 
     Raises ``UserError`` unless the files hold the very tensors that the configuration asks for, all of them finite.
@@ -103,7 +105,7 @@ def in_words(what: str, path: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # transformers and its tokenizers raise every kind of error at a file that they can't read
+    except Exception as error:  # they raise every kind of error at a file that they can't read
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"cannot load {what}: it needs Python code that the checkpoint brings along, which is not run unless "

@@ -288,7 +288,7 @@ def _with_head(causal: PreTrainedModel, seed: int, ref: str) -> PreTrainedModel:
     model.score = nn.Linear(width, 1, bias=False)
     with torch.no_grad():
         model.score.weight.copy_(torch.randn(1, width, generator=generator) / math.sqrt(width + 1))
-    return cast(PreTrainedModel, model)
+    return model
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase, template: Template, ref: str) -> str:

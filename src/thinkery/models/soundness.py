@@ -62,7 +62,7 @@ def _other_tensors(
     if unexpected:
         found.append(f"they hold {_listed(unexpected)}, which such a model doesn't have")
     if shapes:
-        name, has, wants = shapes[0]
+        _, has, wants = shapes[0]
         found.append(
             f"{_listed([name for name, _, _ in shapes])} should be of the shape {list(wants)} and is {list(has)}"
         )

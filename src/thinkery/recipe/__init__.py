@@ -16,7 +16,18 @@ from thinkery.recipe.data import (
     ProblemSpec,
     RewardSpec,
 )
-from thinkery.recipe.ladder import DATA, MODEL_REWARDS, POLICIES, Recipe, Stage, data_references, model_references
+from thinkery.recipe.ladder import (
+    DATA,
+    MODEL_REWARDS,
+    PERMISSIONS,
+    POLICIES,
+    TRUST_REMOTE_CODE,
+    UNSAFE_LOCAL,
+    Recipe,
+    Stage,
+    data_references,
+    model_references,
+)
 from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
 from thinkery.recipe.rl import PRESETS, RLStage
 from thinkery.recipe.stages import (
@@ -34,8 +45,11 @@ __all__ = [
     "BASE",
     "DATA",
     "MODEL_REWARDS",
+    "PERMISSIONS",
     "POLICIES",
     "PRESETS",
+    "TRUST_REMOTE_CODE",
+    "UNSAFE_LOCAL",
     "Ahead",
     "ClusterSpec",
     "CollectStage",

@@ -24,6 +24,8 @@ Stage = Annotated[
 POLICIES = (PretrainStage, RLStage, SFTStage)  # what they make can be sampled from, and is evaluated
 MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
 DATA = (CollectStage, JudgeStage)  # what they make is data
+TRUST_REMOTE_CODE, UNSAFE_LOCAL = "trust_remote_code", "verification.code.unsafe_local"
+PERMISSIONS = {TRUST_REMOTE_CODE: "--trust-remote-code", UNSAFE_LOCAL: "--unsafe-local"}  # field -> what alone gives it
 
 
 class Recipe(Strict):
@@ -35,6 +37,7 @@ class Recipe(Strict):
     template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model
     output_dir: str | None = None  # None: runs/<name>
     cluster: ClusterSpec | None = None  # None: everything in this process
+    trust_remote_code: bool = False  # run code that checkpoints bring along; only --trust-remote-code can allow it
     verification: Verification = Verification()  # how answers are judged, in training and evaluation alike
     stages: list[Stage] = []  # empty only where a base is evaluated as it is
     evaluate: dict[Name, EvalSpec] = {}
@@ -82,6 +85,10 @@ class Recipe(Strict):
         fit = [name for name, stage in earlier.items() if isinstance(stage, wanted)]
         allowed = ", ".join([BASE, *fit] if wanted is POLICIES else fit) or "no stage before it"
         raise ValueError(f"{field} = {reference!r}: allowed: {allowed}, or a path or Hub id with a '/'")
+
+    def allows(self, field: str) -> bool:
+        """Whether it sets one of ``PERMISSIONS``."""
+        return self.trust_remote_code if field == TRUST_REMOTE_CODE else self.verification.code.unsafe_local
 
     def to_yaml(self) -> str:
         """The recipe with every default filled in; ``load_recipe`` reads it back to an equal recipe."""

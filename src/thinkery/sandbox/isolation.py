@@ -33,8 +33,7 @@ LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock")  # the safe ones, best fi
 _LAUNCH: dict[Level, Launch] = {"bubblewrap": bubblewrap.launch, "landlock": unshare.launch, "none": unsafe.launch}
 _WITHOUT = (
     "  - run them on a SandboxFusion server: give its address as fusion_url\n"
-    "  - if you trust the programs with everything your account can do: unsafe_local: true in the recipe, or "
-    "--unsafe-local"
+    "  - if you trust the programs with everything your account can do: --unsafe-local on the command line"
 )
 _CONTAINER_RULES = (
     "this process is under rules that forbid it, as most containers are: start the container with --security-opt "
