@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from thinkery.cli import app
 
 RECIPE = """
 name: tiny
@@ -56,6 +59,20 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+@pytest.mark.parametrize("command", ["run", "profile", *STAGES])
+def test_every_command_that_loads_models_can_be_allowed_to_run_their_code(command: str) -> None:
+    options = {option for parameter in get_command(app).commands[command].params for option in parameter.opts}
+    assert "--trust-remote-code" in options
+
+
+def test_a_recipe_that_allows_itself_what_only_the_user_can_is_refused(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text() + "trust_remote_code: true\nverification: {code: {unsafe_local: true}}\n")
+    refused = thinkery("run", recipe, "--dry-run", "--trust-remote-code", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "verification.code.unsafe_local: no recipe and no --set can allow this" in refused.stderr
+    assert thinkery("run", recipe, "--dry-run", "--trust-remote-code", "--unsafe-local", cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -64,9 +81,11 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path
         (["run", "tiny.yaml", "--set", "zero.rewards={sped: 1}"], "there is no reward 'sped'; your own is written"),
         (["run", "tiny.yaml", "--until", "next"], "error: --until next: no such stage; stages: zero"),
         (["run", "tiny.yaml"], "no model at "),
+        (["run", "tiny.yaml", "--set", "trust_remote_code=true"], "if you trust that code, give --trust-remote-code"),
         (["verify", "gone.jsonl"], "error: gone.jsonl: no such file"),
         (["verify", "some.jsonl", "--reward", "maths"], "error: there is no verifier 'maths'; known are"),
         (["verify", "some.jsonl", "--set", "verification.maths=1"], "verification.maths: no such field; did you mean"),
+        (["verify", "some.jsonl", "--set", "verification.code.unsafe_local=true"], "code, give --unsafe-local"),
         (["verify", "some.jsonl", "--set", "seed=3"], "here only verification can be set"),
         (["verify", "some.jsonl", "--column", "question"], "--column question: write it as ours=theirs"),
         (["decontaminate", "some.jsonl"], "error: nothing to do: name benchmarks with --against"),

@@ -13,7 +13,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from thinkery.models.loading import resolve_model
 from thinkery.pipeline import Stopped, plan, run_recipe
-from thinkery.recipe import EvalSpec, Recipe, RLStage, Stage, data_references, load_recipe, model_references
+from thinkery.recipe import (
+    TRUST_REMOTE_CODE,
+    UNSAFE_LOCAL,
+    EvalSpec,
+    Recipe,
+    RLStage,
+    Stage,
+    data_references,
+    load_recipe,
+    model_references,
+)
 from thinkery.report.terminal import PlainView
 from thinkery.run import Run
 from thinkery.stages.context import StageContext
@@ -130,6 +140,18 @@ ALL = ["base.eval", "zero from 0", "zero.eval", "next from 0", "next.eval"]
 @pytest.fixture
 def school(tmp_path: Path) -> School:
     return School(tmp_path)
+
+
+def test_the_manifest_says_of_every_session_what_it_was_allowed(school: School) -> None:
+    for allow in ([TRUST_REMOTE_CODE], [], [UNSAFE_LOCAL, TRUST_REMOTE_CODE]):
+        school.run(load_recipe(school.recipe_path, allow=allow), force=UNSAFE_LOCAL in allow)
+        if not allow:
+            assert school.calls == []  # whether models' own code may run makes no other recipe and no other result
+    sessions = json.loads((school.folder / "manifest.json").read_text())["sessions"]
+    assert [session["trust_remote_code"] for session in sessions] == [True, False, True]
+    assert [session["unsafe_local"] for session in sessions] == [False, False, True]
+    with pytest.raises(UserError, match=r"verification\.code\.unsafe_local: True -> False"):
+        school.run()  # what the folder's recipe was allowed then is read, and gives no permission now
 
 
 def test_a_ladder_is_climbed_once(school: School) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thinkery.recipe import PretrainStage, RewardSpec, RLStage, diff_recipes, load_recipe
+from thinkery.recipe import (
+    PERMISSIONS,
+    UNSAFE_LOCAL,
+    PretrainStage,
+    RewardSpec,
+    RLStage,
+    diff_recipes,
+    load_recipe,
+    load_verification,
+)
 from thinkery.types import UserError
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -274,6 +284,35 @@ stages:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "no such recipe" in refusal(tmp_path / "nowhere.yaml")
     assert "cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [("trust_remote_code", "--trust-remote-code"), ("verification.code.unsafe_local", "--unsafe-local")],
+)
+def test_what_may_run_on_this_machine_only_the_command_line_allows(
+    ladder: Path, tmp_path: Path, field: str, flag: str
+) -> None:
+    assert PERMISSIONS[field] == flag
+    for written in ("true", "yes", "1", "'on'"):
+        assert f"{field}: no recipe and no --set can allow this" in refusal(ladder, f"{field}={written}")
+    allowed = load_recipe(ladder, allow=[field])
+    assert [name for name in PERMISSIONS if allowed.allows(name)] == [field]
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(allowed.to_yaml())
+    assert f"resolved.yaml: {field}: no recipe" in refusal(resolved)
+    assert refusal(resolved).endswith(f"if you trust that code, give {flag}")
+    assert load_recipe(resolved, allow=[field]) == allowed
+    assert load_recipe(resolved, allow=None) == allowed  # only looked at
+    other = next(name for name in PERMISSIONS if name != field)
+    with pytest.raises(UserError, match=re.escape(field)):
+        load_recipe(resolved, allow=[other])
+
+
+def test_verification_alone_asks_for_the_flag_as_well() -> None:
+    assert load_verification([], [UNSAFE_LOCAL]).code.unsafe_local
+    with pytest.raises(UserError, match=r"unsafe_local: no recipe and no --set .* give --unsafe-local"):
+        load_verification([f"{UNSAFE_LOCAL}=true"])
 
 
 def test_the_difference_names_every_changed_field(ladder: Path) -> None:
