@@ -139,9 +139,12 @@ def _require_policy(field: str, reference: str, template: str | None) -> None:
 
 def _require_reward_model(field: str, reference: str, policy: str | None) -> None:
     from thinkery.models.checking import load_tokenizer
+    from thinkery.models.loading import resolve_model
+    from thinkery.models.pretrained import require_whole_files
     from thinkery.models.reward_model import read_card, require_same_tokenizer
 
     with _in_field(field):
+        require_whole_files(resolve_model(reference))
         if policy is None:
             read_card(reference)
         else:

@@ -207,6 +207,23 @@ def test_a_shard_that_is_missing_cut_or_unnamed_is_refused(make_checkpoint: Make
         refused(folder, INDEX, word)
 
 
+def test_a_checkpoint_without_weights_or_without_a_tokenizer_is_refused(make_checkpoint: Make) -> None:
+    folder = make_checkpoint()
+    (folder / WEIGHTS).rename(folder / "kept")
+    refused(folder, "no file named model.safetensors")
+    (folder / "kept").rename(folder / WEIGHTS)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    refused(folder, "has no tokenizer", "tokenizer.json")  # transformers would make an empty one
+
+
+def test_an_end_that_is_no_tokens_number_is_refused(make_checkpoint: Make) -> None:
+    folder = make_checkpoint()
+    for ends in ("B", [1, "B"]):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        refused(folder, "eos_token_id in its generation_config.json is", "write a token's number")
+
+
 class Marks:
     """What a pickle does to whoever opens it: it makes a file."""
 

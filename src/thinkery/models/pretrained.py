@@ -50,7 +50,10 @@ def read_config(path: str, ref: str) -> PreTrainedConfig:
 def read_tokenizer(path: str, ref: str) -> Tokenizer:
     """A checkpoint's tokenizer."""
     with in_words(f"the tokenizer of {ref}", path):
-        return cast(Tokenizer, AutoTokenizer.from_pretrained(path, trust_remote_code=trusts_remote_code()))
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trusts_remote_code())
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # where there are no files transformers makes an empty one
+        raise UserError(f"{ref} has no tokenizer, or one without a vocabulary: add its tokenizer.json")
+    return tokenizer
 
 
 def read_generation(path: str, ref: str) -> GenerationConfig | None:
@@ -58,11 +61,17 @@ def read_generation(path: str, ref: str) -> GenerationConfig | None:
     if Path(path, "generation_config.json").is_file():
         _require_json(Path(path, "generation_config.json"))
     try:
-        return GenerationConfig.from_pretrained(path)
+        generation = GenerationConfig.from_pretrained(path)
     except OSError:
         return None
     except Exception as error:
-        raise UserError(f"cannot load the generation_config.json of {ref}: {_first_line(error)}") from error
+        raise UserError(f"cannot load the generation_config.json of {ref}: {_said(error)}") from error
+    ends = generation.eos_token_id
+    if not all(isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
+        raise UserError(
+            f"{ref}: eos_token_id in its generation_config.json is {ends!r}: write a token's number, or several"
+        )
+    return generation
 
 
 def read_weights(
@@ -114,10 +123,10 @@ def in_words(what: str, path: str) -> Iterator[None]:
         require_whole_files(path)
         if any(name.endswith(".bin") for name in _names(path)) and "eights" in str(error):
             raise UserError(
-                f"cannot load {what}: {_first_line(error)}; files in torch's own format are read as tensors alone "
+                f"cannot load {what}: {_said(error)}; files in torch's own format are read as tensors alone "
                 "(weights_only) and no code in them is run: save the checkpoint as safetensors"
             ) from error
-        raise UserError(f"cannot load {what}: {_first_line(error)}") from error
+        raise UserError(f"cannot load {what}: {_said(error)}") from error
 
 
 def require_whole_files(path: str) -> None:
@@ -141,7 +150,7 @@ def require_whole_files(path: str) -> None:
             with safe_open(file, "pt"):
                 pass
         except Exception as error:
-            raise UserError(f"{file} is cut short or damaged ({_first_line(error)}); {_AGAIN}") from None
+            raise UserError(f"{file} is cut short or damaged ({_said(error)}); {_AGAIN}") from None
 
 
 def _require_json(file: Path) -> dict[str, Any]:
@@ -149,7 +158,7 @@ def _require_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} is cut short or damaged ({_first_line(error)}); {_AGAIN}") from None
+        raise UserError(f"{file} is cut short or damaged ({_said(error)}); {_AGAIN}") from None
     if not isinstance(value, dict):
         raise UserError(f"{file} is damaged: it holds no JSON object; {_AGAIN}")
     return value
@@ -170,5 +179,7 @@ def _silence() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
+def _said(error: Exception) -> str:
+    """What another library says, on one line and not at any length; a missing key says nothing by itself."""
+    said = " ".join(str(error).split())[:_LONGEST]
+    return f"{type(error).__name__} {said}".strip() if not said or isinstance(error, KeyError) else said
