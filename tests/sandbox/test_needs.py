@@ -161,7 +161,9 @@ def test_a_compiler_that_fails_under_a_lowered_limit_says_so(under: Under) -> No
 
 
 def test_a_handler_of_core_dumps_that_cannot_be_kept_away_is_told(under: Under) -> None:
-    code = "from thinkery.sandbox import needs; print(needs.core_dumps('|/usr/lib/handler %P'), needs.core_dumps('core'))"
+    code = (
+        "from thinkery.sandbox import needs; print(needs.core_dumps('|/usr/lib/handler %P'), needs.core_dumps('core'))"
+    )
     assert "a crash starts this machine's handler" in _child(code, first=under({"CORE": 0}))
     assert _child(code, first=under({"CORE": 1})).strip() == ""
 

@@ -51,7 +51,9 @@ class Shortage:
     @property
     def problem(self) -> str:
         """What is too small, and what is needed."""
-        return f"{inherited.shown(self.which, self.soft)}; the sandbox needs {inherited.amount(self.which, self.needed)}"
+        return (
+            f"{inherited.shown(self.which, self.soft)}; the sandbox needs {inherited.amount(self.which, self.needed)}"
+        )
 
     @property
     def advice(self) -> str:
@@ -111,6 +113,8 @@ def _threads_of(user: int) -> Iterator[int]:
     """How many threads each process of a user has, as far as one can see."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line)
+            fields = dict(
+                line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line
+            )
             if int(fields["Uid"].split()[0]) == user:
                 yield int(fields["Threads"])

@@ -58,7 +58,7 @@ def set_limit(which: int, soft: int, hard: int) -> None:
 
 def use_all() -> None:
     """Raise the soft limits of this process, which its starter may have lowered, as far as the sandbox needs them."""
-    wanted = {which: UNLIMITED for which in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA)}
+    wanted = dict.fromkeys((resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA), UNLIMITED)
     wanted |= {resource.RLIMIT_FSIZE: UNLIMITED, resource.RLIMIT_NPROC: UNLIMITED}
     wanted |= {resource.RLIMIT_NOFILE: SERVER_FILES, resource.RLIMIT_STACK: SERVER_STACK}
     for which, most in wanted.items():
