@@ -33,7 +33,7 @@ print(json.dumps(found))
 RUNS = """
 import json, sys
 from thinkery.sandbox import Limits, Program, Sandbox
-with Sandbox(workers=1) as sandbox:
+with Sandbox(workers=1, isolation=sys.argv[2]) as sandbox:
     for source, language, stdin_bytes in json.loads(sys.argv[1]):
         result = sandbox.run(Program(source, language), b"x" * stdin_bytes, Limits(wall_s=30.0))
         print(json.dumps([result.status, result.stdout, result.reason]))
@@ -60,8 +60,8 @@ def _child(code: str, *arguments: str, first: Callable[[], None]) -> str:
     return done.stdout
 
 
-def _runs(first: Callable[[], None], *runs: tuple[str, str, int]) -> list[list[Any]]:
-    return [json.loads(line) for line in _child(RUNS, json.dumps(runs), first=first).splitlines()]
+def _runs(first: Callable[[], None], *runs: tuple[str, str, int], isolation: str = "auto") -> list[list[Any]]:
+    return [json.loads(line) for line in _child(RUNS, json.dumps(runs), isolation, first=first).splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,11 @@ def test_hard_limits_are_worked_within(limits: dict[str, int], under: Under) -> 
     for level in LEVELS:
         assert found[level][0] == probe(level).works, found[level]
     assert found["chosen"] == next(level for level in LEVELS if probe(level).works)
+
+
+def test_they_are_worked_within_without_isolation_too(under: Under) -> None:
+    limits = {"CORE": 0, "STACK": 8 << 20, "CPU": 4, "AS": 300 << 20}
+    assert _runs(under(limits), ("print('works')", "python", 0), isolation="none") == [["ok", "works\n", ""]]
 
 
 def test_what_is_said_to_be_needed_is_enough(under: Under) -> None:

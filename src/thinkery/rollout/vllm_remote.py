@@ -93,7 +93,7 @@ class RemoteEngine:
             for body in write_weights((name, tensor.to(self._dtype)) for name, tensor in weights):
                 self._send(connection, "/take", body, HANDOVER_S, WEIGHTS)
             held = read_held(self._send(connection, "/end", b"{}", HANDOVER_S))
-        except RuntimeError:
+        except (RuntimeError, UserError):
             self._opened = None  # the server has given its engine up
             raise
         finally:
