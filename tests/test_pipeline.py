@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from thinkery.pipeline import Stopped, plan, run_recipe
 from thinkery.recipe import EvalSpec, Recipe, RLStage, Stage, data_references, load_recipe, model_references
 from thinkery.report.terminal import PlainView
 from thinkery.run import Run
+from thinkery.sandbox import isolation
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
 
@@ -430,3 +432,20 @@ def test_a_plan_refuses_programs_without_isolation_and_nothing_else(school: Scho
     assert refused.pop(5) == f"evaluate.held-out.problems: problem mixed-2: {why}"
     assert refused.pop(6).startswith("next.problems: problem mini-train-0-")
     assert refused == {}
+
+
+def test_a_run_refuses_them_as_its_plan_does(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_working", {})  # what was found out before the limit below
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # too small for any sandbox
+    try:
+        with pytest.raises(UserError) as planned:
+            plan(school.recipe(), school.folder)
+        with pytest.raises(UserError) as run:
+            school.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(planned.value) == str(run.value)
+    assert "next.problems: problem mini-train-0-" in str(run.value)
+    assert "the limit on the size of a file that thinkery was started under is 4 KiB" in str(run.value)
+    assert school.calls == []
