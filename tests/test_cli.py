@@ -73,6 +73,21 @@ def test_a_recipe_that_allows_itself_what_only_the_user_can_is_refused(recipe: P
     assert thinkery("run", recipe, "--dry-run", "--trust-remote-code", "--unsafe-local", cwd=tmp_path).returncode == 0
 
 
+UNDER_A_CONTAINERS_RULES = "from thinkery.sandbox.inside import seccomp; seccomp.install()\n"
+
+
+def test_a_dry_run_says_that_programs_could_not_be_run(recipe: Path, tmp_path: Path) -> None:
+    main = f"{UNDER_A_CONTAINERS_RULES}from thinkery.__main__ import main; main()"
+    command = [sys.executable, "-c", main, "run", str(recipe), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    first, *reasons = done.stderr.splitlines()
+    assert first.startswith("error: zero.problems: problem mini-train-0-")
+    assert first.endswith(": A model's programs are not run unprotected, and no isolation works here:")
+    assert any("landlock: " in reason for reason in reasons)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
 from thinkery.models.remote_code import remote_code
-from thinkery.preflight import check, files_of, require_inputs
+from thinkery.preflight import check, files_of, require_inputs, require_isolation
 from thinkery.recipe import (
     BASE,
     DATA,
@@ -96,6 +96,7 @@ def run_recipe(
     with Run(folder) as run, remote_code(recipe.trust_remote_code):
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
+        require_isolation(recipe, _pending(recipe, until, _done(run)))
         run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
@@ -116,6 +117,7 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     _require_stage(recipe, until)
     check(recipe)
     records: Mapping[str, Any] = (read_json(folder / "manifest.json") or {}).get("stages", {})
+    require_isolation(recipe, _pending(recipe, until, _finished(records)))
     lines = [f"{recipe.name} in {folder}, seed {recipe.seed}"]
     for stage in _up_to(recipe, until):
         made_from = [reference for field, reference in model_references(stage) if field == "from"]
@@ -352,7 +354,24 @@ def _up_to(recipe: Recipe, until: str | None) -> Iterator[Stage]:
 
 def _done(run: Run) -> set[str]:
     """The stages that have finished; whether they are out of date shows when their turn comes."""
-    return {name for name, record in run.manifest["stages"].items() if record["status"] == "done"}
+    return _finished(run.manifest["stages"])
+
+
+def _finished(records: Mapping[str, Any]) -> set[str]:
+    return {name for name, record in records.items() if record["status"] == "done"}
+
+
+def _pending(recipe: Recipe, until: str | None, done: set[str]) -> set[str]:
+    """The stages that are not done, and the measures (``evaluate.<name>``) that some model still lacks."""
+    stages = list(_up_to(recipe, until))
+    models = {stage.name for stage in stages if isinstance(stage, POLICIES)}
+    models |= {BASE} if recipe.base is not None else set()
+    lacking = {model for model in models if _evaluation(model) not in done}
+    return {stage.name for stage in stages if stage.name not in done} | {
+        f"evaluate.{name}"
+        for name, spec in recipe.evaluate.items()
+        if lacking and (not spec.models or lacking & set(spec.models))
+    }
 
 
 def _require_stage(recipe: Recipe, until: str | None) -> None:

@@ -31,6 +31,8 @@ from thinkery.recipe import (
 )
 from thinkery.types import UserError
 
+_LOOKED_AT = 1024  # problems of an endless source; a kind that is in none of them is in none at all
+
 Files = Mapping[str, str]  # name -> hash, or what stands for it
 
 
@@ -53,8 +55,11 @@ def check(recipe: Recipe) -> None:
         if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
             raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
     for field, engine in _engines(recipe):
+        from thinkery.rollout.vllm_connection import require_token
         from thinkery.rollout.vllm_engine import require_vllm
 
+        if engine.server_base_url is not None:
+            require_token(f"{field}.server_base_url")
         if engine.server_base_url is None and engine.server_python is None:
             with _in_field(field):
                 require_vllm()
@@ -80,6 +85,72 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
     for stage in left:
         if isinstance(stage, SFTStage | RewardModelStage):
             _read_data(stage, _names(recipe))
+
+
+def require_isolation(recipe: Recipe, pending: Collection[str]) -> None:
+    """Refuses problems whose programs this machine can't run: what grading would find out, after hours or minutes.
+
+    ``pending`` are the stages still to be done and the measures still to be taken, ``evaluate.<name>``. Raises
+    ``UserError`` with the field, a problem that needs a program run, and why none is run here. Left out: data sets of
+    the Hub, of which nothing is here yet, unless the recipe says that all their problems are code.
+    """
+    from thinkery.rewards.code import require_isolation as require
+
+    graded = [(field, spec) for field, spec in problem_specs(recipe) if _owner(field) in pending]
+    drawn = _drawn(recipe)
+    # A judge's problems are not judged by rules.
+    judged = {f"{stage.name}.problems" for stage in recipe.stages if isinstance(stage, JudgeStage)}
+    specs = [(field, spec) for field, spec in graded if field not in judged]
+    if not any(_may_need_programs(one) for _, spec in specs for one in spec.all):
+        return
+    try:
+        require(recipe.verification.code)
+    except UserError as error:  # reading problems takes long, so only now
+        for field, spec in specs:
+            for one in spec.all:
+                with _in_field(field):
+                    named = _program_problem(one, drawn.get(field), spec)
+                if named:
+                    raise UserError(f"{field}: {named}: {error}") from None
+
+
+def _drawn(recipe: Recipe) -> dict[str, int]:
+    """How many problems each stage of reinforcement learning draws, by the field; other stages take fixed ones."""
+    stages = [stage for stage in recipe.stages if isinstance(stage, RLStage)]
+    return {f"{stage.name}.problems": stage.steps * stage.num_problems for stage in stages}
+
+
+def _owner(field: str) -> str:
+    """The stage, or the measure, that a field belongs to."""
+    first, second, *_ = field.split(".")
+    return f"{first}.{second}" if first == "evaluate" else first
+
+
+def _may_need_programs(spec: ProblemSpec) -> bool:
+    if spec.source == "mini":
+        return not spec.domains or "code" in spec.domains
+    return spec.verifier in (None, "code") and not spec.source.startswith("gym://")
+
+
+def _program_problem(one: ProblemSpec, drawn: int | None, whole: ProblemSpec) -> str | None:
+    """The first problem of a source of ``whole`` that needs a program run, in words; None if none does, or no telling.
+
+    ``drawn`` is how many are drawn; None: they are fixed ones.
+    """
+    from thinkery.problems.source import EndlessSource, open_source
+
+    if not _may_need_programs(one):
+        return None
+    made = one.source == "mini"
+    if not made and not Path(one.source).exists():
+        return f"the problems of {one.source}" if one.verifier == "code" else None
+    source = open_source(one.model_copy(update={"also": [], "decontaminate": []}))
+    fixed = one.n if drawn is None and not whole.also else None  # of a mixture no source's share is known here
+    if fixed is None and isinstance(source, EndlessSource):
+        problems = source.draw(0, min(drawn or _LOOKED_AT, _LOOKED_AT))
+    else:
+        problems = source.fixed(fixed)
+    return next((f"problem {problem.id}" for problem in problems if problem.verifier == "code"), None)
 
 
 def _engines(recipe: Recipe) -> Iterator[tuple[str, VLLMSpec]]:

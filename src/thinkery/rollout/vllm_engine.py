@@ -223,12 +223,14 @@ class _Request:
         return Drawn(self.number, token_ids, tuple(self.logprobs[: len(token_ids)]), reason)
 
 
-def buckets(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[list[tuple[str, torch.Tensor]]]:
-    """The tensors in runs of at most ``BUCKET_BYTES``; one that is larger is a run of its own."""
+def buckets(
+    weights: Iterable[tuple[str, torch.Tensor]], most: int = BUCKET_BYTES
+) -> Iterator[list[tuple[str, torch.Tensor]]]:
+    """The tensors in runs of at most ``most`` bytes; one that is larger is a run of its own."""
     bucket: list[tuple[str, torch.Tensor]] = []
     size = 0
     for name, tensor in weights:
-        if bucket and size + tensor.nbytes > BUCKET_BYTES:
+        if bucket and size + tensor.nbytes > most:
             yield bucket
             bucket, size = [], 0
         bucket.append((name, tensor))

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import jail, program, seccomp, syscalls
+from . import inherited, jail, program, seccomp, syscalls
 from .program import Job
 
 WARM_MODULES = """
@@ -41,6 +41,7 @@ Supervise = Callable[[socket.socket, socket.socket, dict[str, Any]], NoReturn]
 def serve(supervise: Supervise) -> Job:
     """Serve until the host is gone. Returns only in the process of an untrusted program, with what it shall run."""
     config: dict[str, Any] = json.loads(sys.argv[1])
+    inherited.use_all()
     _forbid_user_namespaces()
     _offer_to_be_killed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a run can send it to the first process of its namespace
@@ -122,7 +123,7 @@ def _process_limit_is_ours() -> bool:
 
 def _can_fork_under(limit: int) -> bool:
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    resource.setrlimit(resource.RLIMIT_NPROC, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_NPROC, (inherited.lesser(limit, hard), hard))
     try:
         child = os.fork()
     except OSError:
