@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from thinkery.models.template import TEMPLATES
+from thinkery.problems.source import open_source
+from thinkery.recipe import ProblemSpec, RewardSpec
+from thinkery.rewards import Grader
+from thinkery.stages.decontaminate import decontaminate_problems
 from thinkery.stages.verify import VerifyReport, verify_problems
-from thinkery.types import UserError
+from thinkery.types import Completion, Problem, UserError
 
 
 def write(path: Path, *rows: dict[str, Any] | str) -> str:
@@ -153,3 +160,79 @@ def test_a_broken_solution_of_humaneval_is_found(shared: Path, tmp_path: Path) -
     rows[3]["canonical_solution"] = "    return None\n"
     report = verify_problems(write(tmp_path / "a.jsonl", *rows))
     assert [found.place for found in report.refused] == [f"{tmp_path / 'a.jsonl'}, line 4"]
+
+
+ATTACKED = ("binary_matrix", "bitwise_arithmetic", "number_sorting", "countdown", "simple_integration")
+
+
+def gym_rows(*families: str) -> list[dict[str, Any]]:
+    """Rows as a person would write the problems of the source to a file."""
+    source = open_source(ProblemSpec(source=f"gym://{','.join(families)}"))
+    return [
+        {"id": p.id, "prompt": p.prompt, "answer": p.reference, "verifier": p.verifier, "domain": p.domain, **p.columns}
+        for p in source.draw(0, len(families))
+    ]
+
+
+def test_problems_of_reasoning_gym_written_to_a_file_are_made_anew(tmp_path: Path) -> None:
+    rows = gym_rows("chain_sum", "countdown", "caesar_cipher")
+    report = verify_problems(write(tmp_path / "a.jsonl", *rows), pairs=0)
+    assert report.ok, report.render()
+    changed = (
+        rows[0] | {"prompt": rows[0]["prompt"] + "!"},
+        rows[1] | {"answer": "1"},
+        rows[2] | {"gym": rows[0]["gym"]},
+    )
+    report = verify_problems(write(tmp_path / "b.jsonl", *changed), pairs=0)
+    assert [place.rpartition(" ")[2] for place, _ in report.refused] == ["1", "2", "3"]
+    assert all("was changed" in text for _, text in report.refused)
+
+
+def test_what_decontaminate_leaves_of_them_can_still_be_verified(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", *gym_rows("chain_sum", "countdown"))
+    output = tmp_path / "clean.jsonl"
+    decontaminate_problems(source, against=[], output=output, deduplicate=True)
+    report = verify_problems(str(output), pairs=0)
+    assert (report.ok, len(report.problems)) == (True, 2)
+
+
+@pytest.mark.parametrize("reward", [[], ["--reward", "gym"]], ids=["by row", "by option"])
+def test_a_row_that_would_run_code_is_a_bad_row_and_runs_none(tmp_path: Path, reward: list[str]) -> None:
+    witness = tmp_path / "ran"
+    attack = f"__import__('os').system('touch {witness}')"
+    rows = []
+    for row in gym_rows(*ATTACKED):
+        metadata = {"source_dataset": row["family"], "problem": attack, "integrand": attack, "variable": "x"}
+        entry = {"question": row["prompt"], "answer": attack, "metadata": metadata}
+        rows.append({key: value for key, value in row.items() if key != "gym"} | {"gym_entry": repr(entry)})
+        rows.append(row | {"answer": attack})
+        rows.append(row | {"gym": row["gym"] | {"family": attack}})
+        rows.append(row | {"gym": row["gym"] | {"entry": repr(entry)}})
+    source = write(tmp_path / "a.jsonl", gym_rows("chain_sum")[0], *rows)
+    command = [sys.executable, "-m", "thinkery", "verify", source, *reward]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "") or "Traceback" not in done.stderr
+    assert f"rows that can't be read: {3 * len(ATTACKED)}" in done.stdout
+    assert "line 2: the field gym_entry must not be there" in done.stdout
+    assert f"1 of {1 + len(ATTACKED)} references are accepted by their verifier" in done.stdout
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("verifier", ["math", "choice", "code", "gym"])
+def test_an_answer_and_a_reference_that_are_code_run_in_no_verifier(verifier: str, tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+    attack = f"__import__('os').system('touch {witness}')"
+    row = gym_rows("simple_integration")[0]
+    columns = {"choices": [attack, "b"], "gym": row["gym"]}
+    reference = row["answer"] if verifier == "gym" else attack
+    problem = Problem("a", row["prompt"], reference, verifier=verifier, columns=columns)
+    shapes = [attack, f"$${attack}$$", f"x + {attack}", f"{{{attack}}}", f"```python\n{attack}\n```"]
+    shapes += [f"\\{command}{{{attack}}}" for command in ("operatorname", "text", "mathrm", "boxed", "sqrt")]
+    rewards = {"accuracy": RewardSpec(), "format": RewardSpec()}
+    with Grader(TEMPLATES["r1-zero"], rewards, max_completion_length=9) as grader:
+        for index, shape in enumerate(shapes):
+            text = f"<think>t</think><answer>{shape}</answer>"
+            grader.submit(problem, Completion("a", index, (1,), (2,), (0.0,), text, "stop", 0))
+        (group,) = grader.collect([problem], len(shapes))
+    assert len(group.verdicts_G) == len(shapes)
+    assert not witness.exists()

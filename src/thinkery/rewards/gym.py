@@ -2,8 +2,8 @@
 
 A problem's column ``gym`` names the entry that a scorer needs, by family, seed, index and size; a worker process makes
 it anew (``gym_worker.py``) and runs the scorers that only read. Scorers that evaluate text run in the sandbox, an
-answer a run, with this environment's packages read-only. Left out: partial credit, which most scorers give for an answer that
-is merely contained in the text.
+answer a run, with this environment's packages read-only. Left out: partial credit, which most scorers give for an
+answer that is merely contained in the text.
 """
 
 from __future__ import annotations
