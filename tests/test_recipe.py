@@ -244,7 +244,7 @@ def test_further_mistakes_are_counted(ladder: Path) -> None:
         ("", "a recipe is a mapping"),
         ("name: !!python/object/apply:os.system ['touch ran']\n", "could not determine a constructor for the tag"),
         ("name: a\x07\n", "not YAML: unacceptable character"),
-        ("name: " + "[" * 5000, "nested too deeply"),
+        ("name: " + "[" * 2000, "nested too deeply"),
     ],
 )
 def test_broken_files_are_refused_with_the_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -337,3 +337,17 @@ def test_junk_anywhere_is_refused_in_one_line_or_accepted(tmp_path: Path, place:
     except UserError as error:
         refused = str(error)
     assert len(refused.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("name", ["..", "../up", "/abs", "a/b", "a\\b", ".hidden", "a\n", "a\x00", "-rf", ""])
+@pytest.mark.parametrize("place", ["recipe", "stage", "set"])
+def test_a_name_can_not_leave_the_run_folder(name: str, place: str, ladder: Path) -> None:
+    data = yaml.safe_load(ladder.read_text())
+    if place == "recipe":
+        data["name"] = name
+    elif place == "stage":
+        data["stages"][-1]["name"] = name
+    else:
+        data["evaluate"] = {name: {"source": "mini", "n": 4}}
+    ladder.write_text(yaml.safe_dump(data))
+    assert "allowed: " in refusal(ladder)

@@ -63,9 +63,9 @@ def _load(text: str) -> Any:
             return None
         if _size(node, {}) > MAX_VALUES:
             raise yaml.MarkedYAMLError(None, None, f"more than {MAX_VALUES:,} values", node.start_mark)
-        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+        return loader.construct_document(node)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:

@@ -17,7 +17,7 @@ from thinkery.recipe import ProblemSpec, RewardSpec
 from thinkery.rewards import Grader
 from thinkery.stages.decontaminate import decontaminate_problems
 from thinkery.stages.verify import VerifyReport, verify_problems
-from thinkery.types import Completion, Problem, UserError
+from thinkery.types import Completion, Outcome, Problem, UserError
 
 
 def write(path: Path, *rows: dict[str, Any] | str) -> str:
@@ -175,9 +175,12 @@ def gym_rows(*families: str) -> list[dict[str, Any]]:
 
 
 def test_problems_of_reasoning_gym_written_to_a_file_are_made_anew(tmp_path: Path) -> None:
+    """Also after ``decontaminate`` wrote them once more."""
     rows = gym_rows("chain_sum", "countdown", "caesar_cipher")
-    report = verify_problems(write(tmp_path / "a.jsonl", *rows), pairs=0)
-    assert report.ok, report.render()
+    output = tmp_path / "clean.jsonl"
+    decontaminate_problems(write(tmp_path / "a.jsonl", *rows), against=[], output=output, deduplicate=True)
+    report = verify_problems(str(output), pairs=0)
+    assert (report.ok, len(report.problems)) == (True, 3), report.render()
     changed = (
         rows[0] | {"prompt": rows[0]["prompt"] + "!"},
         rows[1] | {"answer": "1"},
@@ -188,16 +191,7 @@ def test_problems_of_reasoning_gym_written_to_a_file_are_made_anew(tmp_path: Pat
     assert all("was changed" in text for _, text in report.refused)
 
 
-def test_what_decontaminate_leaves_of_them_can_still_be_verified(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", *gym_rows("chain_sum", "countdown"))
-    output = tmp_path / "clean.jsonl"
-    decontaminate_problems(source, against=[], output=output, deduplicate=True)
-    report = verify_problems(str(output), pairs=0)
-    assert (report.ok, len(report.problems)) == (True, 2)
-
-
-@pytest.mark.parametrize("reward", [[], ["--reward", "gym"]], ids=["by row", "by option"])
-def test_a_row_that_would_run_code_is_a_bad_row_and_runs_none(tmp_path: Path, reward: list[str]) -> None:
+def test_a_row_that_would_run_code_is_a_bad_row_and_runs_none(tmp_path: Path) -> None:
     witness = tmp_path / "ran"
     attack = f"__import__('os').system('touch {witness}')"
     rows = []
@@ -209,30 +203,31 @@ def test_a_row_that_would_run_code_is_a_bad_row_and_runs_none(tmp_path: Path, re
         rows.append(row | {"gym": row["gym"] | {"family": attack}})
         rows.append(row | {"gym": row["gym"] | {"entry": repr(entry)}})
     source = write(tmp_path / "a.jsonl", gym_rows("chain_sum")[0], *rows)
-    command = [sys.executable, "-m", "thinkery", "verify", source, *reward]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "") or "Traceback" not in done.stderr
+    command = [sys.executable, "-m", "thinkery", "verify", source]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done
     assert f"rows that can't be read: {3 * len(ATTACKED)}" in done.stdout
     assert "line 2: the field gym_entry must not be there" in done.stdout
     assert f"1 of {1 + len(ATTACKED)} references are accepted by their verifier" in done.stdout
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("verifier", ["math", "choice", "code", "gym"])
-def test_an_answer_and_a_reference_that_are_code_run_in_no_verifier(verifier: str, tmp_path: Path) -> None:
+def test_an_answer_and_a_reference_that_are_code_run_in_no_verifier(tmp_path: Path) -> None:
     witness = tmp_path / "ran"
     attack = f"__import__('os').system('touch {witness}')"
     row = gym_rows("simple_integration")[0]
-    columns = {"choices": [attack, "b"], "gym": row["gym"]}
-    reference = row["answer"] if verifier == "gym" else attack
-    problem = Problem("a", row["prompt"], reference, verifier=verifier, columns=columns)
     shapes = [attack, f"$${attack}$$", f"x + {attack}", f"{{{attack}}}", f"```python\n{attack}\n```"]
     shapes += [f"\\{command}{{{attack}}}" for command in ("operatorname", "text", "mathrm", "boxed", "sqrt")]
-    rewards = {"accuracy": RewardSpec(), "format": RewardSpec()}
-    with Grader(TEMPLATES["r1-zero"], rewards, max_completion_length=9) as grader:
-        for index, shape in enumerate(shapes):
-            text = f"<think>t</think><answer>{shape}</answer>"
-            grader.submit(problem, Completion("a", index, (1,), (2,), (0.0,), text, "stop", 0))
-        (group,) = grader.collect([problem], len(shapes))
-    assert len(group.verdicts_G) == len(shapes)
+    columns = {"choices": [attack, "b"], "gym": row["gym"], "constraints": [{"kind": attack}]}
+    problems = [Problem(f"{name}/{n}", row["prompt"], shape, verifier=name, columns=columns)
+                for name in ("math", "choice", "code") for n, shape in enumerate(shapes)]  # fmt: skip
+    problems.append(Problem("gym", row["prompt"], row["answer"], verifier="gym", columns=columns))
+    with Grader(TEMPLATES["r1-zero"], {"accuracy": RewardSpec()}, max_completion_length=9) as grader:
+        for problem in problems:
+            for index, shape in enumerate(shapes):
+                text = f"<think>t</think><answer>{shape}</answer>"
+                grader.submit(problem, Completion(problem.id, index, (1,), (2,), (0.0,), text, "stop", 0))
+        groups = grader.collect(problems, len(shapes))
+    assert {len(group.verdicts_G) for group in groups} == {len(shapes)}
+    assert {verdict.outcome for verdict in groups[-1].verdicts_G} == {Outcome.WRONG}
     assert not witness.exists()

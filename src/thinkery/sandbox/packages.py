@@ -18,6 +18,7 @@ from thinkery.types import UserError
 
 _SYSTEM = Path("/usr")  # shown anyway
 _HIDDEN = Path("/tmp")  # every run has its own
+_ELSE = "or, if you trust the text with everything your account can do, say --unsafe-local"
 _FOLDERS = ("site-packages", "dist-packages")
 
 
@@ -64,11 +65,13 @@ def _interpreter() -> tuple[str, list[Path]]:
 
 def _require_reachable(folder: Path) -> None:
     if folder.is_relative_to(_HIDDEN):
-        raise UserError(f"{folder} is below {_HIDDEN}, which the sandbox replaces: install the environment elsewhere")
+        raise UserError(
+            f"{folder} is below {_HIDDEN}, which the sandbox replaces: install the environment elsewhere, {_ELSE}"
+        )
     if not _reachable(folder):
         raise UserError(
             f"{folder} is in a folder that is closed to other users, and the sandbox's user is another one where you "
-            "are root: install the environment in an open folder, or do not work as root"
+            f"are root: install the environment in an open folder, do not work as root, {_ELSE}"
         )
 
 
