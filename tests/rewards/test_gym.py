@@ -156,7 +156,7 @@ def test_an_answer_that_is_code_leaves_no_mark_and_earns_nothing(tmp_path: Path)
         begun = [
             (problem.id, attack, verifier.begin(f"<think>t</think><answer>{attack}</answer>", problem))
             for problem in problems
-            for attack in attacks_on(witness)
+            for attack in attacks_on(witness)[:2]
         ]
         for name, attack, verdict in begun:
             said = verdict if isinstance(verdict, Verdict) else verdict.result(timeout=90)

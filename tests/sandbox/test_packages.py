@@ -62,5 +62,5 @@ def test_a_folder_that_is_closed_to_the_sandboxes_user_is_refused(
     folder.parent.chmod(0o700)
     monkeypatch.setattr(packages, "_HIDDEN", Path("/nowhere"))
     monkeypatch.setattr(sys, "path", [str(folder)])
-    with pytest.raises(UserError, match="closed to other users(?s:.)*--unsafe-local"):
+    with pytest.raises(UserError, match=r"closed to other users(?s:.)*--unsafe-local"):
         environment_packages(["jinja2"])
