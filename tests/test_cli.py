@@ -172,3 +172,16 @@ def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:
     assert "Traceback" not in err
     manifest = json.loads((tmp_path / "runs" / "tiny" / "manifest.json").read_text())
     assert manifest["stages"]["grow"]["status"] == "running"
+
+
+def test_what_a_file_says_can_not_write_over_the_terminal(tmp_path: Path) -> None:
+    """Not in an error, nor in a report: an escape sequence could hide what stands above it, or type."""
+    hostile = "\x1b[2J\x1b]0;title\x07\u202e"
+    (tmp_path / "a.jsonl").write_text(json.dumps({hostile: 1}) + "\n")
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps({"prompt": "p", "answer": "1", "id": hostile, "verifier": hostile}) + "\n"
+    )
+    for name in ("a.jsonl", "b.jsonl"):
+        done = thinkery("verify", name, cwd=tmp_path)
+        assert done.returncode != 0
+        assert not set("\x1b\x07\u202e") & set(done.stdout + done.stderr), done

@@ -252,6 +252,9 @@ def test_further_mistakes_are_counted(ladder: Path) -> None:
         ("name: [a\n", "line 2"),
         ("- a\n", "a recipe is a mapping with the fields name, seed"),
         ("", "a recipe is a mapping"),
+        ("name: !!python/object/apply:os.system ['touch ran']\n", "could not determine a constructor for the tag"),
+        ("name: a\x07\n", "not YAML: unacceptable character"),
+        ("name: " + "[" * 2000, "nested too deeply"),
     ],
 )
 def test_broken_files_are_refused_with_the_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -279,6 +282,15 @@ stages:
     ]  # fmt: skip
     path.write_text("name: a\nstages: &s [*s]\n")
     assert "an alias (*) stands inside what it is an alias of" in refusal(path)
+
+
+@pytest.mark.parametrize("line", ["a{n}: &a{n} [{parts}]", "a{n}: &a{n} {{<<: [{parts}]}}"])
+def test_a_few_lines_of_aliases_do_not_become_billions_of_values(tmp_path: Path, line: str) -> None:
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [line.format(n=n, parts=", ".join([f"*a{n - 1}"] * 10)) for n in range(1, 12)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    assert "line 1, column 1: more than 100,000 values" in refusal(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -364,3 +376,17 @@ def test_junk_anywhere_is_refused_in_one_line_or_accepted(tmp_path: Path, place:
     except UserError as error:
         refused = str(error)
     assert len(refused.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("name", ["..", "../up", "/abs", "a/b", "a\\b", ".hidden", "a\n", "a\x00", "-rf", ""])
+@pytest.mark.parametrize("place", ["recipe", "stage", "set"])
+def test_a_name_can_not_leave_the_run_folder(name: str, place: str, ladder: Path) -> None:
+    data = yaml.safe_load(ladder.read_text())
+    if place == "recipe":
+        data["name"] = name
+    elif place == "stage":
+        data["stages"][-1]["name"] = name
+    else:
+        data["evaluate"] = {name: {"source": "mini", "n": 4}}
+    ladder.write_text(yaml.safe_dump(data))
+    assert "allowed: " in refusal(ladder)

@@ -10,6 +10,8 @@ import yaml
 
 from thinkery.types import UserError
 
+MAX_VALUES = 100_000  # every alias counted as what it stands for
+
 
 class Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice, where YAML itself would silently keep the last."""
@@ -31,7 +33,7 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
     Raises ``UserError`` with line and column, or with the ``fields`` that a recipe has.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        data = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -40,13 +42,42 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{path}{where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(
+            f"{path}: an alias (*) stands inside what it is an alias of, or it is nested too deeply"
+        ) from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping with the fields {', '.join(fields)}")
-    try:
-        own: dict[str, Any] = _unshared(data)
-    except RecursionError:
-        raise UserError(f"{path}: an alias (*) stands inside what it is an alias of") from None
+    own: dict[str, Any] = _unshared(data)
     return own
+
+
+def _load(text: str) -> Any:
+    """The document, if it is not larger than ``MAX_VALUES`` without its aliases: a few lines can stand for billions."""
+    loader = Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MAX_VALUES:
+            raise yaml.MarkedYAMLError(None, None, f"more than {MAX_VALUES:,} values", node.start_mark)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for. Raises ``RecursionError`` for one that stands inside itself."""
+    if id(node) not in known:
+        parts: Iterable[yaml.Node] = ()
+        if isinstance(node, yaml.MappingNode):
+            parts = (part for pair in node.value for part in pair)
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _unshared(value: Any) -> Any:

@@ -58,7 +58,9 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        from thinkery.report.terminal import printable
+
+        typer.echo(f"error: {printable(str(error))}", err=True)  # it may quote a file, or an endpoint
         raise typer.Exit(2) from None
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)

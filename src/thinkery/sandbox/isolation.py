@@ -15,12 +15,15 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import socket
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from thinkery.sandbox import bubblewrap, needs, unsafe, unshare
 from thinkery.sandbox.inside import landlock
+from thinkery.sandbox.packages import Packages
 from thinkery.sandbox.types import Limits, Status
 from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
 from thinkery.types import UserError
@@ -28,7 +31,16 @@ from thinkery.types import UserError
 Level = Literal["bubblewrap", "landlock", "none"]
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock")  # the safe ones, best first
 
-_LAUNCH: dict[Level, Launch] = {"bubblewrap": bubblewrap.launch, "landlock": unshare.launch, "none": unsafe.launch}
+
+class Launcher(Protocol):
+    """Starts a server that speaks to ``control`` and shows its programs ``packages``."""
+
+    def __call__(self, control: socket.socket, packages: Packages | None = None) -> subprocess.Popen[bytes]:
+        """The server's process."""
+        ...
+
+
+_LAUNCH: dict[Level, Launcher] = {"bubblewrap": bubblewrap.launch, "landlock": unshare.launch, "none": unsafe.launch}
 _ELSEWHERE = "run them on a SandboxFusion server: give its address as fusion_url"
 _WITHOUT = "if you trust the programs with everything your account can do: --unsafe-local on the command line"
 _CONTAINER_RULES = (
@@ -43,7 +55,7 @@ class Isolation:
     """A level that works here. ``launch`` starts a server in it, for ``Worker``."""
 
     level: Level
-    launch: Launch
+    launch: Launcher
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from . import frames, inherited, jail, program, supervisor, syscalls, watch
 from .program import Job
-from .server import ENDED, FIRST, MAX_DESCRIPTORS, MAX_REQUEST_BYTES
+from .server import ENDED, FIRST, MAX_DESCRIPTORS, MAX_REQUEST_BYTES, import_packages
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -60,6 +60,7 @@ def serve() -> Job:
         raise OSError("prctl(PR_SET_CHILD_SUBREAPER)")
     os.umask(0o077)
     program.open_streams()
+    import_packages(config)
     runs = _Runs(keeper, config)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -88,7 +88,7 @@ def confine(request: dict[str, Any], config: dict[str, Any], given: list[int], r
     syscalls.forbid_huge_pages()
     syscalls.drop_capabilities()
     if config["landlock"]:
-        landlock.restrict(READABLE, [FOLDER], DEVICES)
+        landlock.restrict([*READABLE, *config["readable"]], [FOLDER], DEVICES)
     seccomp.install(config["new_groups"])
     return job
 

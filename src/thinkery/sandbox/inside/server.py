@@ -46,6 +46,7 @@ def serve(supervise: Supervise) -> Job:
     _offer_to_be_killed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a run can send it to the first process of its namespace
     _import_common_modules()
+    _import_behind_walls(config)
     config["process_limit_is_ours"] = _process_limit_is_ours()
     host = socket.socket(fileno=0)
     zygote, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -94,6 +95,23 @@ def _import_common_modules() -> None:
     for name in WARM_MODULES.split():
         importlib.import_module(name)
     os.register_at_fork = register
+
+
+def import_packages(config: dict[str, Any]) -> None:
+    """Import what this server was started for, beside the standard library; runs are forked with it."""
+    sys.path.extend(config["path"])
+    for name in config["modules"]:
+        importlib.import_module(name)
+
+
+def _import_behind_walls(config: dict[str, Any]) -> None:
+    """Packages may want a folder to write to while they are imported; nothing of it is left for a run."""
+    if not config["modules"]:
+        return
+    syscalls.mount_tmpfs(program.FOLDER, "size=16m,nr_inodes=1024,mode=700")
+    os.environ["HOME"] = program.FOLDER
+    import_packages(config)
+    syscalls.unmount(program.FOLDER)
 
 
 def _forbid_user_namespaces() -> None:
