@@ -18,6 +18,8 @@ Prompt = str | Sequence[Message]
 ModelText = str | Sequence[Message]  # TRL gives messages where the prompt was messages
 Values = list[float | None]
 
+STANDARD_COLUMNS = ("reference", "verdict", "problem_id", "domain", "level", "language")
+
 
 class Reward(Protocol):
     """TRL's reward function, sync or async.

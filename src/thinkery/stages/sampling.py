@@ -52,6 +52,7 @@ class Sampler:
         )
         self.metrics: dict[str, float] = {}
         self._shape, self._work = policy_shape(policy), Work()
+        self._told = False  # of the first restart of the rewards' process
 
     @property
     def drawn(self) -> int:
@@ -131,7 +132,20 @@ class Sampler:
         self.metrics |= work_metrics({ROLLOUT: self._work})
         for name, count in self.grader.errors.items():
             self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
+        self._tell_restarts(self.grader.process_ends)
         return groups
+
+    def _tell_restarts(self, ends: Sequence[str]) -> None:
+        """Counts how often the process of the user's rewards ended, and says the first time why."""
+        if not ends:
+            return
+        self.metrics["rewards/restarts"] = self.metrics.get("rewards/restarts", 0.0) + len(ends)
+        if not self._told:
+            self._told = True
+            self.context.view.note(
+                f"{self.stage.name}: {ends[0]}. The process of the rewards was ended and starts again, with what its "
+                "files keep in memory lost; the metric rewards/restarts counts how often"
+            )
 
     def _submit(self, completion: Completion) -> None:
         self.grader.submit(self.under_way.problem(completion.problem_id), completion)
