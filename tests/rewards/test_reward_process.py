@@ -256,14 +256,17 @@ def test_with_zero_a_missed_deadline_counts_the_batch_and_the_run_goes_on(write:
 
 def test_a_call_that_another_s_deadline_ends_is_made_again(write: Write, process: RewardProcess) -> None:
     write(hog(HOGS["loop in C"]))
-    write("""
+    write(
+        """
 import asyncio, pathlib
 async def g(completions):
     if not pathlib.Path("asked").exists():
         pathlib.Path("asked").touch()
         await asyncio.Event().wait()
     return [5.0] * len(completions)
-""", "other.py")
+""",
+        "other.py",
+    )
     f, g = process.load("mine.py:f", {}), process.load("other.py:g", {})
     assert ask(g, f, of=rows("hang"), on_error="zero", timeout_s=SHORT_S) == ([[5.0], [0.0]], [0, 1])
     assert len(process.ends) == 1
@@ -345,7 +348,6 @@ def test_a_reward_that_ends_its_process_is_an_error_that_shows_the_line_and_the_
     ]
     assert all(end.startswith(f"reward 'mine.py:f' {said}") for end in process.ends)
     assert ask(f, of=rows("a", "bc", "end", "d"), on_error="zero") == ([[1.0, 2.0, 0.0, 1.0]], [1])
-    assert ask(f, of=rows("abc"))[0] == [[3.0]]
 
 
 def test_leaving_the_program_is_an_error_like_others_and_the_process_stays(
@@ -406,7 +408,6 @@ def test_errors_show_the_user_s_line_and_the_completion(write: Write, process: R
         ("[10 ** 400]", "returned a number too large for a float as a value"),
         ("[1.0, 2.0]", "returned 2 values for 1 completions"),
         ("None", "returned None, not a list"),
-        ("object()", "returned a object, not a list"),
     ],
 )
 def test_values_that_are_none_are_errors_in_words(
@@ -432,7 +433,7 @@ def f(completions, hint):
 """)
     f = process.load("mine.py:f", {})
     bare, hinted = rows("a"), rows("b", columns={"hint": "h"})
-    with pytest.raises(UserError, match="mine.py:f needs 'hint', which the problems don't have"):
+    with pytest.raises(UserError, match=r"mine\.py:f needs 'hint', which the problems don't have"):
         f.require_columns([bare[0].problem])
     f.require_columns([bare[0].problem, hinted[0].problem])
     assert ask(f, of=bare)[0] == [[None]]

@@ -76,9 +76,7 @@ class RewardWorker:
         for problem, completion in completions:
             self._graders[number].submit(problem, completion)
 
-    def collect(
-        self, number: int, problems: Sequence[Problem], num_generations: int, step: int | None
-    ) -> Answer:
+    def collect(self, number: int, problems: Sequence[Problem], num_generations: int, step: int | None) -> Answer:
         """Verdicts and rewards of the problems, in their order; how often each reward failed, and their process."""
         started, grader = time.perf_counter(), self._graders[number]
         groups = grader.collect(problems, num_generations, step=step)

@@ -134,7 +134,7 @@ class _Batch:
             "completions": [
                 c.text if isinstance(p.prompt, str) else [{"role": "assistant", "content": c.text}] for p, c, _ in rows
             ],
-            "completion_ids": [list(c.token_ids) for _, c, _ in rows],
+            "completion_ids": [list(c.token_ids) if copies else c.token_ids for _, c, _ in rows],
         }
 
 

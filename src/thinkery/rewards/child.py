@@ -29,6 +29,7 @@ from thinkery.rewards.user_code import Place, place_of_dump
 from thinkery.rewards.workers.reward_host import SIZE
 from thinkery.types import UserError
 
+_STARTS_S = 120.0  # on a cold disk and a busy machine
 _ANSWERS_S = 1.0  # to where it is; longer means that the code holds Python's lock
 _DIES_S = 10.0  # of a signal, on a busy machine
 _DRAINS_S = 2.0  # its output; somebody else whom it started may still hold the pipe
@@ -55,7 +56,7 @@ class _Waiting:
 
 
 class RewardChild:
-    """The process. Asked by one thread; what it says is heard by threads of its own."""
+    """The process, once it is up. Asked by one thread; what it says is heard by threads of its own."""
 
     def __init__(self) -> None:
         self.ended: RewardProcessEndedError | None = None
@@ -89,6 +90,7 @@ class RewardChild:
         self._watching = threading.Thread(target=self._watch, name="reward-process", daemon=True)
         for thread in (*self._hearing, self._watching):
             thread.start()
+        self._await_start()
 
     def ask(self, request: tuple[Any, ...], deadline: float) -> Future[Any]:
         """Sends a request whose second part is its number; the answer, ``UserError`` or how the process ended.
@@ -146,6 +148,13 @@ class RewardChild:
             os.close(self._lifeline)
             self._lifeline = -1
         self._dump.close()
+
+    def _await_start(self) -> None:
+        try:
+            self.ask(("where", next(_numbers), 0), time.monotonic() + _STARTS_S).result(_STARTS_S)
+        except (TimeoutError, RewardProcessEndedError) as error:
+            self.close()
+            raise RuntimeError(f"the process of the rewards did not start: {error or f'{_STARTS_S:g} s'}") from None
 
     def _asked(self, number: int) -> Place | None:
         deadline = time.monotonic() + _ANSWERS_S

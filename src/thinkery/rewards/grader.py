@@ -142,7 +142,7 @@ class Grader:
         self.close()
 
     def _total(self, completion: Completion, values: Mapping[str, float | None]) -> float:
-        """The weighted sum over the rewards that apply (TRL's rule). Raises ``UserError`` if it is out of all bounds."""
+        """The weighted sum over the rewards that apply (TRL's rule). Raises ``UserError`` for an absurd one."""
         applied = {name: self._specs[name].weight * value for name, value in values.items() if value is not None}
         total = sum(applied.values(), 0.0)
         if not abs(total) <= LARGEST:  # nan too: an infinity less another

@@ -168,7 +168,7 @@ class ProcessCall:
         self._process, self._reward, self._count, self._deadline = process, reward, count, deadline
         self._child = process.child()
         self._number = next(_numbers)
-        ids = [array("q", row) for row in arguments["completion_ids"]]  # ten times as quick to send as lists
+        ids = [array("i", row) for row in arguments["completion_ids"]]  # quicker to send than lists
         self._request = "call", self._number, reward.number, count, {**arguments, "completion_ids": ids}
         self.future: Future[Any] = Future()
 

@@ -20,10 +20,8 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.references import require_references
 from thinkery.stages.underway import UnderWay
 from thinkery.stages.work import GRADING, ROLLOUT, lengths_of, work_metrics
+from thinkery.training.advantages import SMALLEST_SPREAD
 from thinkery.types import Completion, Group, Outcome, Sampling, UserError
-
-# Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
-_SMALLEST_SPREAD = 1e-6
 
 
 class Sampler:
@@ -190,5 +188,5 @@ def _by_information(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
 def _tells_apart(group: Group) -> bool:
     """Whether some completions are right and others wrong; where no rule can check, whether their totals differ."""
     if all(verdict.outcome is Outcome.UNCHECKED for verdict in group.verdicts_G):
-        return max(group.totals_G) - min(group.totals_G) > _SMALLEST_SPREAD
+        return max(group.totals_G) - min(group.totals_G) > SMALLEST_SPREAD
     return 0 < sum(verdict.correct for verdict in group.verdicts_G) < len(group.verdicts_G)

@@ -84,9 +84,9 @@ class _Host:
             self._present = request[1]
             match request:
                 case ("load", number, spec, context, options):
-                    self._answer(number, lambda: self._load(number, spec, context, options))  # noqa: B023
+                    self._answer(number, lambda: self._load(number, spec, context, options))
                 case ("know", number, reward, columns):
-                    self._answer(number, lambda: require_columns(self._rewards[reward], columns))  # noqa: B023
+                    self._answer(number, lambda: require_columns(self._rewards[reward], columns))
                 case ("call", number, reward, count, arguments):
                     self._call(number, self._rewards[reward], count, arguments)
             self._present = None
