@@ -41,10 +41,11 @@ def look(signal: LearningSignal, step: int, *groups: Group, **more: float) -> No
 def refusal(stage: RLStage, *groups: Group, **more: float) -> str:
     """What is said after ``no_signal_steps`` steps of the same groups."""
     signal = LearningSignal(stage, ZERO)
-    for step in range(stage.no_signal_steps - 1):
+    last = (stage.no_signal_steps or stage.steps) - 1
+    for step in range(last):
         look(signal, step, *groups, **more)
     with pytest.raises(UserError) as caught:
-        look(signal, stage.no_signal_steps - 1, *groups, **more)
+        look(signal, last, *groups, **more)
     return str(caught.value)
 
 
@@ -78,7 +79,11 @@ def test_the_end_of_a_shorter_stage_is_the_same() -> None:
     signal = LearningSignal(stage_of(steps=1, no_signal_steps=20), ZERO)
     with pytest.raises(UserError, match="in 1 step with 2 completions") as caught:
         look(signal, 0, group([0, 0]))
-    assert "no_signal_steps" not in str(caught.value)
+    assert str(caught.value).endswith("set no_signal_steps: null.")
+
+
+def test_a_recipe_that_is_only_tried_can_go_on_all_the_same() -> None:
+    quiet(stage_of(steps=2, no_signal_steps=None), *[[group([0, 0])]] * 2)
 
 
 def test_a_teacher_is_a_signal_whatever_the_rewards() -> None:

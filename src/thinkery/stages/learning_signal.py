@@ -31,6 +31,7 @@ class LearningSignal:
     def __init__(self, stage: RLStage, template: Template) -> None:
         self._stage, self._template = stage, template
         self._found = stage.teacher is not None
+        self._patience = stage.no_signal_steps
         self._entered = max((spec.from_step for spec in stage.rewards.values()), default=0)  # the last of the rewards
         self._completions = 0
         self._lowest, self._highest = math.inf, -math.inf  # of the totals, since a reward entered last
@@ -39,7 +40,7 @@ class LearningSignal:
 
     def look(self, step: int, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
         """Sees what ``step`` (0-based) had to learn from. Raises ``UserError`` if it is time to stop."""
-        if self._found:
+        if self._found or self._patience is None:
             return
         self._found = self._tells_apart(step, groups)
         if self._found:
@@ -48,7 +49,7 @@ class LearningSignal:
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
-        if step + 1 == self._stage.steps or step + 1 - self._entered >= self._stage.no_signal_steps:
+        if step + 1 == self._stage.steps or step + 1 - self._entered >= self._patience:
             raise UserError("\n".join(self._lines(step + 1)))
 
     def save(self, folder: Path) -> None:
@@ -86,8 +87,11 @@ class LearningSignal:
         said = (f"{name} {'does not apply' if mean is None else f'{mean:g}'}" for name, mean in means.items())
         yield f"  mean of each reward: {', '.join(said)}"
         yield from self._causes() or ["  Do the rewards depend on the completion? Try them on a right and a wrong one."]
+        yield "  The run folder's completions/ shows some."
         if steps < stage.steps:
-            yield f"  The run folder's completions/ shows some. To wait longer, raise no_signal_steps = {steps}."
+            yield f"  To wait longer, raise no_signal_steps = {self._patience}."
+        else:
+            yield "  To go on all the same, as where a recipe is only tried, set no_signal_steps: null."
 
     def _causes(self) -> list[str]:
         stage, accuracy = self._stage, self._mean("accuracy")
