@@ -350,10 +350,11 @@ def test_a_reward_that_ends_its_process_is_an_error_that_shows_the_line_and_the_
     assert ask(f, of=rows("a", "bc", "end", "d"), on_error="zero") == ([[1.0, 2.0, 0.0, 1.0]], [1])
 
 
+@pytest.mark.parametrize("kind", ["def", "async def"])
 def test_leaving_the_program_is_an_error_like_others_and_the_process_stays(
-    write: Write, process: RewardProcess
+    write: Write, process: RewardProcess, kind: str
 ) -> None:
-    write("import sys\ndef f(completions):\n    sys.exit(0)\n")
+    write(f"import sys\n{kind} f(completions):\n    sys.exit(0)\n")
     f = process.load("mine.py:f", {})
     pid = process.pid
     assert refusal(f, of=rows("a")).splitlines()[:2] == [
@@ -361,6 +362,21 @@ def test_leaving_the_program_is_an_error_like_others_and_the_process_stays(
         "  at mine.py, line 3: sys.exit(0)",
     ]
     assert process.pid == pid
+    assert process.ends == []
+
+
+def test_sys_exit_in_a_task_of_an_async_reward_does_not_stop_the_others(write: Write, process: RewardProcess) -> None:
+    write("""
+import asyncio, sys
+async def one(completion):
+    await asyncio.sleep(0)
+    if completion == "end":
+        sys.exit(0)
+    return 1.0
+async def f(completions):
+    return await asyncio.gather(*[one(c) for c in completions])
+""")
+    assert ask(process.load("mine.py:f", {}), of=rows("a", "end", "b"), on_error="zero") == ([[1.0, 0.0, 1.0]], [1])
     assert process.ends == []
 
 

@@ -6,6 +6,7 @@ Left out: what is awaited there, and until when (``calling``, ``workers/reward_h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable
 from concurrent.futures import Future
@@ -35,5 +36,11 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 @cache
 def _event_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="reward-loop", daemon=True).start()
+    threading.Thread(target=_run, args=(loop,), name="reward-loop", daemon=True).start()
     return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    while True:  # sys.exit in a task stops the loop, before it has told who awaits the task
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()

@@ -71,10 +71,14 @@ class RewardProcess:
                 "again: put it back, or start the run again, which begins the stage anew"
             )
         child = self._child = RewardChild()
-        for reward in self._rewards:
-            self._load(child, reward)
-            if reward.columns is not None:
-                self.ask(child, "know", reward.number, reward.columns)
+        try:
+            for reward in self._rewards:
+                self._load(child, reward)
+                if reward.columns is not None:
+                    self.ask(child, "know", reward.number, reward.columns)
+        except BaseException:
+            self.close()  # one that lacks a reward is of no use
+            raise
         return child
 
     def ask(self, child: RewardChild, kind: str, *details: Any, number: int | None = None, spec: str = "") -> None:

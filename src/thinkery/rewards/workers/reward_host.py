@@ -23,6 +23,7 @@ import socket
 import struct
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
@@ -93,20 +94,24 @@ class _Host:
             del request  # with the whole batch in it
 
     def _listen(self) -> None:
-        while True:
-            size = self._requests.read(SIZE.size)
-            if len(size) < SIZE.size:
-                os._exit(0)
-            request: Request = pickle.loads(self._requests.read(*SIZE.unpack(size)))
-            match request:
-                case ("where", number, call):
-                    place = self._place(call)
-                    self._reply(number, place=[place.file, place.line] if place else None)
-                case ("cancel", _, call):
-                    if (awaited := self._awaited.get(call)) is not None:
-                        awaited[1].cancel()
-                case _:
-                    self._heard.put(request)
+        try:
+            while len(size := self._requests.read(SIZE.size)) == SIZE.size:
+                self._take(pickle.loads(self._requests.read(*SIZE.unpack(size))))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # a process that no longer hears is of no use
+        os._exit(0)
+
+    def _take(self, request: Request) -> None:
+        match request:
+            case ("where", number, call):
+                place = self._place(call)
+                self._reply(number, place=[place.file, place.line] if place else None)
+            case ("cancel", _, call):
+                if (awaited := self._awaited.get(call)) is not None:
+                    awaited[1].cancel()
+            case _:
+                self._heard.put(request)
 
     def _load(self, number: int, spec: str, context: RewardContext, options: Mapping[str, Any]) -> None:
         self._rewards[number] = load_reward(spec, context, **options)
