@@ -171,7 +171,8 @@ def _shortened(stage: RLStage | SFTStage, steps: int) -> RLStage | SFTStage:
     if isinstance(stage, SFTStage):
         return stage.model_copy(update={"epochs": max(stage.epochs, steps)})
     rewards = {name: spec.model_copy(update={"from_step": 0}) for name, spec in stage.rewards.items()}
-    return stage.model_copy(update={"steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0})
+    changes = {"steps": steps, "no_signal_steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0}
+    return stage.model_copy(update=changes)
 
 
 def _sizes(place: str) -> dict[str, int]:

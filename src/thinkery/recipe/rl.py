@@ -39,6 +39,7 @@ class RLStage(Strict):
     reward_errors: Literal["stop", "zero"] = "stop"  # what an exception in a reward of the user's does
     reward_timeout_s: PositiveFloat = 600.0  # how long one reward may take for a whole batch
     steps: PositiveInt
+    no_signal_steps: PositiveInt | None = 20  # it stops after so many if none had anything to learn from; None: never
     # Rollout
     num_problems: PositiveInt = 32  # a step
     num_generations: PositiveInt = 16  # completions a problem

@@ -14,7 +14,7 @@ import torch
 Scale = Literal["group", "batch", "none"]
 
 # Below this a spread is the rounding of a weighted sum, not a difference between completions.
-_SMALLEST_SPREAD = 1e-6
+SMALLEST_SPREAD = 1e-6
 
 
 def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group") -> list[tuple[float, ...]]:
@@ -35,7 +35,7 @@ def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group
     advantages_PG: list[tuple[float, ...]] = []
     for totals_G in groups:
         spread = _spread(totals_G)
-        if spread <= _SMALLEST_SPREAD:
+        if spread <= SMALLEST_SPREAD:
             advantages_PG.append((0.0,) * len(totals_G))
             continue
         centred_G = totals_G - totals_G.mean()
