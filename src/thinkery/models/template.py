@@ -131,8 +131,8 @@ class Template:
             template.render("")
         except (OSError, ValueError, LookupError, TypeError, RecursionError, jinja2.TemplateError) as error:
             raise UserError(
-                f"{path} is no template: it is cut short or damaged ({type(error).__name__}: {error}); fetch or save the "
-                f"checkpoint again, or name a template in the recipe, one of {', '.join(TEMPLATES)}"
+                f"{path} is no template: it is cut short or damaged ({type(error).__name__}: {error}); fetch or save "
+                f"the checkpoint again, or name a template in the recipe, one of {', '.join(TEMPLATES)}"
             ) from None
         return template
 
