@@ -149,7 +149,7 @@ def test_a_checkpoints_template_that_could_go_on_for_ever_is_refused(what: str, 
                                   '{"name": "a", "chat_template": "{% if %}", "stop_strings": []}'])  # fmt: skip
 def test_what_is_no_template_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "thinkery_template.json").write_text(text)
-    with pytest.raises(UserError, match=r"thinkery_template.json is no template"):
+    with pytest.raises(UserError, match=r"thinkery_template.json is (no template|cut short or damaged)"):
         Template.load(tmp_path)
 
 

@@ -131,7 +131,7 @@ class Template:
             template.render("")
         except (OSError, ValueError, LookupError, TypeError, RecursionError, jinja2.TemplateError) as error:
             raise UserError(
-                f"{path} is no template: it is cut short or damaged ({type(error).__name__}: {error}); fetch or save "
+                f"{path} is cut short or damaged ({type(error).__name__}: {error}); fetch or save "
                 f"the checkpoint again, or name a template in the recipe, one of {', '.join(TEMPLATES)}"
             ) from None
         return template
