@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
+from thinkery.machine.shared_weights import share
 from thinkery.models.attention import check_supported
 from thinkery.models.pretrained import (
     in_words,
@@ -34,7 +35,6 @@ from thinkery.models.pretrained import (
     read_tokenizer,
     read_weights,
 )
-from thinkery.models.shared import share
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
 from thinkery.types import Problem, UserError
 
