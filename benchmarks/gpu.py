@@ -360,7 +360,9 @@ def trl_seconds(shape: Shape, sizes: Sizes, card: Card, batch: int, paged: bool)
             disable_tqdm=True,
         )
         with torch.device(card.device):
-            model = AutoModelForCausalLM.from_config(shape.config(), dtype=torch.bfloat16, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_config(
+                shape.config(), dtype=torch.bfloat16, attn_implementation="sdpa", trust_remote_code=False
+            )
         prompts = [{"prompt": problem.prompt} for problem in make_problems(shape.vocab, sizes.problems, sizes.prompt)]
         GRPOTrainer(
             model=model,

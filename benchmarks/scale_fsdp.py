@@ -81,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "learnt.pt"
         multiprocessing.spawn(rank_main, (ports, samples, path), nprocs=max(WORLDS))
-        by_ranks = torch.load(path, weights_only=False)
+        by_ranks = torch.load(path, weights_only=True)
     add_figures(SCALE, "scale_fsdp.py", compare(samples, by_ranks))
 
 

@@ -69,7 +69,7 @@ class Shape:
         torch.manual_seed(0)
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(
-                self.config(), dtype=torch.float32, attn_implementation=ATTENTION
+                self.config(), dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
             ).eval()
         return Policy(model, self.tokenizer(), PLAIN, torch.device(device), DTYPES[dtype])
 

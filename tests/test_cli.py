@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from thinkery.cli import app
 
 RECIPE = """
 name: tiny
@@ -56,6 +59,35 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+@pytest.mark.parametrize("command", ["run", "profile", *STAGES])
+def test_every_command_that_loads_models_can_be_allowed_to_run_their_code(command: str) -> None:
+    options = {option for parameter in get_command(app).commands[command].params for option in parameter.opts}
+    assert "--trust-remote-code" in options
+
+
+def test_a_recipe_that_allows_itself_what_only_the_user_can_is_refused(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text() + "trust_remote_code: true\nverification: {code: {unsafe_local: true}}\n")
+    refused = thinkery("run", recipe, "--dry-run", "--trust-remote-code", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "verification.code.unsafe_local: no recipe and no --set can allow this" in refused.stderr
+    assert thinkery("run", recipe, "--dry-run", "--trust-remote-code", "--unsafe-local", cwd=tmp_path).returncode == 0
+
+
+UNDER_A_CONTAINERS_RULES = "from thinkery.sandbox.inside import seccomp; seccomp.install()\n"
+
+
+def test_a_dry_run_says_that_programs_could_not_be_run(recipe: Path, tmp_path: Path) -> None:
+    main = f"{UNDER_A_CONTAINERS_RULES}from thinkery.__main__ import main; main()"
+    command = [sys.executable, "-c", main, "run", str(recipe), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    first, *reasons = done.stderr.splitlines()
+    assert first.startswith("error: zero.problems: problem mini-train-0-")
+    assert first.endswith(": A model's programs are not run unprotected, and no isolation works here:")
+    assert any("landlock: " in reason for reason in reasons)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -64,9 +96,11 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(recipe: Path, tmp_path
         (["run", "tiny.yaml", "--set", "zero.rewards={sped: 1}"], "there is no reward 'sped'; your own is written"),
         (["run", "tiny.yaml", "--until", "next"], "error: --until next: no such stage; stages: zero"),
         (["run", "tiny.yaml"], "no model at "),
+        (["run", "tiny.yaml", "--set", "trust_remote_code=true"], "if you trust that code, give --trust-remote-code"),
         (["verify", "gone.jsonl"], "error: gone.jsonl: no such file"),
         (["verify", "some.jsonl", "--reward", "maths"], "error: there is no verifier 'maths'; known are"),
         (["verify", "some.jsonl", "--set", "verification.maths=1"], "verification.maths: no such field; did you mean"),
+        (["verify", "some.jsonl", "--set", "verification.code.unsafe_local=true"], "code, give --unsafe-local"),
         (["verify", "some.jsonl", "--set", "seed=3"], "here only verification can be set"),
         (["verify", "some.jsonl", "--column", "question"], "--column question: write it as ours=theirs"),
         (["decontaminate", "some.jsonl"], "error: nothing to do: name benchmarks with --against"),
@@ -138,3 +172,16 @@ def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:
     assert "Traceback" not in err
     manifest = json.loads((tmp_path / "runs" / "tiny" / "manifest.json").read_text())
     assert manifest["stages"]["grow"]["status"] == "running"
+
+
+def test_what_a_file_says_can_not_write_over_the_terminal(tmp_path: Path) -> None:
+    """Not in an error, nor in a report: an escape sequence could hide what stands above it, or type."""
+    hostile = "\x1b[2J\x1b]0;title\x07\u202e"
+    (tmp_path / "a.jsonl").write_text(json.dumps({hostile: 1}) + "\n")
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps({"prompt": "p", "answer": "1", "id": hostile, "verifier": hostile}) + "\n"
+    )
+    for name in ("a.jsonl", "b.jsonl"):
+        done = thinkery("verify", name, cwd=tmp_path)
+        assert done.returncode != 0
+        assert not set("\x1b\x07\u202e") & set(done.stdout + done.stderr), done

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from thinkery.models.loading import resolve_model
 from thinkery.pipeline import Stopped, plan, run_recipe
-from thinkery.recipe import EvalSpec, Recipe, RLStage, Stage, data_references, load_recipe, model_references
+from thinkery.recipe import (
+    TRUST_REMOTE_CODE,
+    UNSAFE_LOCAL,
+    EvalSpec,
+    Recipe,
+    RLStage,
+    Stage,
+    data_references,
+    load_recipe,
+    model_references,
+)
 from thinkery.report.terminal import PlainView
 from thinkery.run import Run
+from thinkery.sandbox import isolation
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
 
@@ -130,6 +144,18 @@ ALL = ["base.eval", "zero from 0", "zero.eval", "next from 0", "next.eval"]
 @pytest.fixture
 def school(tmp_path: Path) -> School:
     return School(tmp_path)
+
+
+def test_the_manifest_says_of_every_session_what_it_was_allowed(school: School) -> None:
+    for allow in ([TRUST_REMOTE_CODE], [], [UNSAFE_LOCAL, TRUST_REMOTE_CODE]):
+        school.run(load_recipe(school.recipe_path, allow=allow), force=UNSAFE_LOCAL in allow)
+        if not allow:
+            assert school.calls == []  # whether models' own code may run makes no other recipe and no other result
+    sessions = json.loads((school.folder / "manifest.json").read_text())["sessions"]
+    assert [session["trust_remote_code"] for session in sessions] == [True, False, True]
+    assert [session["unsafe_local"] for session in sessions] == [False, False, True]
+    with pytest.raises(UserError, match=r"verification\.code\.unsafe_local: True -> False"):
+        school.run()  # what the folder's recipe was allowed then is read, and gives no permission now
 
 
 def test_a_ladder_is_climbed_once(school: School) -> None:
@@ -379,3 +405,69 @@ def test_a_plan_names_what_every_stage_is_made_from(workshop: School) -> None:
         "  evaluate all: all problems of mini, 16 samples each",
         "  evaluate ends: all problems of mini, 16 samples each, of base, last",
     ]
+
+
+CODE = json.dumps({"language": "python", "test_cases": [{"input": "1", "output": "1", "type": "stdin_stdout"}]})
+PLANS = """
+import json, sys
+from pathlib import Path
+from thinkery.sandbox.inside import seccomp
+seccomp.install()  # as in a container: no isolation works
+from thinkery.pipeline import plan
+from thinkery.recipe import load_recipe
+from thinkery.types import UserError
+for overrides, until in json.loads(sys.argv[3]):
+    try:
+        told = plan(load_recipe(Path(sys.argv[1]), overrides), Path(sys.argv[2]), until)
+    except UserError as error:
+        told = str(error)
+    print(json.dumps(told))
+"""
+
+
+def test_a_plan_refuses_programs_without_isolation_and_nothing_else(school: School) -> None:
+    """Only what is still to be done counts, and only problems that do need a program run."""
+    mixed = school.folder.parent / "mixed.jsonl"
+    rows = [{"prompt": "1+1", "answer": "2"}, {"prompt": "Print it.", "answer": CODE, "verifier": "code"}]
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = ["next.problems.domains={math: 1}", "evaluate.held-out.problems.domains={math: 1}"]
+    cases: list[tuple[list[str], str | None]] = [
+        (plain, None),
+        ([*plain, f"zero.problems.source={mixed}"], None),
+        ([*plain, f"zero.problems={{source: {mixed}, verifier: math}}"], None),
+        ([*plain, "zero.problems={source: some/code, verifier: code}"], None),
+        ([*plain, f"evaluate.held-out.problems={{source: {mixed}, n: 1}}"], None),
+        ([*plain, f"evaluate.held-out.problems={{source: {mixed}, n: 2}}"], None),
+        (plain[1:], None),
+        (plain[1:], "zero"),
+        ([*plain[1:], "verification.code.unsafe_local=true"], None),
+        ([*plain[1:], "verification.code.fusion_url=http://localhost:8080"], None),
+    ]
+    arguments = [str(school.recipe_path), str(school.folder), json.dumps(cases)]
+    done = subprocess.run([sys.executable, "-c", PLANS, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    refused = {number: text.splitlines()[0] for number, text in enumerate(told) if isinstance(text, str)}
+    why = "A model's programs are not run unprotected, and no isolation works here:"
+    assert refused.pop(1) == f"zero.problems: problem mixed-2: {why}"
+    assert refused.pop(3) == f"zero.problems: the problems of some/code: {why}"
+    assert refused.pop(5) == f"evaluate.held-out.problems: problem mixed-2: {why}"
+    assert refused.pop(6).startswith("next.problems: problem mini-train-0-")
+    assert refused == {}
+
+
+def test_a_run_refuses_them_as_its_plan_does(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_working", {})  # what was found out before the limit below
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # too small for any sandbox
+    try:
+        with pytest.raises(UserError) as planned:
+            plan(school.recipe(), school.folder)
+        with pytest.raises(UserError) as run:
+            school.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(planned.value) == str(run.value)
+    assert "next.problems: problem mini-train-0-" in str(run.value)
+    assert "the limit on the size of a file that thinkery was started under is 4 KiB" in str(run.value)
+    assert school.calls == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thinkery.recipe import PretrainStage, RewardSpec, RLStage, diff_recipes, load_recipe
+from thinkery.recipe import (
+    PERMISSIONS,
+    UNSAFE_LOCAL,
+    PretrainStage,
+    RewardSpec,
+    RLStage,
+    diff_recipes,
+    load_recipe,
+    load_verification,
+)
 from thinkery.types import UserError
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -245,6 +255,9 @@ def test_further_mistakes_are_counted(ladder: Path) -> None:
         ("name: [a\n", "line 2"),
         ("- a\n", "a recipe is a mapping with the fields name, seed"),
         ("", "a recipe is a mapping"),
+        ("name: !!python/object/apply:os.system ['touch ran']\n", "could not determine a constructor for the tag"),
+        ("name: a\x07\n", "not YAML: unacceptable character"),
+        ("name: " + "[" * 2000, "nested too deeply"),
     ],
 )
 def test_broken_files_are_refused_with_the_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -274,9 +287,47 @@ stages:
     assert "an alias (*) stands inside what it is an alias of" in refusal(path)
 
 
+@pytest.mark.parametrize("line", ["a{n}: &a{n} [{parts}]", "a{n}: &a{n} {{<<: [{parts}]}}"])
+def test_a_few_lines_of_aliases_do_not_become_billions_of_values(tmp_path: Path, line: str) -> None:
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [line.format(n=n, parts=", ".join([f"*a{n - 1}"] * 10)) for n in range(1, 12)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    assert "line 1, column 1: more than 100,000 values" in refusal(path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "no such recipe" in refusal(tmp_path / "nowhere.yaml")
     assert "cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [("trust_remote_code", "--trust-remote-code"), ("verification.code.unsafe_local", "--unsafe-local")],
+)
+def test_what_may_run_on_this_machine_only_the_command_line_allows(
+    ladder: Path, tmp_path: Path, field: str, flag: str
+) -> None:
+    assert PERMISSIONS[field] == flag
+    for written in ("true", "yes", "1", "'on'"):
+        assert f"{field}: no recipe and no --set can allow this" in refusal(ladder, f"{field}={written}")
+    allowed = load_recipe(ladder, allow=[field])
+    assert [name for name in PERMISSIONS if allowed.allows(name)] == [field]
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(allowed.to_yaml())
+    assert f"resolved.yaml: {field}: no recipe" in refusal(resolved)
+    assert refusal(resolved).endswith(f"if you trust that code, give {flag}")
+    assert load_recipe(resolved, allow=[field]) == allowed
+    assert load_recipe(resolved, allow=None) == allowed  # only looked at
+    other = next(name for name in PERMISSIONS if name != field)
+    with pytest.raises(UserError, match=re.escape(field)):
+        load_recipe(resolved, allow=[other])
+
+
+def test_verification_alone_asks_for_the_flag_as_well() -> None:
+    assert load_verification([], [UNSAFE_LOCAL]).code.unsafe_local
+    with pytest.raises(UserError, match=r"unsafe_local: no recipe and no --set .* give --unsafe-local"):
+        load_verification([f"{UNSAFE_LOCAL}=true"])
 
 
 def test_the_difference_names_every_changed_field(ladder: Path) -> None:
@@ -328,3 +379,17 @@ def test_junk_anywhere_is_refused_in_one_line_or_accepted(tmp_path: Path, place:
     except UserError as error:
         refused = str(error)
     assert len(refused.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("name", ["..", "../up", "/abs", "a/b", "a\\b", ".hidden", "a\n", "a\x00", "-rf", ""])
+@pytest.mark.parametrize("place", ["recipe", "stage", "set"])
+def test_a_name_can_not_leave_the_run_folder(name: str, place: str, ladder: Path) -> None:
+    data = yaml.safe_load(ladder.read_text())
+    if place == "recipe":
+        data["name"] = name
+    elif place == "stage":
+        data["stages"][-1]["name"] = name
+    else:
+        data["evaluate"] = {name: {"source": "mini", "n": 4}}
+    ladder.write_text(yaml.safe_dump(data))
+    assert "allowed: " in refusal(ladder)

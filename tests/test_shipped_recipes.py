@@ -116,6 +116,7 @@ def says_5(text: str) -> bool:
 
 RL = (
     "steps=2",
+    "no_signal_steps=null",
     "num_problems=2",
     "num_generations=4",
     "max_completion_length=32",

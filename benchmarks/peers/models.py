@@ -33,7 +33,7 @@ def write_model(folder: Path, shape: Shape, *, mean_length: float | None, max_le
     """Writes a random model whose completions, cut at ``max_length``, have that mean length. None: none ever ends."""
     torch.manual_seed(0)
     place = resolve_model(BASE)
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     config = shape.config()
     config.vocab_size = len(tokenizer)
     config.max_position_embeddings = CONTEXT
@@ -81,7 +81,7 @@ def end_with(model: Qwen3ForCausalLM, probability: float) -> None:
 
 def write_prompts(path: Path, count: int) -> None:
     """Writes ``count`` short questions, each with its text under the template and its tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(BASE))
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(BASE), trust_remote_code=False)
     rng, rendering, prompts = random.Random(0), template(), []
     for number in range(count):
         a, b, c, d = (rng.randrange(10, 100) for _ in range(4))

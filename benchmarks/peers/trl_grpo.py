@@ -37,7 +37,7 @@ class Rounds(TrainerCallback):
 
 def main(settings: dict[str, Any]) -> None:
     prompts = json.loads(Path(settings["prompts"]).read_text())
-    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
+    tokenizer = AutoTokenizer.from_pretrained(settings["model"], trust_remote_code=False)
     for prompt in prompts:
         if tokenizer(prompt["text"])["input_ids"] != prompt["token_ids"]:
             raise ValueError(f"both sides must read the same tokens, and not so here: {prompt['text']!r}")
@@ -66,7 +66,11 @@ def config(settings: dict[str, Any], num_prompts: int) -> GRPOConfig:
     return GRPOConfig(
         output_dir=settings["output"],
         use_cpu=True,
-        model_init_kwargs={"dtype": engine["weights"], "attn_implementation": "sdpa"},
+        model_init_kwargs={
+            "dtype": engine["weights"],
+            "attn_implementation": "sdpa",
+            "trust_remote_code": False,
+        },
         bf16=engine["weights"] == "float32",  # autocast, where the weights aren't bf16 themselves
         gradient_checkpointing=False,
         cache_implementation=engine["cache"],

@@ -22,6 +22,7 @@ def main(settings: dict[str, Any]) -> None:
     engine = LLM(
         model=settings["model"],
         dtype="bfloat16",
+        trust_remote_code=False,
         max_model_len=settings["context"],
         max_num_seqs=len(prompts) * settings["num_generations"],
         max_num_batched_tokens=8192,

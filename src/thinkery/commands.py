@@ -6,7 +6,7 @@ So a stage alone has the same defaults, checks, run folder and way of resuming a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Order:
     """What all stage commands are given.
 
     ``overrides`` set fields of the stage (of the held-out sets in ``eval``), ``verification.…`` those of the recipe.
-    ``template`` None is the one saved with the model.
+    ``template`` None is the one saved with the model. ``allow`` as ``load_recipe`` takes it.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Order:
     template: str | None = None
     seed: int | None = None
     overrides: Sequence[str] = ()
+    allow: Collection[str] = ()
 
 
 def grpo_recipe(order: Order, rewards: Sequence[str], **fields: Any) -> Recipe:
@@ -76,7 +77,7 @@ def eval_recipe(order: Order, limit: int | None, **fields: Any) -> Recipe:
         for override in order.overrides
         for name in (sets if not _is_of_recipe(override) else [""])
     ]
-    return build_recipe({**_frame(order), "stages": [], "evaluate": sets}, overrides, order.seed)
+    return build_recipe({**_frame(order), "stages": [], "evaluate": sets}, overrides, order.seed, allow=order.allow)
 
 
 def result_of(recipe: Recipe, folder: Path) -> Path:
@@ -102,7 +103,7 @@ def figures(summary: Mapping[str, Any]) -> list[str]:
 def _recipe(order: Order, stage: Mapping[str, Any]) -> Recipe:
     own = {"name": order.name, "from": BASE, **_given(stage)}
     overrides = [one if _is_of_recipe(one) else f"{order.name}.{one}" for one in order.overrides]
-    return build_recipe({**_frame(order), "stages": [own]}, overrides, order.seed)
+    return build_recipe({**_frame(order), "stages": [own]}, overrides, order.seed, allow=order.allow)
 
 
 def _frame(order: Order) -> dict[str, Any]:

@@ -16,9 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
+from thinkery.models.remote_code import remote_code
 from thinkery.plugins import resolve
-from thinkery.preflight import check, files_of, require_inputs
-from thinkery.recipe import BASE, ClusterSpec, EvalSpec, Recipe, Stage, diff_recipes, load_recipe, stage_kinds
+from thinkery.preflight import check, files_of, require_inputs, require_isolation
+from thinkery.recipe import (
+    BASE,
+    PERMISSIONS,
+    ClusterSpec,
+    EvalSpec,
+    Recipe,
+    Stage,
+    diff_recipes,
+    load_recipe,
+    stage_kinds,
+)
 from thinkery.run import Run, StageRun, read_json
 from thinkery.stages.context import StageContext
 from thinkery.types import LearnerLost, UserError
@@ -63,10 +74,11 @@ def run_recipe(
     """
     _require_stage(recipe, until)
     check(recipe)
-    with Run(folder) as run:
+    with Run(folder) as run, remote_code(recipe.trust_remote_code):
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
-        run.begin(recipe.name, recipe.seed, recipe.to_yaml())
+        require_isolation(recipe, _pending(recipe, until, _done(run)))
+        run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
             open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
@@ -86,6 +98,7 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     _require_stage(recipe, until)
     check(recipe)
     records: Mapping[str, Any] = (read_json(folder / "manifest.json") or {}).get("stages", {})
+    require_isolation(recipe, _pending(recipe, until, _finished(records)))
     lines = [f"{recipe.name} in {folder}, seed {recipe.seed}"]
     for stage in _up_to(recipe, until):
         made_from = [stage.starts_from] if stage.starts_from is not None else []
@@ -100,7 +113,7 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
         sources = ", ".join(dict.fromkeys(one.source for one in spec.problems.all))
         lines.append(f"  evaluate {name}: {size} problems of {sources}, {spec.num_samples} samples each{models}")
     if (folder / "recipe.yaml").exists():
-        changes = diff_recipes(load_recipe(folder / "recipe.yaml"), recipe)
+        changes = diff_recipes(load_recipe(folder / "recipe.yaml", allow=None), recipe)
         lines += [f"  changed: {change}" for change in changes]
     return lines
 
@@ -286,10 +299,15 @@ def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> R
     return ClusterRuntime(recipe.cluster or ClusterSpec(), cluster or "auto", folder, view.note)
 
 
+def _allowed(recipe: Recipe) -> dict[str, bool]:
+    """What the user allows this session, for the manifest, by the fields' own names."""
+    return {field.rpartition(".")[2]: recipe.allows(field) for field in PERMISSIONS}
+
+
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
     if force or not run.recipe_path.exists():
         return
-    changes = diff_recipes(load_recipe(run.recipe_path), recipe)
+    changes = diff_recipes(load_recipe(run.recipe_path, allow=None), recipe)
     if changes:
         listed = "".join(f"\n  {change}" for change in changes)
         raise UserError(
@@ -318,7 +336,24 @@ def _up_to(recipe: Recipe, until: str | None) -> Iterator[Stage]:
 
 def _done(run: Run) -> set[str]:
     """The stages that have finished; whether they are out of date shows when their turn comes."""
-    return {name for name, record in run.manifest["stages"].items() if record["status"] == "done"}
+    return _finished(run.manifest["stages"])
+
+
+def _finished(records: Mapping[str, Any]) -> set[str]:
+    return {name for name, record in records.items() if record["status"] == "done"}
+
+
+def _pending(recipe: Recipe, until: str | None, done: set[str]) -> set[str]:
+    """The stages that are not done, and the measures (``evaluate.<name>``) that some model still lacks."""
+    stages = list(_up_to(recipe, until))
+    models = {stage.name for stage in stages if stage.makes == "policy"}
+    models |= {BASE} if recipe.base is not None else set()
+    lacking = {model for model in models if _evaluation(model) not in done}
+    return {stage.name for stage in stages if stage.name not in done} | {
+        f"evaluate.{name}"
+        for name, spec in recipe.evaluate.items()
+        if lacking and (not spec.models or lacking & set(spec.models))
+    }
 
 
 def _require_stage(recipe: Recipe, until: str | None) -> None:

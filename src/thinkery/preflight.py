@@ -17,6 +17,8 @@ from thinkery.recipe import BASE, DataSpec, JudgeSpec, ProblemSpec, Recipe, Rewa
 from thinkery.recipe.stage import DataKind
 from thinkery.types import UserError
 
+_LOOKED_AT = 1024  # problems of an endless source; a kind that is in none of them is in none at all
+
 Files = Mapping[str, str]  # name -> hash, or what stands for it
 
 
@@ -63,6 +65,63 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
             _read_problems(field, spec)
     for stage in left:
         _read_data(stage, _names(recipe))
+
+
+def require_isolation(recipe: Recipe, pending: Collection[str]) -> None:
+    """Refuses problems whose programs this machine can't run: what grading would find out, after hours or minutes.
+
+    ``pending`` are the stages still to be done and the measures still to be taken, ``evaluate.<name>``. Raises
+    ``UserError`` with the field, a problem that needs a program run, and why none is run here. Left out: data sets of
+    the Hub, of which nothing is here yet, unless the recipe says that all their problems are code.
+    """
+    from thinkery.rewards.code import require_isolation as require
+
+    graded = [(field, spec) for field, spec in problem_specs(recipe) if _owner(field) in pending]
+    drawn = {f"{stage.name}.problems": stage.problems_drawn for stage in recipe.stages}
+    unruled = {f"{stage.name}.problems" for stage in recipe.stages if not stage.uses_verdicts}
+    specs = [(field, spec) for field, spec in graded if field not in unruled]
+    if not any(_may_need_programs(one) for _, spec in specs for one in spec.all):
+        return
+    try:
+        require(recipe.verification.code)
+    except UserError as error:  # reading problems takes long, so only now
+        for field, spec in specs:
+            for one in spec.all:
+                with _in_field(field):
+                    named = _program_problem(one, drawn.get(field), spec)
+                if named:
+                    raise UserError(f"{field}: {named}: {error}") from None
+
+
+def _owner(field: str) -> str:
+    """The stage, or the measure, that a field belongs to."""
+    first, second, *_ = field.split(".")
+    return f"{first}.{second}" if first == "evaluate" else first
+
+
+def _may_need_programs(spec: ProblemSpec) -> bool:
+    return spec.verifier in (None, "code") and not spec.source.startswith("gym://")
+
+
+def _program_problem(one: ProblemSpec, drawn: int | None, whole: ProblemSpec) -> str | None:
+    """The first problem of a source of ``whole`` that needs a program run, in words; None if none does, or no telling.
+
+    ``drawn`` is how many are drawn; None: they are fixed ones.
+    """
+    from thinkery.problems.source import EndlessSource, open_source
+
+    if not _may_need_programs(one):
+        return None
+    made = one.source in registered("problems")
+    if not made and not Path(one.source).exists():
+        return f"the problems of {one.source}" if one.verifier == "code" else None
+    source = open_source(one.model_copy(update={"also": [], "decontaminate": []}))
+    fixed = one.n if drawn is None and not whole.also else None  # of a mixture no source's share is known here
+    if fixed is None and isinstance(source, EndlessSource):
+        problems = source.draw(0, min(drawn or _LOOKED_AT, _LOOKED_AT))
+    else:
+        problems = source.fixed(fixed)
+    return next((f"problem {problem.id}" for problem in problems if problem.verifier == "code"), None)
 
 
 def _rollouts(recipe: Recipe) -> Iterator[tuple[str, RolloutSpec]]:
@@ -122,9 +181,12 @@ def _require_policy(field: str, reference: str, template: str | None) -> None:
 
 def _require_reward_model(field: str, reference: str, policy: str | None) -> None:
     from thinkery.models.checking import load_tokenizer
+    from thinkery.models.loading import resolve_model
+    from thinkery.models.pretrained import require_whole_files
     from thinkery.models.reward_model import read_card, require_same_tokenizer
 
     with _in_field(field):
+        require_whole_files(resolve_model(reference))
         if policy is None:
             read_card(reference)
         else:

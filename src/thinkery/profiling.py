@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinkery.machine import installation as machine
 from thinkery.machine.clock import OTHER, Clock
+from thinkery.models.remote_code import remote_code
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
 from thinkery.recipe import BASE, Recipe, Stage, StageBase
@@ -48,6 +49,11 @@ def profile_recipe(
     """
     if steps < 1:
         raise UserError(f"--steps {steps}: measure at least 1")
+    with remote_code(recipe.trust_remote_code):
+        return _profiled(recipe, stage, steps, run, view)
+
+
+def _profiled(recipe: Recipe, stage: str | None, steps: int, run: Path | None, view: View) -> dict[str, Any]:
     chosen = _chosen(recipe, stage)
     resolve = _resolver(recipe, chosen, run)
     check(
@@ -166,12 +172,13 @@ def _measured(
 def _sizes(place: str) -> dict[str, int]:
     """What of a model's sizes the time beside its products goes with."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     from thinkery.models.flops import shape_of
+    from thinkery.models.pretrained import make_model, read_config
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
+        model = make_model(AutoModelForCausalLM, read_config(place, place), place)
     config = model.config.get_text_config()
     shape = shape_of(model, config.vocab_size, torch.float32)
     return {"layers": config.num_hidden_layers, "activations": shape.activations}

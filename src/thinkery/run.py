@@ -138,13 +138,14 @@ class Run:
     ) -> None:
         self._lock.release()
 
-    def begin(self, name: str, seed: int, recipe_yaml: str) -> None:
-        """Records what is about to run, and on which machine."""
+    def begin(self, name: str, seed: int, recipe_yaml: str, allowed: Mapping[str, bool] | None = None) -> None:
+        """Records what is about to run, on which machine, and what the user ``allowed`` this session."""
         write_text_atomic(self.recipe_path, recipe_yaml)
         commit, hardware = machine.commit(), machine.hardware()
         self.manifest |= {"name": name, "seed": seed, "commit": commit, "versions": machine.versions()}
         self.manifest["hardware"] = hardware
-        self.manifest["sessions"].append({"started": _now(), "host": hardware["host"], "commit": commit})
+        session = {"started": _now(), "host": hardware["host"], "commit": commit, **(allowed or {})}
+        self.manifest["sessions"].append(session)
         self.save_manifest()
 
     def stage(self, name: str, output: str = "model") -> StageRun:

@@ -106,5 +106,5 @@ def test_a_checkpoint_without_template_needs_one_named(make_checkpoint: Callable
 
 def test_a_broken_checkpoint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
-    with pytest.raises(UserError, match="cannot load the model"):
+    with pytest.raises(UserError, match="has no tokenizer"):
         load_policy(tmp_path, template=TEMPLATES["r1-zero"], device="cpu")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from thinkery.models.loading import load_policy
 from thinkery.models.reward_model import (
     CARD,
     Card,
@@ -29,6 +31,7 @@ from thinkery.types import UserError
 
 PLAIN = Template("plain", "{% for m in messages %}{{ m.content }}{% endfor %}", answer_tag=False, stop_strings=("ZZ",))
 Make = Callable[..., Path]
+WEIGHTS = "model.safetensors"
 
 
 def new(folder: Path, **settings: object) -> RewardModel:
@@ -165,8 +168,61 @@ def test_a_reward_model_of_another_tokenizer_is_refused(make_checkpoint: Make, t
     folder.mkdir()
     save_reward_model(new(source), folder)
     require_same_tokenizer(folder, AutoTokenizer.from_pretrained(source))
-    from thinkery.models.loading import load_policy
-
     mini = load_policy("thinkery://mini-base", template=None, device="cpu")
     with pytest.raises(UserError, match="another tokenizer"):
         require_same_tokenizer(folder, mini.tokenizer)
+
+
+def saved(folder: Path, source: Path) -> Path:
+    """A reward model on the backbone of a checkpoint."""
+    folder.mkdir()
+    save_reward_model(new(source), folder)
+    return folder
+
+
+def test_a_new_one_needs_no_language_head_and_a_trained_one_needs_its_score(
+    make_checkpoint: Make, tmp_path: Path
+) -> None:
+    source = make_checkpoint("llama", tied=False)
+    expected = new(source).score(texts_of(3))
+    backbone = load_file(source / WEIGHTS)
+    del backbone["lm_head.weight"]
+    save_file(backbone, source / WEIGHTS, metadata={"format": "pt"})
+    assert new(source).score(texts_of(3)) == expected
+    with pytest.raises(UserError, match="has no output head"):
+        load_policy(source, template=PLAIN, device="cpu")
+
+    folder = saved(tmp_path / "reward", source)
+    assert load_reward_model(folder, device="cpu", dtype="float32").score(texts_of(3)) == expected
+    with pytest.raises(UserError, match=r"they hold score\.weight, which such a model doesn't have"):
+        load_policy(folder, template=PLAIN, device="cpu")
+    tensors = load_file(folder / WEIGHTS)
+    score = tensors.pop("score.weight")
+    for change, words in (
+        ({}, r"they lack score\.weight;"),
+        ({"score.weight": score.repeat(2, 1)}, r"score\.weight should be of the shape \[1, 32\] and is \[2, 32\]"),
+        ({"score.weight": score * float("nan")}, r"not finite \(NaN or infinity\), in score\.weight"),
+        ({"score.weight": score, "lm_head.weight": torch.ones(48, 32)}, r"they hold lm_head\.weight"),
+    ):
+        save_file(tensors | change, folder / WEIGHTS, metadata={"format": "pt"})
+        with pytest.raises(UserError, match=words):
+            load_reward_model(folder, device="cpu")
+    del backbone["model.norm.weight"]
+    save_file(backbone, source / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"they lack model\.norm\.weight;"):
+        new(source)
+
+
+@pytest.mark.parametrize(
+    "change", [{"objective": "both"}, {"reads": 3}, {"mean": float("nan")}, {"std": 0}, {"lowest": "low"}, {"more": 1}]
+)
+def test_a_card_that_says_nothing_is_refused(make_checkpoint: Make, tmp_path: Path, change: dict[str, object]) -> None:
+    folder = saved(tmp_path / "reward", make_checkpoint())
+    path = folder / CARD
+    whole = path.read_text()
+    for text in (json.dumps(json.loads(whole) | change), whole[:20], "[]"):
+        path.write_text(text)
+        with pytest.raises(
+            UserError, match=r"thinkery_reward_model\.json: not what a stage of kind reward_model writes"
+        ):
+            load_reward_model(folder, device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,40 @@ def test_a_template_travels_to_other_processes_after_it_was_used() -> None:
     copy = pickle.loads(pickle.dumps(template))
     assert copy == template
     assert copy.render("1+1?") == said
+
+
+ENDLESS = {
+    "loops in loops": "{% for a in messages %}{% for b in messages %}x{% endfor %}{% endfor %}",
+    "a loop over its own list": "{% for a in [1, 2, 3] %}x{% endfor %}",
+    "a range": "{% for a in range(99999) %}x{% endfor %}",
+    "a recursive loop": "{% for a in messages recursive %}{{ loop(messages) }}{% endfor %}",
+    "a macro that calls itself": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "a text times a number": "{{ 'x' * 99999999999 }}",
+    "a power": "{{ 9 ** 9 ** 9 ** 9 }}",
+    "a filter that fills": "{{ 'x' | center(99999999999) }}",
+    "another file": "{% include '/etc/passwd' %}",
+    "a way to the interpreter": "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_checkpoints_template_that_could_go_on_for_ever_is_refused(what: str, tmp_path: Path) -> None:
+    replace(CHAT, chat_template=ENDLESS[what]).save(tmp_path)
+    with pytest.raises(UserError, match=r"thinkery_template.json is no template: .*name one in the recipe: r1-zero"):
+        Template.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"name": 1}',
+                                  '{"name": "a", "chat_template": "", "stop_strings": [1]}',
+                                  '{"name": "a", "chat_template": "", "stop_strings": [], "more": 1}',
+                                  '{"name": "a", "chat_template": "{% if %}", "stop_strings": []}'])  # fmt: skip
+def test_what_is_no_template_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "thinkery_template.json").write_text(text)
+    with pytest.raises(UserError, match=r"thinkery_template.json is (no template|cut short or damaged)"):
+        Template.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_of_ours_is_read_back(name: str, tmp_path: Path) -> None:
+    TEMPLATES[name].save(tmp_path)
+    assert Template.load(tmp_path) == TEMPLATES[name]

@@ -243,8 +243,8 @@ def test_columns_say_what_to_take() -> None:
 def test_a_verifier_can_be_named_by_row_or_for_all() -> None:
     row = {"prompt": "p", "answer": "x", "verifier": "choice"}
     assert read(row)[0].verifier == "choice"
-    _, problems = problems_of(iter(rows_of(row)), "a", {}, "gym")
-    assert next(problems)[1].verifier == "gym"
+    _, problems = problems_of(iter(rows_of(row)), "a", {}, "math")
+    assert next(problems)[1].verifier == "math"
     tests = {"prompt": "Double it.", "answer": STDIN, "verifier": "code"}
     assert json.loads(read(tests)[0].reference) == STDIN
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
 from functools import cache
 from itertools import permutations
+from pathlib import Path
+from typing import Any
 
 import pytest
-from reasoning_gym.factory import DATASETS, get_score_answer_fn
+from reasoning_gym.factory import DATASETS, create_dataset, get_score_answer_fn
 
 from thinkery.problems.gym import GymProblems, why_refused
 from thinkery.problems.source import GymSource, open_source
@@ -55,14 +56,20 @@ print(json.dumps([[p.id, p.prompt, p.reference] for p in (problems[i] for i in r
 scorer_of = cache(get_score_answer_fn)
 
 
+@cache
+def opened(family: str, seed: int, size: int) -> Any:
+    return create_dataset(family, seed=seed, size=size)
+
+
 def problem_at(family: str, index: int, seed: int = 7) -> Problem:
     return GymProblems([family], "train", seed)[index]
 
 
 def accepts(answer: str, problem: Problem) -> bool:
-    entry = ast.literal_eval(problem.columns["gym_entry"])
+    named = problem.columns["gym"]
+    entry = opened(named["family"], named["seed"], named["size"])[named["index"]]
     try:
-        return bool(scorer_of(problem.columns["family"])(answer, entry) == 1.0)
+        return bool(scorer_of(named["family"])(answer, entry) == 1.0)
     except Exception:
         return False
 
@@ -131,7 +138,10 @@ def test_no_text_is_in_both_splits_whatever_the_seeds() -> None:
 def test_a_problem_says_where_it_comes_from() -> None:
     (problem,) = open_source(ProblemSpec(source="gym://chain_sum", split="test", n=1)).fixed(1)
     assert (problem.verifier, problem.domain, problem.columns["family"]) == ("gym", "arithmetic", "chain_sum")
-    assert ast.literal_eval(problem.columns["gym_entry"])["answer"] == problem.reference
+    named = problem.columns["gym"]
+    assert named.keys() == {"family", "seed", "index", "size"}
+    entry = opened(named["family"], named["seed"], named["size"])[named["index"]]
+    assert (entry["question"], entry["answer"]) == (problem.prompt, problem.reference)
 
 
 def test_what_reasoning_gym_has_not_is_refused() -> None:
@@ -139,3 +149,41 @@ def test_what_reasoning_gym_has_not_is_refused() -> None:
         open_source(ProblemSpec(source="gym://chain_sum", levels=[1]))
     with pytest.raises(UserError, match="is endless, say how many"):
         open_source(ProblemSpec(source="gym://chain_sum")).fixed(None)
+
+
+NAMED = {"family": "chain_sum", "seed": 7, "index": 0, "size": 512}
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, "the field gym must name the problem's entry, and is null"),
+        ({"gym": "chain_sum"}, "the field gym must name the problem's entry, and is 'chain_sum'"),
+        ({"gym": NAMED | {"seed": "7"}}, "the field gym must name the problem's entry"),
+        ({"gym": NAMED | {"entry": "{}"}}, "the field gym must name the problem's entry"),
+        (
+            {"gym": NAMED | {"family": "rush_hour"}},
+            "the field gym names a family that is refused: rush_hour: its pro",
+        ),
+        (
+            {"gym": NAMED | {"family": "os"}},
+            "the field gym names a family that is refused: os: reasoning-gym",
+        ),
+        ({"gym_entry": "{}"}, "the field gym_entry must not be there"),
+        ({"gym": NAMED, "gym_entry": "{}"}, "the field gym_entry must not be there"),
+    ],
+)
+@pytest.mark.parametrize("said_by", ["row", "recipe"])
+def test_a_row_names_its_entry_and_never_brings_one(
+    columns: dict[str, object], expected: str, said_by: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    good = {"prompt": "p", "answer": "1", "verifier": "math"}
+    row = {"prompt": "p", "answer": "1"} | ({"verifier": "gym"} if said_by == "row" else {}) | columns
+    path.write_text("".join(json.dumps(one) + "\n" for one in ([good, row] if said_by == "row" else [row])))
+    with pytest.raises(UserError) as refused:
+        open_source(ProblemSpec(source=str(path), verifier=None if said_by == "row" else "gym")).fixed(None)
+    line = 2 if said_by == "row" else 1
+    assert str(refused.value).startswith(f"{path}, line {line}: {expected}")
+    if "refused" not in expected:
+        assert "write source: gym://family in the recipe" in str(refused.value)

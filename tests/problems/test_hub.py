@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import datasets
@@ -70,3 +71,34 @@ def test_a_bad_row_of_a_data_set_is_named(tmp_path: Path) -> None:
     datasets.Dataset.from_list([*ROWS, {"prompt": "", "answer": "1", "level": 1}]).save_to_disk(tmp_path / "saved")
     with pytest.raises(UserError, match="saved, row 4: the field prompt must be text that is not empty"):
         open_source(ProblemSpec(source=str(tmp_path / "saved")))
+
+
+def test_a_folder_with_a_script_runs_nothing(tmp_path: Path) -> None:
+    """Neither the script that data sets used to bring, nor what a pickle says."""
+    witness = tmp_path / "ran"
+    folder = tmp_path / "set"
+    folder.mkdir()
+    script = f"import pathlib\npathlib.Path({str(witness)!r}).touch()\n"
+    for name in ("set.py", "dataset.py", "__init__.py"):
+        (folder / name).write_text(script)
+    with pytest.raises(UserError, match=r"set.*scripts are no longer supported"):
+        open_source(ProblemSpec(source=f"{folder}/"))
+    (folder / "train.pkl").write_bytes(pickle.dumps(Touches(str(witness))))
+    with pytest.raises(UserError, match="set"):
+        open_source(ProblemSpec(source=f"{folder}/"))
+    (folder / "train.jsonl").write_text(json.dumps({"prompt": "1+1?", "answer": "2"}) + "\n")
+    with pytest.raises(UserError, match="set"):  # two kinds of file in a folder
+        open_source(ProblemSpec(source=f"{folder}/"))
+    assert not witness.exists()
+    pickle.loads((folder / "train.pkl").read_bytes())
+    assert witness.exists()  # it would have
+
+
+class Touches:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (self.path, "w")

@@ -10,7 +10,7 @@ import pytest
 
 from thinkery.models.template import TEMPLATES
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.custom import is_custom, load_reward, require_columns, reward_files
+from thinkery.rewards.custom import columns_of, is_custom, load_reward, require_columns, reward_files
 from thinkery.rewards.interfaces import Reward, RewardContext
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 
@@ -135,17 +135,17 @@ def test_a_column_that_is_not_there_is_an_error_that_names_those_that_are(write:
 def test_missing_columns_show_before_the_first_step(write: Write) -> None:
     write("def f(completions, difficulty, answer, domain, weight=1): ...\ndef g(queries): ...")
     bare, whole = rows("a")[0].problem, rows("a", columns={"difficulty": 1})[0].problem
-    require_columns(load("f"), [bare, whole])
-    require_columns(load("g"), [bare])
+    require_columns(load("f"), columns_of([bare, whole]))
+    require_columns(load("g"), columns_of([bare]))
     with pytest.raises(UserError, match="needs 'difficulty'"):
-        require_columns(load("f"), [bare, bare])
+        require_columns(load("f"), columns_of([bare, bare]))
 
 
 def test_a_rare_column_is_none_in_batches_without_it(write: Write) -> None:
     write("def f(completions, hint, answer):\n    return [None if h is None else 1.0 for h in hint]")
     bare, hinted = rows("a", "b"), rows("a", columns={"hint": "h", "level": 7})
     reward = load("f")
-    require_columns(reward, [bare[0].problem, hinted[0].problem])
+    require_columns(reward, columns_of([bare[0].problem, hinted[0].problem]))
     assert values(reward, bare) == [None, None]
     assert values(reward, hinted) == [1.0]
     with pytest.raises(UserError, match="needs 'hint'"):

@@ -10,9 +10,11 @@ import pytest
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
+from thinkery.rewards.calling import Row, call_rewards
 from thinkery.rewards.interfaces import RewardContext
-from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards, make_reward, make_verifier
-from thinkery.types import Outcome, UserError, Verdict
+from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards, make_reward, make_rewards, make_verifier
+from thinkery.rewards.reward_process import RewardProcess
+from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 
 CONTEXT = RewardContext(TEMPLATES["r1-zero"], max_completion_length=64)
 NEEDED: dict[str, dict[str, Any]] = {
@@ -66,5 +68,10 @@ def test_mistakes_are_said_before_anything_starts(rewards: dict[str, Any], said:
 
 def test_a_reward_of_the_user_s_is_found_by_file_and_name(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def units(completions, **columns):\n    return [1.0] * len(completions)\n")
-    reward = make_reward(f"{tmp_path / 'mine.py'}:units", CONTEXT, {})
-    assert reward(["?"], ["x"], [[1]], verdict=[Verdict(Outcome.CORRECT)]) == [1.0]
+    name = f"{tmp_path / 'mine.py'}:units"
+    with RewardProcess(CONTEXT) as process:
+        made = make_rewards({"format": RewardSpec(), name: RewardSpec()}, CONTEXT, process)
+        row = Row(
+            Problem("p", "?", "4"), Completion("p", 0, (1,), (1,), (0.0,), "x", "stop", 0), Verdict(Outcome.WRONG)
+        )
+        assert call_rewards(made, [row], on_error="stop", timeout_s=60)[0] == {"format": [0.0], name: [1.0]}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,3 +77,18 @@ def ends() -> Callable[[set[int]], bool]:
         return True
 
     return wait
+
+
+@pytest.fixture
+def under() -> Callable[[Mapping[str, int]], Callable[[], None]]:
+    """``under({"CORE": 0})``: what a child process is to do first so that it has these hard limits."""
+
+    def lower(limits: Mapping[str, int]) -> Callable[[], None]:
+        def first() -> None:
+            for name, hard in limits.items():
+                which = getattr(resource, f"RLIMIT_{name}")
+                resource.setrlimit(which, (hard, hard))
+
+        return first
+
+    return lower

@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from thinkery.sandbox.doctor import Finding, diagnose, render
 from thinkery.sandbox.isolation import LEVELS, probe
+
+Under = Callable[[Mapping[str, int]], Callable[[], None]]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,32 @@ def test_where_nothing_works_it_says_so_and_what_helps() -> None:
     assert [line[:2] for line in lines if not line.startswith(" ")] == ["NO"] * 3
     assert "--unsafe-local" in text
     assert "seccomp=unconfined" in text
+
+
+DOCTOR = "from thinkery.sandbox.doctor import diagnose, render\nprint(render(diagnose()))"
+
+
+def doctor(first: Callable[[], None]) -> str:
+    command = [sys.executable, "-c", DOCTOR]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, preexec_fn=first).stdout
+
+
+def test_limits_that_programs_get_less_for_are_told(under: Under) -> None:
+    text = doctor(under({"STACK": 8 << 20, "CORE": 0}))
+    if any(probe(level).works for level in LEVELS):
+        assert text.startswith("ok  untrusted programs")
+        assert "NO" not in text
+    less = "the limit on the stack that thinkery was started under is 8192 KiB (ulimit -s), and the sandbox would allow"
+    assert f"{less} 65536 KiB" in text
+
+
+def test_where_a_limit_is_too_small_weaker_isolation_is_no_advice(under: Under) -> None:
+    text = doctor(under({"NPROC": 1}))
+    assert text.startswith("NO  untrusted programs")
+    if any(probe(level).works for level in LEVELS):
+        assert "processes of a user that thinkery was started under is 1 (ulimit -u)" in text
+        assert "raise the hard limit on processes of a user" in text
+        assert "unsafe" not in text
 
 
 def test_lines_are_aligned_and_advice_stands_below_what_fails() -> None:

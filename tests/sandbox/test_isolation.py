@@ -78,7 +78,7 @@ def test_a_system_call_filter_as_containers_have_it_is_named_with_what_to_do() -
     assert "clone into new user and PID namespaces: Operation not permitted" in found["landlock"][1]
     assert "seccomp=unconfined" in found["landlock"][2]
     error = found["error"]
-    for word in ("bubblewrap:", "landlock:", "seccomp=unconfined", "SandboxFusion", "unsafe_local", "--unsafe-local"):
+    for word in ("bubblewrap:", "landlock:", "seccomp=unconfined", "SandboxFusion", "--unsafe-local"):
         assert word in error
     assert error.count("seccomp=unconfined") == 1  # the same advice once
     assert "the isolation 'landlock' does not work here" in found["landlock by name"]

@@ -196,6 +196,15 @@ def test_what_is_too_long_or_the_same_to_its_reader_is_left_out(
     [
         (pairs(1), {}, "1 different prompts are left; two at least"),
         (
+            [
+                *({**row, "chosen": "word " * 200} for row in pairs(3)),
+                pairs(4)[3] | {"chosen": "<think>one</think>It is.", "rejected": "<think>two</think>It is."},
+            ],
+            {"max_length": 60},
+            r"nothing to learn from: of 4 rows 3 are longer than 60 tokens \(max_length\), and 1 pairs have the same "
+            r"summary on both sides",
+        ),
+        (
             [row for row in labels(20) if row["safe"]],
             {"objective": "pointwise", "reads": "response"},
             "every response is safe; show both",

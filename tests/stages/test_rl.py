@@ -265,3 +265,55 @@ def test_a_reward_of_the_users_is_learnt_from_and_its_file_is_part_of_what_the_s
     after = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]
     assert before["inputs"] != after["inputs"]
     assert [line for line in metrics_of(tmp_path / "run") if line["stage"] == "zero"][-1][name] == 1.0
+
+
+def test_a_stage_in_which_no_step_had_a_signal_stops_and_says_why(tmp_path: Path) -> None:
+    """Also when it is interrupted on the way: what was seen before counts."""
+    recipe = recipe_of(steps=40, max_completion_length=2, beta=0.01, no_signal_steps=3)
+    with pytest.raises(Stopped):
+        run_recipe(recipe, tmp_path / "run", view=Interrupted(2))
+    with pytest.raises(UserError) as caught:
+        run_recipe(recipe, tmp_path / "run", view=PlainView())
+    said = str(caught.value).splitlines()
+    assert said[0].startswith("zero: no step had any signal: in 3 steps with 48 completions the completions of every")
+    assert said[1] == "  mean of each reward: accuracy 0, format 0"
+    assert said[2] == "  100% of completions were cut off: raise max_completion_length = 2."
+    assert [line["step"] for line in metrics_of(tmp_path / "run")] == [1, 2, 3]
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]["status"] != "done"
+    assert not (tmp_path / "run" / "checkpoints" / "zero" / "model").exists()
+
+
+def test_a_reward_that_ends_its_process_ends_the_run_in_words(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import os\ndef leaves(completions):\n    os._exit(0)\n")
+    recipe = recipe_of(steps=3, rewards={"accuracy": 1, f"{tmp_path / 'mine.py'}:leaves": 1})
+    with pytest.raises(UserError, match=r"mine.py:leaves' ended its process with exit code 0"):
+        run_recipe(recipe, tmp_path / "run", view=PlainView())
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]["status"] != "done"
+
+
+def test_a_reward_that_misses_its_deadline_can_count_as_zero_and_is_started_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{tmp_path / 'mine.py'}:slow"
+    (tmp_path / "mine.py").write_text(
+        "import re\n"
+        "def slow(completions):\n"
+        "    re.match(r'(a+)+$', 'a' * 60 + 'b')\n"
+        "    return [1.0 for _ in completions]\n"
+    )
+    rewards = {"format": 1, "length": {"weight": 0.1, "buffer": 40}, name: 1}
+    recipe = recipe_of(steps=2, rewards=rewards, reward_errors="zero", reward_timeout_s=0.3)
+    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    steps = metrics_of(tmp_path / "run")
+    assert [step["rewards/restarts"] for step in steps] == [1, 1]
+    assert [step[f"rewards/{name}/errors"] for step in steps] == [16, 16]
+    said = capsys.readouterr().out
+    assert said.count("was not done at its deadline") == 1
+    assert f"{tmp_path / 'mine.py'}, line 3: re.match(" in said
+
+
+def test_totals_that_no_float_can_square_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def huge(completions):\n    return [1e17 for _ in completions]\n")
+    recipe = recipe_of(steps=1, rewards={f"{tmp_path / 'mine.py'}:huge": 100})
+    with pytest.raises(UserError, match=r"the total reward of completion 0 of problem .* is 1e\+19, and it must be"):
+        run_recipe(recipe, tmp_path / "run", view=PlainView())

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from thinkery.models.template import TEMPLATES
+from thinkery.problems.source import open_source
+from thinkery.recipe import ProblemSpec, RewardSpec
+from thinkery.rewards import Grader
+from thinkery.stages.decontaminate import decontaminate_problems
 from thinkery.stages.verify import VerifyReport, verify_problems
-from thinkery.types import UserError
+from thinkery.types import Completion, Outcome, Problem, UserError
 
 
 def write(path: Path, *rows: dict[str, Any] | str) -> str:
@@ -153,3 +160,74 @@ def test_a_broken_solution_of_humaneval_is_found(shared: Path, tmp_path: Path) -
     rows[3]["canonical_solution"] = "    return None\n"
     report = verify_problems(write(tmp_path / "a.jsonl", *rows))
     assert [found.place for found in report.refused] == [f"{tmp_path / 'a.jsonl'}, line 4"]
+
+
+ATTACKED = ("binary_matrix", "bitwise_arithmetic", "number_sorting", "countdown", "simple_integration")
+
+
+def gym_rows(*families: str) -> list[dict[str, Any]]:
+    """Rows as a person would write the problems of the source to a file."""
+    source = open_source(ProblemSpec(source=f"gym://{','.join(families)}"))
+    return [
+        {"id": p.id, "prompt": p.prompt, "answer": p.reference, "verifier": p.verifier, "domain": p.domain, **p.columns}
+        for p in source.draw(0, len(families))
+    ]
+
+
+def test_problems_of_reasoning_gym_written_to_a_file_are_made_anew(tmp_path: Path) -> None:
+    """Also after ``decontaminate`` wrote them once more."""
+    rows = gym_rows("chain_sum", "countdown", "caesar_cipher")
+    output = tmp_path / "clean.jsonl"
+    decontaminate_problems(write(tmp_path / "a.jsonl", *rows), against=[], output=output, deduplicate=True)
+    report = verify_problems(str(output), pairs=0)
+    assert (report.ok, len(report.problems)) == (True, 3), report.render()
+    changed = (
+        rows[0] | {"prompt": rows[0]["prompt"] + "!"},
+        rows[1] | {"answer": "1"},
+        rows[2] | {"gym": rows[0]["gym"]},
+    )
+    report = verify_problems(write(tmp_path / "b.jsonl", *changed), pairs=0)
+    assert [place.rpartition(" ")[2] for place, _ in report.refused] == ["1", "2", "3"]
+    assert all("was changed" in text for _, text in report.refused)
+
+
+def test_a_row_that_would_run_code_is_a_bad_row_and_runs_none(tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+    attack = f"__import__('os').system('touch {witness}')"
+    rows = []
+    for row in gym_rows(*ATTACKED):
+        metadata = {"source_dataset": row["family"], "problem": attack, "integrand": attack, "variable": "x"}
+        entry = {"question": row["prompt"], "answer": attack, "metadata": metadata}
+        rows.append({key: value for key, value in row.items() if key != "gym"} | {"gym_entry": repr(entry)})
+        rows.append(row | {"answer": attack})
+        rows.append(row | {"gym": row["gym"] | {"family": attack}})
+        rows.append(row | {"gym": row["gym"] | {"entry": repr(entry)}})
+    source = write(tmp_path / "a.jsonl", gym_rows("chain_sum")[0], *rows)
+    command = [sys.executable, "-m", "thinkery", "verify", source]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done
+    assert f"rows that can't be read: {3 * len(ATTACKED)}" in done.stdout
+    assert "line 2: the field gym_entry must not be there" in done.stdout
+    assert f"1 of {1 + len(ATTACKED)} references are accepted by their verifier" in done.stdout
+    assert not witness.exists()
+
+
+def test_an_answer_and_a_reference_that_are_code_run_in_no_verifier(tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+    attack = f"__import__('os').system('touch {witness}')"
+    row = gym_rows("simple_integration")[0]
+    shapes = [attack, f"$${attack}$$", f"x + {attack}", f"{{{attack}}}", f"```python\n{attack}\n```"]
+    shapes += [f"\\{command}{{{attack}}}" for command in ("operatorname", "text", "mathrm", "boxed", "sqrt")]
+    columns = {"choices": [attack, "b"], "gym": row["gym"], "constraints": [{"kind": attack}]}
+    problems = [Problem(f"{name}/{n}", row["prompt"], shape, verifier=name, columns=columns)
+                for name in ("math", "choice", "code") for n, shape in enumerate(shapes)]  # fmt: skip
+    problems.append(Problem("gym", row["prompt"], row["answer"], verifier="gym", columns=columns))
+    with Grader(TEMPLATES["r1-zero"], {"accuracy": RewardSpec()}, max_completion_length=9) as grader:
+        for problem in problems:
+            for index, shape in enumerate(shapes):
+                text = f"<think>t</think><answer>{shape}</answer>"
+                grader.submit(problem, Completion(problem.id, index, (1,), (2,), (0.0,), text, "stop", 0))
+        groups = grader.collect(problems, len(shapes))
+    assert {len(group.verdicts_G) for group in groups} == {len(shapes)}
+    assert {verdict.outcome for verdict in groups[-1].verdicts_G} == {Outcome.WRONG}
+    assert not witness.exists()

@@ -24,9 +24,19 @@ UnsafeLocal = Annotated[
 ]
 
 
-def unsafe(unsafe_local: bool) -> list[str]:
-    """The option as a setting of the recipe."""
-    return ["verification.code.unsafe_local=true"] if unsafe_local else []
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="Run Python code that a checkpoint brings along, with all your account can do."
+    ),
+]
+
+
+def allowed(*, unsafe_local: bool, trust_remote_code: bool = False) -> list[str]:
+    """What the options allow, as fields of the recipe."""
+    from thinkery.recipe import TRUST_REMOTE_CODE, UNSAFE_LOCAL
+
+    return [field for field, given in ((UNSAFE_LOCAL, unsafe_local), (TRUST_REMOTE_CODE, trust_remote_code)) if given]
 
 
 def columns_of(given: Sequence[str] | None) -> dict[str, str | None]:
@@ -48,7 +58,9 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        from thinkery.report.terminal import printable
+
+        typer.echo(f"error: {printable(str(error))}", err=True)  # it may quote a file, or an endpoint
         raise typer.Exit(2) from None
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import UnsafeLocal, app, plain_errors, unsafe
+from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, plain_errors
 
 
 @app.command(epilog="Example: thinkery run recipes/mini.yaml --output-dir runs/try --set zero.learning_rate=1e-4")
@@ -35,6 +35,7 @@ def run(
         ),
     ] = None,
     unsafe_local: UnsafeLocal = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Run a recipe. Run the same command again to resume: finished stages are skipped."""
     with plain_errors():
@@ -42,7 +43,8 @@ def run(
         from thinkery.recipe import load_recipe
         from thinkery.report.terminal import make_view
 
-        loaded = load_recipe(recipe, [*(overrides or []), *unsafe(unsafe_local)], seed)
+        allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
+        loaded = load_recipe(recipe, overrides or [], seed, allow=allow)
         folder = output_dir or Path(loaded.output_dir or Path("runs") / loaded.name)
         if dry_run:
             typer.echo("\n".join(plan(loaded, folder, until)))
@@ -70,6 +72,7 @@ def profile(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
     ] = None,
     unsafe_local: UnsafeLocal = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Say where the time of a stage's steps goes, and how near each part comes to what this machine can do."""
     with plain_errors():
@@ -81,7 +84,8 @@ def profile(
         from thinkery.report.profile import show_profile
         from thinkery.report.terminal import make_view
 
-        loaded = load_recipe(recipe, [*(overrides or []), *unsafe(unsafe_local)])
+        allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
+        loaded = load_recipe(recipe, overrides or [], allow=allow)
         with closing(make_view(Console(stderr=True))) as view:
             figures = profile_recipe(loaded, stage=stage, steps=steps, run=run_folder, view=view)
         if json_file is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thinkery.cli.options import UnsafeLocal, app, columns_of, plain_errors, unsafe
+from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, columns_of, plain_errors
 
 if TYPE_CHECKING:
     from thinkery.commands import Order
@@ -79,12 +79,14 @@ def grpo(
     force: Force = False,
     dry_run: DryRun = False,
     unsafe_local: UnsafeLocal = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train a model with GRPO on problems that rules can check."""
     with plain_errors():
         from thinkery.commands import grpo_recipe
 
-        order = _order("grpo", model, data, column, split, template, seed, overrides, unsafe_local)
+        allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
+        order = _order("grpo", model, data, column, split, template, seed, overrides, allow)
         recipe = grpo_recipe(
             order,
             reward or ["accuracy", "format"],
@@ -118,12 +120,14 @@ def sft(
     seed: Seed = None,
     force: Force = False,
     dry_run: DryRun = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Fine-tune a model on demonstrations: a cold start, or distillation into a student."""
     with plain_errors():
         from thinkery.commands import sft_recipe
 
-        order = _order("sft", model, data, column, split, template, seed, overrides)
+        allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
+        order = _order("sft", model, data, column, split, template, seed, overrides, allow)
         recipe = sft_recipe(
             order, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length
         )
@@ -153,12 +157,14 @@ def collect(
     force: Force = False,
     dry_run: DryRun = False,
     unsafe_local: UnsafeLocal = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Sample answers and keep what is correct and readable, as demonstrations."""
     with plain_errors():
         from thinkery.commands import collect_recipe
 
-        order = _order("collect", model, data, column, split, template, seed, overrides, unsafe_local)
+        allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
+        order = _order("collect", model, data, column, split, template, seed, overrides, allow)
         recipe = collect_recipe(
             order,
             limit,
@@ -196,12 +202,14 @@ def judge(
     seed: Seed = None,
     force: Force = False,
     dry_run: DryRun = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Have a model's answers judged: preference pairs or safety labels for a reward model."""
     with plain_errors():
         from thinkery.commands import judge_recipe
 
-        order = _order("judge", model, data, column, split, template, seed, overrides)
+        allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
+        order = _order("judge", model, data, column, split, template, seed, overrides, allow)
         recipe = judge_recipe(
             order,
             limit,
@@ -238,12 +246,14 @@ def reward_model(
     seed: Seed = None,
     force: Force = False,
     dry_run: DryRun = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train a reward model from preference pairs or safety labels."""
     with plain_errors():
         from thinkery.commands import reward_model_recipe
 
-        order = _order("reward-model", model, data, column, split, template, seed, overrides)
+        allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
+        order = _order("reward-model", model, data, column, split, template, seed, overrides, allow)
         recipe = reward_model_recipe(
             order, objective, reads, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
         )
@@ -270,12 +280,14 @@ def evaluate(
     force: Force = False,
     dry_run: DryRun = False,
     unsafe_local: UnsafeLocal = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Measure a model on held-out problems and print the figures."""
     with plain_errors():
         from thinkery.commands import eval_recipe, figures
 
-        order = _order("eval", model, data, column, split, template, seed, overrides, unsafe_local)
+        allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
+        order = _order("eval", model, data, column, split, template, seed, overrides, allow)
         recipe = eval_recipe(
             order,
             limit,
@@ -298,12 +310,11 @@ def _order(
     template: str | None,
     seed: int | None,
     overrides: list[str] | None,
-    unsafe_local: bool = False,
+    allow: list[str],
 ) -> Order:
     from thinkery.commands import Order
 
-    settings = [*(overrides or []), *unsafe(unsafe_local)]
-    return Order(name, model, data, columns_of(column), split, template, seed, settings)
+    return Order(name, model, data, columns_of(column), split, template, seed, overrides or [], allow)
 
 
 def _judge(source: str | None, model: str | None, api_key_env: str | None) -> Mapping[str, Any] | None:

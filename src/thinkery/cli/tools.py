@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import UnsafeLocal, app, columns_of, plain_errors, unsafe
+from thinkery.cli.options import UnsafeLocal, allowed, app, columns_of, plain_errors
 
 
 @app.command(epilog="Example: thinkery verify problems.jsonl --reward math")
@@ -37,10 +37,10 @@ def verify(
         from rich.console import Console
 
         from thinkery.recipe import load_verification
-        from thinkery.report.terminal import make_view
+        from thinkery.report.terminal import make_view, printable
         from thinkery.stages.verify import verify_problems
 
-        verification = load_verification([*(overrides or []), *unsafe(unsafe_local)])
+        verification = load_verification(overrides or [], allowed(unsafe_local=unsafe_local))
         with closing(make_view(Console(stderr=True))) as view:
             report = verify_problems(
                 problems,
@@ -51,7 +51,7 @@ def verify(
                 columns=columns_of(columns),
                 progress=view.progress,
             )
-        typer.echo(report.render())
+        typer.echo(printable(report.render()))
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -80,6 +80,7 @@ def decontaminate(
 ) -> None:
     """Take out of a set of problems what benchmarks hold, and what it holds twice; say what and why."""
     with plain_errors():
+        from thinkery.report.terminal import printable
         from thinkery.stages.decontaminate import decontaminate_problems
 
         report = decontaminate_problems(
@@ -93,7 +94,7 @@ def decontaminate(
             answers=answers,
             deduplicate=deduplicate,
         )
-        typer.echo(report.render())
+        typer.echo(printable(report.render()))
 
 
 @app.command(epilog="Example: thinkery doctor")

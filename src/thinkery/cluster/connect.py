@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 
 import ray
 
+from thinkery.models.remote_code import trust_remote_code
 from thinkery.recipe import ClusterSpec
 from thinkery.types import UserError
 
@@ -35,10 +36,11 @@ def here() -> Here:
 
 @dataclass(frozen=True)
 class Home:
-    """Where the driver is: its run folder, and the folder that relative paths start from."""
+    """Where the driver is: its run folder, and the folder that relative paths start from; and what it may run."""
 
     run: Path
     cwd: Path
+    trust_remote_code: bool
 
 
 def move_in(home: Home, name: str) -> None:
@@ -47,6 +49,7 @@ def move_in(home: Home, name: str) -> None:
     Models and rewards that the recipe names by relative paths are found as the driver finds them.
     """
     os.chdir(home.cwd)
+    trust_remote_code(home.trust_remote_code)
     path = home.run / "workers" / f"{name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from thinkery.cluster.remote import WorkerLost, settled
-from thinkery.cluster.reward_worker import Graded
+from thinkery.cluster.reward_worker import Answer, Graded
 from thinkery.cluster.worker_pool import Worker, WorkerPool
 from thinkery.recipe import MODEL_REWARDS
 from thinkery.rewards.grader import Grader, GraderSpec
@@ -54,20 +54,22 @@ class ClusterGrader(Grader):
     def collect(self, problems: Sequence[Problem], num_generations: int, *, step: int | None = None) -> list[Group]:
         """See ``Grader.collect``."""
         errors: dict[str, int] = {}
+        ends: list[str] = []
 
         def ask(worker: Worker, some: Sequence[Problem]) -> Any:
             return worker.actor.collect.remote(self._number, some, num_generations, step)
 
-        def take(some: Sequence[Problem], answer: tuple[list[Graded], Mapping[str, int]]) -> dict[str, Graded]:
+        def take(some: Sequence[Problem], answer: Answer) -> dict[str, Graded]:
             for name, count in answer[1].items():
                 errors[name] = errors.get(name, 0) + count
+            ends.extend(answer[2])
             return {problem.id: one for problem, one in zip(some, answer[0], strict=True)}
 
         graded: dict[str, Graded] = self._asked(problems, num_generations, ask, take)
         if self._model_pool is not None:
             graded = self._scored(problems, graded, step, errors)
         groups = [self._group(problem, graded[problem.id]) for problem in problems]
-        self.errors = errors
+        self.errors, self.process_ends = errors, ends
         for problem in problems:
             del self._handed[problem.id]
         return groups
@@ -211,8 +213,9 @@ class ClusterGrader(Grader):
         return [own[index][1] for index in sorted(own)]
 
     def _group(self, problem: Problem, graded: Graded) -> Group:
+        completions_G = tuple(self._in_order(problem))
         totals_G = tuple(
-            self._total({name: values[i] for name, values in graded.rewards_G.items()})
-            for i in range(len(graded.verdicts_G))
+            self._total(completion, {name: values[i] for name, values in graded.rewards_G.items()})
+            for i, completion in enumerate(completions_G)
         )
-        return Group(problem, tuple(self._in_order(problem)), graded.verdicts_G, graded.rewards_G, totals_G)
+        return Group(problem, completions_G, graded.verdicts_G, graded.rewards_G, totals_G)

@@ -22,6 +22,9 @@ class Graded:
     rewards_G: Mapping[str, tuple[float | None, ...]]
 
 
+Answer = tuple[list[Graded], Mapping[str, int], Sequence[str]]  # errors by reward, ends of their process
+
+
 class RewardWorker:
     """See the module."""
 
@@ -43,14 +46,12 @@ class RewardWorker:
         for problem, completion in completions:
             self._graders[number].submit(problem, completion)
 
-    def collect(
-        self, number: int, problems: Sequence[Problem], num_generations: int, step: int | None
-    ) -> tuple[list[Graded], Mapping[str, int]]:
-        """Verdicts and rewards of the problems, in their order, and how often each reward failed."""
+    def collect(self, number: int, problems: Sequence[Problem], num_generations: int, step: int | None) -> Answer:
+        """Verdicts and rewards of the problems, in their order; how often each reward failed, and their process."""
         started, grader = time.perf_counter(), self._graders[number]
         groups = grader.collect(problems, num_generations, step=step)
         say(f"graded {len(groups)} groups of {num_generations} in {time.perf_counter() - started:.2f} s")
-        return [Graded(group.verdicts_G, group.rewards_G) for group in groups], grader.errors
+        return [Graded(group.verdicts_G, group.rewards_G) for group in groups], grader.errors, grader.process_ends
 
     def verdicts(self, number: int, problems: Sequence[Problem], num_generations: int) -> list[tuple[Verdict, ...]]:
         """Verdicts alone."""

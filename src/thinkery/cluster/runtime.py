@@ -40,6 +40,7 @@ from thinkery.cluster.worker_pool import (
 )
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
+from thinkery.models.remote_code import trusts_remote_code
 from thinkery.models.template import Template
 from thinkery.recipe import Ahead, ClusterSpec, RolloutSpec
 from thinkery.recipe.base import Dtype
@@ -64,7 +65,7 @@ class ClusterRuntime:
 
     def __init__(self, spec: ClusterSpec, address: str, folder: Path, note: Callable[[str], None]) -> None:
         self._spec, self._address = spec, address
-        self._home, self._note = Home(folder.resolve(), Path.cwd()), note
+        self._home, self._note = Home(folder.resolve(), Path.cwd(), trusts_remote_code()), note
         self._numbers = itertools.count()
         self._tally, self._losses = Tally(), FailureBudget(spec.max_restarts, note)
         self._rollouts: weakref.WeakSet[ClusterRollout] = weakref.WeakSet()

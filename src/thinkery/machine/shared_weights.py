@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.dynamic_module_utils import init_hf_modules
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME  # type: ignore[attr-defined]
 
 # As torch aligns what it allocates: a product of numbers that lie otherwise may be summed in another order.
 _ALIGNMENT = 64
@@ -107,6 +109,12 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._memory = memory
         self._parameters: dict[int, nn.Parameter] = {}  # a tied one is one object here as well
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A checkpoint's own code that the other process has imported lies where transformers keeps it."""
+        if module.startswith(TRANSFORMERS_DYNAMIC_MODULE_NAME):
+            init_hf_modules()
+        return super().find_class(module, name)
 
     def persistent_load(self, named: tuple[int, tuple[int, ...], torch.dtype, bool]) -> nn.Parameter:
         offset, shape, dtype, requires_grad = named

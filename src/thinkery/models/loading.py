@@ -19,21 +19,22 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from thinkery.machine.shared_weights import share
-from thinkery.models.attention import ATTENTION, check_supported
+from thinkery.models.attention import check_supported
+from thinkery.models.pretrained import (
+    in_words,
+    make_model,
+    read_config,
+    read_generation,
+    read_tokenizer,
+    read_weights,
+)
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
 from thinkery.types import Problem, UserError
 
@@ -143,18 +144,19 @@ def load_policy(
 
     ``template`` None takes the one saved with the checkpoint. ``dtype`` is the compute type: the weights are fp32
     always. ``device`` "meta" gives the shapes alone, and reads no weights. Raises ``UserError`` if the checkpoint is
-    missing, has no template, or attends in an unsupported way.
+    missing or damaged, has other weights than its configuration says, has no template, or attends in an unsupported
+    way.
     """
     path = resolve_model(str(ref))
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    try:
-        config = AutoConfig.from_pretrained(path)
-        check_supported(config)
-        model = _shapes(path, config) if device == "meta" else _weights(path, config)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
+    config = read_config(path, str(ref))
+    check_supported(config)
+    tokenizer = read_tokenizer(path, str(ref))
+    if device == "meta":
+        model = _shapes(path, config, str(ref))
+    else:
+        model = read_weights(AutoModelForCausalLM, path, config, str(ref))
     if getattr(model.get_output_embeddings(), "bias", None) is not None:
         raise UserError(f"{ref} has a bias in its output head, which log-probabilities here don't know: choose another")
     place = place_of(device)
@@ -162,20 +164,14 @@ def load_policy(
     return Policy(model, tokenizer, template or saved_template(path), place, DTYPES[dtype])
 
 
-def _weights(path: str, config: PretrainedConfig) -> PreTrainedModel:
-    return cast(
-        PreTrainedModel,
-        AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32, attn_implementation=ATTENTION),
-    )
-
-
-def _shapes(path: str, config: PretrainedConfig) -> PreTrainedModel:
+def _shapes(path: str, config: PreTrainedConfig, ref: str) -> PreTrainedModel:
     """The model without its weights, but with what it says of generation."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
-    with contextlib.suppress(OSError):  # a checkpoint without that file: as its configuration says
-        model.generation_config = GenerationConfig.from_pretrained(path)
-    return cast(PreTrainedModel, model)
+        model = make_model(AutoModelForCausalLM, config, ref)
+    generation = read_generation(path, ref)
+    if generation is not None:  # else as its configuration says
+        model.generation_config = generation
+    return model
 
 
 def save_policy(
@@ -223,10 +219,15 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
 def restore_weights(model: torch.nn.Module, path: Path) -> None:
     """Copies what ``save_weights`` wrote into a model, in place: optimizer and engine hold on to the same tensors.
 
-    Raises ``UserError`` if the file is another model's.
+    Raises ``UserError`` if the file is another model's, or damaged.
     """
     own = _parameters(model)
-    saved = load_file(path, device=str(next(iter(own.values())).device))
+    try:
+        saved = load_file(path, device=str(next(iter(own.values())).device))
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is cut short or damaged ({error}); remove its folder, and the stage starts anew"
+        ) from None
     if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
         raise UserError(f"{path} holds another model's weights: resume with the model the run was started from")
     for name, tensor in saved.items():
@@ -239,7 +240,8 @@ def _parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def saved_template(path: str) -> Template:
     """The template stored with a checkpoint, in a folder or on the Hub. Raises ``UserError`` if there is none."""
-    found = cached_file(path, FILE_NAME, _raise_exceptions_for_missing_entries=False)
+    with in_words(f"the template of {path}", path):
+        found = cached_file(path, FILE_NAME, _raise_exceptions_for_missing_entries=False)
     if found is None:
         raise UserError(f"{path} has no {FILE_NAME}: name a template in the recipe, one of {', '.join(TEMPLATES)}")
     return Template.load(Path(found).parent)

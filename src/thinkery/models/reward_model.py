@@ -17,23 +17,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.hub import cached_file
 
-from thinkery.models.attention import ATTENTION, CausalLayout, check_supported, hidden_states
+from thinkery.models.attention import CausalLayout, check_supported, hidden_states
 from thinkery.models.loading import DTYPES, Dtype, place_of, resolve_model, saved_template
+from thinkery.models.pretrained import in_words, make_model, read_config, read_tokenizer, read_weights
 from thinkery.models.template import END_THINK, Template
 from thinkery.types import Message, UserError
 
@@ -191,15 +190,10 @@ def new_reward_model(
     one saved with the checkpoint. Raises ``UserError`` if the checkpoint can't be one.
     """
     path = resolve_model(str(ref))
-    try:
-        config = AutoConfig.from_pretrained(path)
-        check_supported(config)
-        causal = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=torch.float32, attn_implementation=ATTENTION
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
+    config = read_config(path, str(ref))
+    check_supported(config)
+    tokenizer = read_tokenizer(path, str(ref))
+    causal = read_weights(AutoModelForCausalLM, path, config, str(ref), headless=True)
     template = template or saved_template(path)
     model = _with_head(causal, seed, str(ref))
     pad = _pad_token(tokenizer, template, str(ref))
@@ -214,15 +208,10 @@ def load_reward_model(ref: str | Path, *, device: str = "auto", dtype: Dtype = "
     """Loads what ``save_reward_model`` wrote. Raises ``UserError`` if ``ref`` is no reward model."""
     path = resolve_model(str(ref))
     card = read_card(path)
-    try:
-        config = AutoConfig.from_pretrained(path)
-        check_supported(config)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            path, config=config, dtype=torch.float32, attn_implementation=ATTENTION
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the reward model {ref}: {str(error).splitlines()[0]}") from error
+    config = read_config(path, str(ref))
+    check_supported(config)
+    tokenizer = read_tokenizer(path, str(ref))
+    model = read_weights(AutoModelForSequenceClassification, path, config, str(ref))
     place = place_of(device)
     cast(nn.Module, model).to(place).eval()
     return RewardModel(model, tokenizer, saved_template(path), card, place, DTYPES[dtype])
@@ -242,19 +231,22 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
 def read_card(ref: str | Path) -> Card:
     """The card of a checkpoint. Raises ``UserError`` if it is no reward model, or one of another maker."""
     path = resolve_model(str(ref))
-    try:
+    with in_words(f"the reward model {ref}", path):
         found = cached_file(path, CARD, _raise_exceptions_for_missing_entries=False)
-    except OSError as error:
-        raise UserError(f"cannot load the reward model {ref}: {str(error).splitlines()[0]}") from error
     if found is None:
         raise UserError(
             f"{ref} is no reward model: it has no {CARD}; name a stage of kind reward_model, or the folder that one "
             "wrote"
         )
     try:
-        return Card(**json.loads(Path(found).read_text(encoding="utf-8")))
+        card = Card(**json.loads(Path(found).read_text(encoding="utf-8")))
+        if card.objective not in get_args(Objective) or card.reads not in get_args(Reads) or card.std <= 0:
+            raise ValueError(f"objective {card.objective!r}, reads {card.reads!r}, std {card.std!r}")
+        if not all(map(math.isfinite, (card.mean, card.std, card.lowest))):
+            raise ValueError("its mean, std and lowest are not all finite")
     except (ValueError, TypeError) as error:
         raise UserError(f"{found}: not what a stage of kind reward_model writes ({error}); train it again") from None
+    return card
 
 
 def calibrated(card: Card, scores: Sequence[float]) -> Card:
@@ -272,10 +264,7 @@ def require_same_tokenizer(reward_model: str | Path, policy_tokenizer: PreTraine
     """
     path = resolve_model(str(reward_model))
     read_card(path)
-    try:
-        own = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the tokenizer of {reward_model}: {str(error).splitlines()[0]}") from error
+    own = read_tokenizer(path, str(reward_model))
     same = own.get_vocab() == policy_tokenizer.get_vocab()
     if not same or own(_PROBE)["input_ids"] != policy_tokenizer(_PROBE)["input_ids"]:
         raise UserError(
@@ -288,11 +277,8 @@ def _with_head(causal: PreTrainedModel, seed: int, ref: str) -> PreTrainedModel:
     """The causal model's backbone under a sequence-classification head, without a copy of its weights."""
     config: PreTrainedConfig = copy.deepcopy(causal.config)
     config.num_labels = 1
-    try:
-        with torch.device("meta"):  # all its weights are replaced below
-            model = AutoModelForSequenceClassification.from_config(config, attn_implementation=ATTENTION)
-    except ValueError as error:
-        raise UserError(f"{ref} can't become a reward model: {str(error).splitlines()[0][:200]}") from error
+    with torch.device("meta"):  # all its weights are replaced below
+        model = make_model(AutoModelForSequenceClassification, config, f"{ref} as a reward model")
     if not isinstance(getattr(model, "score", None), nn.Linear):
         raise UserError(f"{ref} can't become a reward model: {type(model).__name__} has no linear score")
     setattr(model, model.base_model_prefix, causal.get_submodule(causal.base_model_prefix))
@@ -302,7 +288,7 @@ def _with_head(causal: PreTrainedModel, seed: int, ref: str) -> PreTrainedModel:
     model.score = nn.Linear(width, 1, bias=False)
     with torch.no_grad():
         model.score.weight.copy_(torch.randn(1, width, generator=generator) / math.sqrt(width + 1))
-    return cast(PreTrainedModel, model)
+    return model
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase, template: Template, ref: str) -> str:

@@ -2,7 +2,8 @@
 
 Training, rollout, evaluation and serving all use it, so none of them can disagree about where the thinking ends.
 It is stored beside the weights twice: as the tokenizer's own chat template (for transformers and vLLM) and as
-``thinkery_template.json`` (for what a chat template cannot say). Left out: tools and images.
+``thinkery_template.json`` (for what a chat template cannot say). A checkpoint may be somebody else's, so a template
+that is read may only do what ends at once: go through the messages, decide, and write. Left out: tools and images.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import jinja2
+from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from thinkery.types import Message, UserError
@@ -22,6 +24,11 @@ from thinkery.types import Message, UserError
 FILE_NAME = "thinkery_template.json"
 THINK, END_THINK, ANSWER, END_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
 TAGS = (THINK, END_THINK, ANSWER, END_ANSWER)
+# What a template that is read may be made of: its cost is its own length for every message.
+_PLAIN = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand,
+    nodes.And, nodes.Or, nodes.Not, nodes.Const, nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Add, nodes.Concat,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,14 +112,47 @@ class Template:
 
     @classmethod
     def load(cls, folder: Path) -> Template:
-        """Reads the template of a checkpoint. Raises ``UserError`` if it has none."""
+        """Reads the template of a checkpoint. Raises ``UserError`` if it has none, or a damaged one."""
         path = folder / FILE_NAME
         if not path.exists():
             names = ", ".join(TEMPLATES)
             raise UserError(f"{folder} has no {FILE_NAME}: name a template in the recipe, one of {names}")
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["stop_strings"] = tuple(fields["stop_strings"])
-        return cls(**fields)
+        try:
+            given = json.loads(path.read_text(encoding="utf-8"))
+            strings = given["stop_strings"]
+            template = cls(**given | {"stop_strings": tuple(strings)})
+            texts = (template.name, template.chat_template, *template.stop_strings)
+            flags = (template.prefilled_think, template.answer_tag, template.optional_thinking)
+            if not isinstance(strings, list) or not all(isinstance(text, str) for text in texts):
+                raise ValueError("its name, its chat template and its stop_strings are no text")
+            if not all(isinstance(flag, bool) for flag in flags):
+                raise ValueError("a field of the wrong type")
+            _require_plain(path, template.chat_template)
+            template.render("")
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, jinja2.TemplateError) as error:
+            raise UserError(
+                f"{path} is cut short or damaged ({type(error).__name__}: {error}); fetch or save "
+                f"the checkpoint again, or name a template in the recipe, one of {', '.join(TEMPLATES)}"
+            ) from None
+        return template
+
+
+def _require_plain(path: Path, chat_template: str) -> None:
+    """Raises ``UserError`` for a template that could go on for ever, or fill the memory."""
+    tree = ImmutableSandboxedEnvironment().parse(chat_template)
+    for node in tree.find_all(nodes.Node):
+        if not isinstance(node, _PLAIN):
+            raise UserError(
+                f"{path} is no template: it uses {type(node).__name__}, and only loops over messages, conditions and "
+                f"text are safe; name one in the recipe: {', '.join(TEMPLATES)}"
+            )
+    for loop in tree.find_all(nodes.For):
+        over_messages = isinstance(loop.iter, nodes.Name) and loop.iter.name == "messages"
+        if not over_messages or loop.recursive or loop.find(nodes.For):
+            raise UserError(
+                f"{path} is no template: a loop goes over anything but the messages, or stands in another loop; name "
+                f"one in the recipe: {', '.join(TEMPLATES)}"
+            )
 
 
 # R1-Zero's instruction (DeepSeek-R1, table 1) in our words: it fixes the structure and says nothing of the reasoning.

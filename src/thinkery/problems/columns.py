@@ -17,6 +17,7 @@ from thinkery.problems.conventions import CONVENTIONS
 from thinkery.problems.conventions.base import Convention, Fields, shown
 from thinkery.problems.conventions.plain import NONE, PLAIN
 from thinkery.problems.files import Row
+from thinkery.problems.gym import require_named
 from thinkery.problems.labels import Columns, Labels
 from thinkery.problems.overlap import Item
 from thinkery.types import Problem, UserError
@@ -57,6 +58,8 @@ class Layout:
             raise fields.error(self.prompt, f"{expected}, not {shown(fields.values.get(self.prompt))}")
         task = self.convention.read(fields)
         verifier = fields.verifier or task.verifier
+        if verifier == "gym":
+            require_named(fields)
         free = {key: value for key, value in fields.values.items() if key not in _ARGUMENTS}
         return Problem(
             id=identity,

@@ -19,11 +19,15 @@ from io import StringIO
 from itertools import permutations
 from typing import Any, Literal
 
+from thinkery.problems.conventions.base import Fields, shown
 from thinkery.types import Problem, UserError
 
 GYM = "gym://"
-ENTRY = "gym_entry"  # the column that holds the whole entry as a Python literal, tuples and all; the verifier reads it
+NAMED = "gym"  # the column that names the entry; the verifier makes it anew from that
+NAMES = {"family": str, "seed": int, "index": int, "size": int}
+ENTRY = "gym_entry"  # what files of earlier versions held: an entry as text that a scorer might evaluate
 
+_EXAMPLE = '{"family": "chain_sum", "seed": 7, "index": 0, "size": 512}'
 _CHUNK = 512  # entries a dataset object; some families make all of theirs when they are opened
 _TRIES = 64  # candidates a problem, of which the first in the right split counts
 _HELD_OUT = 4  # one text in so many is in the test split
@@ -69,8 +73,28 @@ class GymProblems:
             if _split_of(entry["question"]) != self._split:
                 continue
             if _is_literal(entry) and _accepts(dataset.score_answer, entry["answer"], entry):
-                return _problem(family, dataset.category, entry, f"gym-{family}-{self._seed}-{candidate}")
+                named = {"family": family, "seed": dataset.seed, "index": offset, "size": _CHUNK}
+                return _problem(named, dataset.category, entry, f"gym-{family}-{self._seed}-{candidate}")
         raise UserError(f"{GYM}{family}: none of {_TRIES} candidates for problem {index} is in the split {self._split}")
+
+
+def require_named(fields: Fields) -> None:
+    """A row of a file may name a problem of reasoning-gym, never bring an entry for its scorer.
+
+    Raises ``UserError`` with file, line and what to write instead.
+    """
+    instead = f"write source: {GYM}family in the recipe, or name the entry: {NAMED}: {_EXAMPLE}"
+    if ENTRY in fields.values:
+        why = "its scorer might run what it holds as code, so an entry is never taken from a file"
+        raise fields.error(ENTRY, f"must not be there: {why}; {instead}")
+    named = fields.values.get(NAMED)
+    if not isinstance(named, Mapping) or {name: type(value) for name, value in named.items()} != NAMES:
+        why = f"verifier: gym judges problems that reasoning-gym made; {instead}"
+        raise fields.error(NAMED, f"must name the problem's entry, and is {shown(named)}: {why}")
+    require_gym(fields.place)
+    reason = why_refused(named["family"])
+    if reason:
+        raise fields.error(NAMED, f"names a family that is refused: {named['family']}: {reason}")
 
 
 @lru_cache(maxsize=256)
@@ -124,14 +148,14 @@ def _accepts(score: Score, answer: str, entry: Entry) -> bool:
         return False
 
 
-def _problem(family: str, category: str, entry: Entry, identity: str) -> Problem:
+def _problem(named: Mapping[str, Any], category: str, entry: Entry, identity: str) -> Problem:
     return Problem(
         id=identity,
         prompt=entry["question"],
         reference=entry["answer"].strip(),
         domain=category,
         verifier="gym",
-        columns={"family": family, ENTRY: repr(dict(entry))},
+        columns={"family": named["family"], NAMED: named},
     )
 
 

@@ -17,7 +17,7 @@ from thinkery.recipe.data import (
     RewardSpec,
 )
 from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
-from thinkery.recipe.recipe import KINDS, Recipe, Stage, stage_kinds
+from thinkery.recipe.recipe import KINDS, PERMISSIONS, TRUST_REMOTE_CODE, UNSAFE_LOCAL, Recipe, Stage, stage_kinds
 from thinkery.recipe.rl import MODEL_REWARDS, PRESETS, RLStage
 from thinkery.recipe.rollout import NativeRolloutSpec, RolloutBackend, RolloutSpec, VLLMSpec
 from thinkery.recipe.stage import CostEstimator, StageBase
@@ -35,7 +35,10 @@ __all__ = [
     "BASE",
     "KINDS",
     "MODEL_REWARDS",
+    "PERMISSIONS",
     "PRESETS",
+    "TRUST_REMOTE_CODE",
+    "UNSAFE_LOCAL",
     "Ahead",
     "ClusterSpec",
     "CollectStage",

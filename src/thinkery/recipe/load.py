@@ -6,7 +6,7 @@ Left out: what the fields mean (``recipe.py``, ``rl.py``, ``stages.py``, ``data.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from thinkery.recipe.base import Strict
-from thinkery.recipe.recipe import Recipe
+from thinkery.recipe.recipe import PERMISSIONS, TRUST_REMOTE_CODE, UNSAFE_LOCAL, Recipe
 from thinkery.recipe.verification import Verification
 from thinkery.types import UserError
 
@@ -129,6 +129,9 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     return " ".join([text, " and ".join(bounds)]).strip()
 
 
+MAX_VALUES = 100_000  # every alias counted as what it stands for
+
+
 class Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice, where YAML itself would silently keep the last."""
 
@@ -149,7 +152,7 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
     Raises ``UserError`` with line and column, or with the ``fields`` that a recipe has.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        data = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -158,13 +161,42 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{path}{where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(
+            f"{path}: an alias (*) stands inside what it is an alias of, or it is nested too deeply"
+        ) from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping with the fields {', '.join(fields)}")
-    try:
-        own: dict[str, Any] = _unshared(data)
-    except RecursionError:
-        raise UserError(f"{path}: an alias (*) stands inside what it is an alias of") from None
+    own: dict[str, Any] = _unshared(data)
     return own
+
+
+def _load(text: str) -> Any:
+    """The document, if it is not larger than ``MAX_VALUES`` without its aliases: a few lines can stand for billions."""
+    loader = Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MAX_VALUES:
+            raise yaml.MarkedYAMLError(None, None, f"more than {MAX_VALUES:,} values", node.start_mark)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for. Raises ``RecursionError`` for one that stands inside itself."""
+    if id(node) not in known:
+        parts: Iterable[yaml.Node] = ()
+        if isinstance(node, yaml.MappingNode):
+            parts = (part for pair in node.value for part in pair)
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _unshared(value: Any) -> Any:
@@ -175,27 +207,42 @@ def _unshared(value: Any) -> Any:
 
 
 _SETTING = "verification.math.units=required"
+_NOT_THE_RUN = ("output_dir", "cluster", TRUST_REMOTE_CODE)
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Recipe:
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), seed: int | None = None, *, allow: Collection[str] | None = ()
+) -> Recipe:
     """Reads a recipe, applies overrides like ``zero.learning_rate=1e-4`` and checks all of it.
 
+    ``allow`` are those of ``PERMISSIONS`` that the user gave on the command line: they are set, and a recipe that sets
+    others is refused, for it may be anybody's. None is for a recipe that is only looked at: it keeps what it says.
     Raises ``UserError`` with one line that names the field, its value and what is allowed.
     """
     data = read_yaml(path, Recipe.model_fields)
-    return build_recipe(data, overrides, seed, where=f"{path}: ")
+    return build_recipe(data, overrides, seed, where=f"{path}: ", allow=allow)
 
 
-def build_recipe(data: dict[str, Any], overrides: Sequence[str], seed: int | None, where: str = "") -> Recipe:
+def build_recipe(
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    seed: int | None,
+    where: str = "",
+    *,
+    allow: Collection[str] | None = (),
+) -> Recipe:
     """A recipe from its mapping, with overrides; ``where`` stands before what is wrong with it. See ``load_recipe``."""
-    for override in overrides:
+    for override in [*overrides, *(f"{field}=true" for field in allow or ())]:
         _apply(data, override)
     if seed is not None:
         data["seed"] = seed
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{where}{explain(error, data, Recipe.model_json_schema())}") from None
+    if allow is not None:
+        _refuse_permissions(recipe, allow, where)
+    return recipe
 
 
 class _Settings(Strict):
@@ -203,28 +250,50 @@ class _Settings(Strict):
 
     verification: Verification = Verification()
 
+    def allows(self, field: str) -> bool:
+        """Whether it sets one of ``PERMISSIONS``."""
+        return field == UNSAFE_LOCAL and self.verification.code.unsafe_local
 
-def load_verification(overrides: Sequence[str]) -> Verification:
-    """The default verification with overrides like ``verification.math.units=required``. Raises ``UserError``."""
+
+def load_verification(overrides: Sequence[str], allow: Collection[str] = ()) -> Verification:
+    """The default verification with overrides like ``verification.math.units=required``. Raises ``UserError``.
+
+    ``allow`` as in ``load_recipe``.
+    """
     data: dict[str, Any] = {}
-    for override in overrides:
+    for override in [*overrides, *(f"{field}=true" for field in allow)]:
         _apply(data, override)
         if not data.keys() <= _Settings.model_fields.keys():
             raise UserError(f"--set {override}: here only verification can be set, for example {_SETTING}")
     try:
-        return _Settings.model_validate(data).verification
+        settings = _Settings.model_validate(data)
     except ValidationError as error:
         raise UserError(f"--set: {explain(error, data, _Settings.model_json_schema())}") from None
+    _refuse_permissions(settings, allow, "--set: ")
+    return settings.verification
+
+
+def _refuse_permissions(given: Recipe | _Settings, allow: Collection[str], where: str) -> None:
+    """A recipe can come from anybody: what it may do to this machine only the command line says."""
+    for field, flag in PERMISSIONS.items():
+        if field not in allow and given.allows(field):
+            raise UserError(
+                f"{where}{field}: no recipe and no --set can allow this, for it lets code of others do all that your "
+                f"account can; if you trust that code, give {flag}"
+            )
 
 
 def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
-    """What changed, as ``field: old -> new``; where a run is kept, and which workers do it, is no change of it."""
+    """What changed, as ``field: old -> new``.
+
+    Where a run is kept, which workers do it and whether checkpoints' own code may run is no change of it.
+    """
     before, after = (dict(_flat(recipe)) for recipe in (old, new))
     paths = dict.fromkeys([*before, *after])
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
         for path in paths
-        if before.get(path) != after.get(path) and path.partition(".")[0] not in ("output_dir", "cluster")
+        if before.get(path) != after.get(path) and path.partition(".")[0] not in _NOT_THE_RUN
     ]
 
 

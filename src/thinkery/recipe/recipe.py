@@ -22,6 +22,8 @@ from thinkery.recipe.stage import Product, StageBase
 from thinkery.recipe.stages import CollectStage, JudgeStage, PretrainStage, RewardModelStage, SFTStage
 from thinkery.recipe.verification import Verification
 
+TRUST_REMOTE_CODE, UNSAFE_LOCAL = "trust_remote_code", "verification.code.unsafe_local"
+PERMISSIONS = {TRUST_REMOTE_CODE: "--trust-remote-code", UNSAFE_LOCAL: "--unsafe-local"}  # field -> what alone gives it
 KINDS: dict[str, type[StageBase]] = {  # the project's own; those of installed packages come beside them
     "pretrain": PretrainStage,
     "rl": RLStage,
@@ -53,6 +55,7 @@ class Recipe(Strict):
     template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model
     output_dir: str | None = None  # None: runs/<name>
     cluster: ClusterSpec | None = None  # None: everything in this process
+    trust_remote_code: bool = False  # run code that checkpoints bring along; only --trust-remote-code can allow it
     verification: Verification = Verification()  # how answers are judged, in training and evaluation alike
     stages: list[Stage] = []  # empty only where a base is evaluated as it is
     evaluate: dict[Name, EvalSpec] = {}
@@ -102,6 +105,10 @@ class Recipe(Strict):
             return
         allowed = ", ".join(fit) or "no stage before it"
         raise ValueError(f"{field} = {reference!r}: allowed: {allowed}, or a path or Hub id with a '/'")
+
+    def allows(self, field: str) -> bool:
+        """Whether it sets one of ``PERMISSIONS``."""
+        return self.trust_remote_code if field == TRUST_REMOTE_CODE else self.verification.code.unsafe_local
 
     def to_yaml(self) -> str:
         """The recipe with every default filled in; ``load_recipe`` reads it back to an equal recipe."""

@@ -46,6 +46,7 @@ class RLStage(StageBase):
     reward_errors: Literal["stop", "zero"] = "stop"  # what an exception in a reward of the user's does
     reward_timeout_s: PositiveFloat = 600.0  # how long one reward may take for a whole batch
     steps: PositiveInt
+    no_signal_steps: PositiveInt | None = 20  # it stops after so many if none had anything to learn from; None: never
     # Rollout
     num_problems: PositiveInt = 32  # a step
     num_generations: PositiveInt = 16  # completions a problem
@@ -157,6 +158,11 @@ class RLStage(StageBase):
         return self.steps
 
     @property
+    def problems_drawn(self) -> int | None:
+        """A step's problems, every step."""
+        return self.steps * self.num_problems
+
+    @property
     def is_off_policy_safe(self) -> bool:
         """Whether an importance correction is on."""
         return self.importance_sampling_correction != "none"
@@ -186,7 +192,8 @@ class RLStage(StageBase):
     def shortened(self, steps: int) -> Self:
         """See ``StageBase``. Without the probe, which is no part of a step."""
         rewards = {name: spec.model_copy(update={"from_step": 0}) for name, spec in self.rewards.items()}
-        return self.model_copy(update={"steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0})
+        changes = {"steps": steps, "no_signal_steps": steps, "rewards": rewards, "probe": None, "value_warmup_steps": 0}
+        return self.model_copy(update=changes)
 
     def with_few_problems(self) -> Self:
         """See ``StageBase``."""

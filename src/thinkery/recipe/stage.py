@@ -78,6 +78,11 @@ class StageBase(Strict):
         return None
 
     @property
+    def problems_drawn(self) -> int | None:
+        """How many problems it draws from ``problems``; None where it takes fixed ones."""
+        return None
+
+    @property
     def is_off_policy_safe(self) -> bool:
         """Whether it may learn from what older weights sampled."""
         return True

@@ -19,6 +19,7 @@ from thinkery.rewards.programs.judge import Judge
 from thinkery.rewards.programs.source import code_blocks, fenced, find_program, join_prompt
 from thinkery.rewards.programs.tests import UnreadableTestsError, parse_tests
 from thinkery.sandbox.fusion import SandboxFusion
+from thinkery.sandbox.isolation import choose_isolation
 from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
@@ -113,6 +114,12 @@ class CodeVerifier:
             if not self._policy.unsafe_local:
                 raise
             return Sandbox(workers=self._workers, isolation="none")
+
+
+def require_isolation(policy: CodePolicy) -> None:
+    """Raises ``UserError``, as a ``CodeVerifier`` would, where no isolation works and the policy names no other way."""
+    if policy.fusion_url is None and not policy.unsafe_local:
+        choose_isolation()
 
 
 def grade_code(

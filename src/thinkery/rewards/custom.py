@@ -1,7 +1,8 @@
 """Users' own rewards: a function in their file, in TRL's, verl's or OpenRLHF's signature, becomes a reward like ours.
 
 The convention is recognised by the parameters' names, and only what a function names is handed to it. Left out:
-calling them and what happens when they fail (``calling``), finding and loading the file (``user_code``).
+calling them and what happens when they fail (``calling``), their process (``reward_process``), finding and loading the
+file (``user_code``).
 """
 
 from __future__ import annotations
@@ -13,8 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinkery.rewards.calling import STANDARD_COLUMNS, BadValueError
-from thinkery.rewards.interfaces import ModelText, Prompt, Reward, RewardContext, Values, text_of
+from thinkery.rewards.interfaces import (
+    STANDARD_COLUMNS,
+    ModelText,
+    Prompt,
+    Reward,
+    RewardContext,
+    Values,
+    text_of,
+)
+from thinkery.rewards.outcomes import BadValueError
 from thinkery.rewards.user_code import load_function, source_file, split_spec, with_siblings
 from thinkery.types import Problem, UserError
 
@@ -55,13 +64,19 @@ def load_reward(spec: str, context: RewardContext, **options: Any) -> Reward:
     raise UserError(f"{spec}({', '.join(parameters)}): unknown signature; write one of\n{_SIGNATURES}")
 
 
-def require_columns(reward: Reward, problems: Iterable[Problem]) -> None:
-    """Raises ``UserError`` if a user's reward needs a column that none of ``problems`` has; before the first step.
+def columns_of(problems: Iterable[Problem]) -> frozenset[str]:
+    """The names of all columns that any of the problems has."""
+    return frozenset(name for problem in problems for name in problem.columns)
 
-    ``problems`` are all that will come: what only some of them have is None in a batch of others, and no error there.
+
+def require_columns(reward: Reward, columns: frozenset[str]) -> None:
+    """Raises ``UserError`` if a user's reward needs a column that is not among those; before the first step.
+
+    ``columns`` are those of all problems that will come: what only some of them have is None in a batch of others, and
+    no error there.
     """
     if isinstance(reward, TrlReward):
-        reward.require_columns(problems)
+        reward.require_columns(columns)
 
 
 def reward_files(specs: Iterable[str]) -> list[Path]:
@@ -127,12 +142,11 @@ class TrlReward:
         given: Values | Awaitable[Values] = self._call(references | nowhere_here | columns | own)
         return given
 
-    def require_columns(self, problems: Iterable[Problem]) -> None:
-        """Raises ``UserError`` if the function needs a column that no problem has.
+    def require_columns(self, columns: frozenset[str]) -> None:
+        """Raises ``UserError`` if the function needs a column that is not among those of all problems.
 
         What some problems have is None in batches of others from now on, and no error.
         """
-        columns = frozenset(name for problem in problems for name in problem.columns)
         self._require(columns.union(STANDARD_COLUMNS))
         self._known |= columns.difference(STANDARD_COLUMNS)
 

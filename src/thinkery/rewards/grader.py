@@ -17,9 +17,10 @@ from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.custom import require_columns
 from thinkery.rewards.interfaces import PendingVerdict, RewardContext, Verifier
-from thinkery.rewards.registry import make_reward, make_verifier
+from thinkery.rewards.outcomes import LARGEST
+from thinkery.rewards.registry import make_rewards, make_verifier
+from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.types import Completion, Group, Problem, UserError, Verdict
 
 
@@ -43,22 +44,30 @@ class GraderSpec:
 class Grader:
     """Grades completions of one template with weighted rewards: ``total = sum_i weight_i * reward_i``.
 
-    ``errors`` says how often a reward failed, by reward, in the last ``collect``.
-    Not thread-safe: one thread submits and collects. Raises ``UserError`` for an unknown reward, option or verifier.
+    ``errors`` says how often a reward failed, by reward, in the last ``collect``; ``process_ends``, in a line each, why
+    the process of the user's own rewards had to be started again since. Not thread-safe: one thread submits and
+    collects. Raises ``UserError`` for an unknown reward, option or verifier.
     """
 
     def __init__(self, spec: GraderSpec) -> None:
         context = RewardContext(spec.template, spec.max_completion_length)
         self.spec = spec
-        self._rewards = {name: make_reward(name, context, one.options) for name, one in spec.rewards.items()}
+        self._process = RewardProcess(context)
+        try:
+            self._rewards = make_rewards(spec.rewards, context, self._process)
+        except BaseException:
+            self._process.close()
+            raise
         self._verifiers: dict[str, Verifier] = {}
         self._graded: dict[tuple[str, int], tuple[Completion, Verdict | PendingVerdict]] = {}
         self.errors: Mapping[str, int] = {}
+        self.process_ends: Sequence[str] = ()
 
     def require_columns(self, problems: Sequence[Problem]) -> None:
         """Raises ``UserError`` if a reward of the user's needs a column that no problem has."""
         for reward in self._rewards.values():
-            require_columns(reward, problems)
+            if isinstance(reward, ProcessReward):
+                reward.require_columns(problems)
 
     def submit(self, problem: Problem, completion: Completion) -> None:
         """Begins to grade a completion; returns at once."""
@@ -82,12 +91,15 @@ class Grader:
             on_error=self.spec.reward_errors,
             timeout_s=self.spec.reward_timeout_s,
         )
+        self.process_ends, self._process.ends = self._process.ends, []
         groups = []
         for p, problem in enumerate(problems):
             span = range(p * num_generations, (p + 1) * num_generations)
             rewards_G = {name: tuple(values[i] for i in span) for name, values in rewards.items()}
-            totals_G = tuple(self._total({name: values[i] for name, values in rewards.items()}) for i in span)
             completions_G = tuple(rows[i].completion for i in span)
+            totals_G = tuple(
+                self._total(rows[i].completion, {name: values[i] for name, values in rewards.items()}) for i in span
+            )
             groups.append(Group(problem, completions_G, tuple(rows[i].verdict for i in span), rewards_G, totals_G))
         return groups
 
@@ -119,10 +131,11 @@ class Grader:
         return self._verifiers[problem.verifier]
 
     def close(self) -> None:
-        """Ends the worker processes and sandboxes."""
+        """Ends the worker processes and sandboxes, and the process of the user's rewards."""
         for verifier in self._verifiers.values():
             verifier.close()
         self._verifiers.clear()
+        self._process.close()
 
     def __enter__(self) -> Grader:
         return self
@@ -132,9 +145,18 @@ class Grader:
     ) -> None:
         self.close()
 
-    def _total(self, values: Mapping[str, float | None]) -> float:
-        """The weighted sum over the rewards that apply (TRL's rule)."""
-        return sum((self.spec.rewards[name].weight * value for name, value in values.items() if value is not None), 0.0)
+    def _total(self, completion: Completion, values: Mapping[str, float | None]) -> float:
+        """The weighted sum over the rewards that apply (TRL's rule). Raises ``UserError`` for an absurd one."""
+        applied = {name: self.spec.rewards[name].weight * value for name, value in values.items() if value is not None}
+        total = sum(applied.values(), 0.0)
+        if not abs(total) <= LARGEST:  # nan too: an infinity less another
+            summands = ", ".join(f"{name} {value:g}" for name, value in applied.items())
+            raise UserError(
+                f"the total reward of completion {completion.index} of problem {completion.problem_id!r} is {total:g}, "
+                f"and it must be between -{LARGEST:g} and {LARGEST:g}, or sums of squares overflow; its weighted "
+                f"rewards: {summands}. Make the weights smaller"
+            )
+        return total
 
 
 def settle(verdict: Verdict | PendingVerdict, deadline: float) -> Verdict:

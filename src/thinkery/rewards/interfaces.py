@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, THINK, Template
-from thinkery.recipe.verification import Verification
 from thinkery.types import Message, Problem, Verdict
+
+if TYPE_CHECKING:
+    from thinkery.recipe.verification import (
+        Verification,
+    )  # the process of the users' rewards has no use for it, and starts sooner
 
 Prompt = str | Sequence[Message]
 ModelText = str | Sequence[Message]  # TRL gives messages where the prompt was messages
 Values = list[float | None]
+
+STANDARD_COLUMNS = ("reference", "verdict", "problem_id", "domain", "level", "language")
 
 
 class Reward(Protocol):
@@ -70,7 +76,7 @@ class RewardContext:
 
 
 RewardFactory = Callable[..., Reward]  # f(context, **options): options are the recipe's, checked against the signature
-VerifierFactory = Callable[[Template, Verification], Verifier]
+VerifierFactory = Callable[[Template, "Verification"], Verifier]
 
 
 def gold_completion(template: Template, answer: str, *, boxed: bool = True) -> str:

@@ -17,7 +17,7 @@ from thinkery.recipe.verification import Verification
 from thinkery.rewards.accuracy import accuracy_reward
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.code import CodeVerifier
-from thinkery.rewards.custom import is_custom, load_reward
+from thinkery.rewards.custom import is_custom
 from thinkery.rewards.format import format_reward
 from thinkery.rewards.gym import GymVerifier
 from thinkery.rewards.instruction import InstructionVerifier
@@ -27,6 +27,7 @@ from thinkery.rewards.length import length_reward
 from thinkery.rewards.math import MathVerifier
 from thinkery.rewards.model import helpful_reward, model_reward, safety_reward
 from thinkery.rewards.repetition import repetition_reward
+from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.rewards.unchecked import NONE, NoVerifier
 from thinkery.types import UserError
 
@@ -50,10 +51,18 @@ VERIFIERS: Mapping[str, VerifierFactory] = {
 }
 
 
+def make_rewards(
+    rewards: Mapping[str, RewardSpec], context: RewardContext, process: RewardProcess
+) -> dict[str, Reward | ProcessReward]:
+    """The rewards of a recipe by their names there; the user's own are loaded in ``process``. Raises ``UserError``."""
+    return {
+        name: process.load(name, spec.options) if is_custom(name) else make_reward(name, context, spec.options)
+        for name, spec in rewards.items()
+    }
+
+
 def make_reward(name: str, context: RewardContext, options: Mapping[str, Any]) -> Reward:
-    """The reward of that name with its options. Raises ``UserError`` with the names or options that exist."""
-    if is_custom(name):
-        return load_reward(name, context, **options)
+    """Our reward of that name with its options. Raises ``UserError`` with the names or options that exist."""
     if name not in REWARDS:
         close = difflib.get_close_matches(name, REWARDS, n=1)
         hint = f"did you mean {close[0]}?" if close else "your own is written my_rewards.py:my_function;"
@@ -65,9 +74,9 @@ def make_reward(name: str, context: RewardContext, options: Mapping[str, Any]) -
 def check_rewards(field: str, rewards: Mapping[str, RewardSpec], max_completion_length: int) -> None:
     """Makes every reward once, so that a mistake shows before anything else starts. Raises ``UserError``."""
     context = RewardContext(next(iter(TEMPLATES.values())), max_completion_length)
-    for name, spec in rewards.items():
+    with RewardProcess(context) as process:
         try:
-            make_reward(name, context, spec.options)
+            make_rewards(rewards, context, process)
         except UserError as error:
             raise UserError(f"{field}: {error}") from None
 

@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -32,6 +33,9 @@ _SHOWN_FRAMES = 3
 _SHOWN_MESSAGE = 500  # characters
 _OURS = Path(thinkery.__file__).parent
 _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+_DUMPED = re.compile(r'^ +File "(.*)", line (\d+) in ', re.MULTILINE)  # faulthandler's line for a frame
+_ESCAPED = re.compile(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}")
 
 _loaded: dict[tuple[Path, str], ModuleType] = {}  # by file and hash of its content
 
@@ -69,6 +73,21 @@ def place_of_awaitable(awaitable: Any) -> Place | None:
         lines.append((awaitable.cr_code.co_filename, awaitable.cr_frame.f_lineno))
         awaitable = awaitable.cr_await
     return _innermost(lines)
+
+
+def place_of_dump(text: str) -> Place | None:
+    """The innermost line of a user's own code in what ``faulthandler`` wrote, of the thread that is at one."""
+    found: list[Place | None] = []
+    for thread in text.split("(most recent call first):")[1:]:
+        frames = [(_unescaped(file), int(line)) for file, line in _DUMPED.findall(thread)]
+        found.append(_innermost(frames[::-1]))
+    users = [place for place in found if place and _is_users(place.file)]
+    return users[0] if users else None
+
+
+def _unescaped(file: str) -> str:
+    """A file's name as it is: ``faulthandler`` writes ASCII."""
+    return _ESCAPED.sub(lambda match: chr(int(match[0][2:], 16)), file)
 
 
 def shown_path(path: Path) -> str:

@@ -17,8 +17,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from thinkery.types import UserError
+
+if TYPE_CHECKING:
+    from thinkery.sandbox.packages import Packages
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 INSIDE = Path(__file__).parent / "inside"
@@ -32,6 +36,7 @@ ENTRY = (
 ENVIRONMENT = {  # of the server; runs get another one
     "LANG": "C.UTF-8",
     "LD_BIND_NOW": "1",  # or every fork would look symbols up, and copy the pages where they go, anew
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's, where packages bring it: threads do not survive a fork
     "PATH": "/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
@@ -43,13 +48,13 @@ DEVICES = ("null", "random", "urandom")  # not zero: shared mappings of it are m
 _count = itertools.count()
 
 
-def launch(control: socket.socket) -> subprocess.Popen[bytes]:
+def launch(control: socket.socket, packages: Packages | None = None) -> subprocess.Popen[bytes]:
     """Start a server that speaks to ``control``.
 
     The process dies with the calling *thread*, so that must be one that lives as long as the server shall.
     """
     with contextlib.ExitStack() as stack:
-        arguments, descriptors = _arguments(stack)
+        arguments, descriptors = _arguments(stack, packages)
         user = _user()
         return subprocess.Popen(
             arguments,
@@ -70,11 +75,11 @@ def _user() -> int | None:
     return 1_000_000_000 + os.getpid() * 64 + next(_count) % 64 if os.geteuid() == 0 else None
 
 
-def _arguments(stack: contextlib.ExitStack) -> tuple[list[str], list[int]]:
+def _arguments(stack: contextlib.ExitStack, packages: Packages | None) -> tuple[list[str], list[int]]:
     program = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
     if program is None:
         raise UserError("bubblewrap is not installed: install the package 'bubblewrap' (it brings the program bwrap)")
-    python, folders = interpreter()
+    python, folders = interpreter(packages)
     arguments = [program, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]
     arguments += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
     for capability in CAPABILITIES:
@@ -98,16 +103,26 @@ def _arguments(stack: contextlib.ExitStack) -> tuple[list[str], list[int]]:
         stack.callback(os.close, descriptor)
         descriptors.append(descriptor)
         arguments += ["--ro-bind-data", str(descriptor), f"/thinkery/inside/{source.name}"]
-    config = {"landlock": False, "new_groups": True}
+    config = {"landlock": False, "new_groups": True, **packages_config(packages)}
     arguments += ["--remount-ro", "/", "--", python, "-s", "-S", "-c", ENTRY, json.dumps(config)]
     return arguments, descriptors
 
 
-def interpreter() -> tuple[str, list[str]]:
+def packages_config(packages: Packages | None) -> dict[str, Any]:
+    """What a server must know of the packages it shows."""
+    if packages is None:
+        return {"readable": [], "path": [], "modules": []}
+    return {"readable": packages.folders, "path": packages.path, "modules": packages.modules}
+
+
+def interpreter(packages: Packages | None = None) -> tuple[str, list[str]]:
     """(interpreter, folders to show) for the inside: the system's Python, else our own if another user can reach it.
 
-    Neither brings packages: ``site-packages`` is not on the path, and that of a virtual environment not in sight.
+    Neither brings packages: ``site-packages`` is not on the path, and that of a virtual environment not in sight;
+    unless a server is started for ``packages``.
     """
+    if packages is not None:
+        return packages.python, ["/usr", *packages.folders]
     if SYSTEM_PYTHON.exists():
         return str(SYSTEM_PYTHON), ["/usr"]
     prefix = Path(sys.base_prefix)

@@ -43,7 +43,8 @@ def failure(result: RunResult) -> RunResult:
     """The result of a program that did not compile, from the compiler's."""
     if result.status is Status.LOST:
         return result
-    reason = "" if result.status is Status.ERROR else f"the compiler: {result.reason or result.status}"
+    told = result.reason or ("" if result.status is Status.ERROR else result.status)
+    reason = told and f"the compiler: {told}"
     return dataclasses.replace(result, status=Status.COMPILE_ERROR, stdout="", reason=reason)
 
 

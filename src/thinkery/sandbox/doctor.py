@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from thinkery.sandbox import cpp, isolation
+from thinkery.sandbox import cpp, isolation, needs
 from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Limits, Program, Status
 from thinkery.types import UserError
@@ -20,6 +20,7 @@ GUARDS = (
     "programs see the system's libraries read-only and a folder of their own, no file of yours, no network, no process "
     "but theirs; each run starts afresh and leaves nothing"
 )
+_FAULT = "this is a fault of the sandbox: report it"
 _RUNS = 5
 _PYTHON = "import sys; print(sys.version.split()[0], sys.executable)"
 _CPP = '#include <iostream>\nint main() { std::cout << __VERSION__ << "\\n"; }\n'
@@ -45,9 +46,10 @@ def diagnose() -> list[Finding]:
     """Try everything; the first finding is the verdict. Takes a few seconds, and raises nothing a user could cause."""
     probes = [isolation.probe(level) for level in isolation.LEVELS]
     working = [probe.level for probe in probes if probe.works]
-    findings = [_verdict(working)]
+    findings = [_verdict(working, limited=any(probe.limited for probe in probes))]
     for probe in probes:
         findings.append(Finding(f"isolation: {probe.level}", probe.works, probe.detail, probe.advice))
+    findings += [Finding("programs get less", True, less) for less in needs.lowered()]
     for level in working:
         with Sandbox(workers=1, isolation=level) as sandbox:
             findings += [_python(sandbox, level), _cpp(sandbox, level), _memory(sandbox, level)]
@@ -66,11 +68,13 @@ def render(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _verdict(working: list[isolation.Level]) -> Finding:
+def _verdict(working: list[isolation.Level], limited: bool) -> Finding:
     name = "untrusted programs"
     if working:
         return Finding(name, True, f"run under {working[0]}: {GUARDS}")
-    advice = "see below for each isolation; or use a SandboxFusion server, or --unsafe-local if you trust the programs"
+    advice = "see below for each isolation; or use a SandboxFusion server"
+    if not limited:
+        advice += ", or --unsafe-local if you trust the programs"
     return Finding(name, False, "are refused: no isolation works here", advice)
 
 
@@ -111,7 +115,9 @@ def _memory(sandbox: Sandbox, level: isolation.Level) -> Finding:
 def _finding(name: str, ok: bool, detail: str, problem: str) -> Finding:
     if ok:
         return Finding(name, True, detail)
-    return Finding(name, False, problem.strip()[-500:] or "no output", "this is a fault of the sandbox: report it")
+    less = "; ".join(needs.lowered())
+    advice = f"started under these limits it may be for want of what they refuse: {less}" if less else _FAULT
+    return Finding(name, False, problem.strip()[-500:] or "no output", advice)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -19,10 +19,11 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
-from thinkery.sandbox import bubblewrap, unsafe, unshare
+from thinkery.sandbox import bubblewrap, needs, unsafe, unshare
 from thinkery.sandbox.inside import landlock
+from thinkery.sandbox.packages import Packages
 from thinkery.sandbox.types import Limits, Status
 from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
 from thinkery.types import UserError
@@ -30,12 +31,18 @@ from thinkery.types import UserError
 Level = Literal["bubblewrap", "landlock", "none"]
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock")  # the safe ones, best first
 
-_LAUNCH: dict[Level, Launch] = {"bubblewrap": bubblewrap.launch, "landlock": unshare.launch, "none": unsafe.launch}
-_WITHOUT = (
-    "  - run them on a SandboxFusion server: give its address as fusion_url\n"
-    "  - if you trust the programs with everything your account can do: unsafe_local: true in the recipe, or "
-    "--unsafe-local"
-)
+
+class Launcher(Protocol):
+    """Starts a server that speaks to ``control`` and shows its programs ``packages``."""
+
+    def __call__(self, control: socket.socket, packages: Packages | None = None) -> subprocess.Popen[bytes]:
+        """The server's process."""
+        ...
+
+
+_LAUNCH: dict[Level, Launcher] = {"bubblewrap": bubblewrap.launch, "landlock": unshare.launch, "none": unsafe.launch}
+_ELSEWHERE = "run them on a SandboxFusion server: give its address as fusion_url"
+_WITHOUT = "if you trust the programs with everything your account can do: --unsafe-local on the command line"
 _CONTAINER_RULES = (
     "this process is under rules that forbid it, as most containers are: start the container with --security-opt "
     "seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined (Docker, Podman), or "
@@ -48,7 +55,7 @@ class Isolation:
     """A level that works here. ``launch`` starts a server in it, for ``Worker``."""
 
     level: Level
-    launch: Launch
+    launch: Launcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class Probe:
     works: bool
     detail: str
     advice: str = ""
+    limited: bool = False  # the limits that thinkery was started under are the cause
 
 
 _working: dict[Level, Probe] = {}
@@ -80,15 +88,16 @@ def choose_isolation(requested: Literal["auto", "bubblewrap", "landlock", "none"
         tried.append(found)
     what = "no isolation works here" if requested == "auto" else f"the isolation {requested!r} does not work here"
     reasons = [f"  {found.level}: {found.detail}" for found in tried]
-    cures = [f"  - {advice}" for advice in dict.fromkeys(found.advice for found in tried)]
+    cures = [*dict.fromkeys(found.advice for found in tried), _ELSEWHERE]
+    if not any(found.limited for found in tried):  # there the isolation is fine, and not to be given up
+        cures.append(_WITHOUT)
     raise UserError(
         "\n".join(
             [
                 f"A model's programs are not run unprotected, and {what}:",
                 *reasons,
                 "What helps, any of:",
-                *cures,
-                _WITHOUT,
+                *(f"  - {cure}" for cure in cures),
             ]
         )
     )
@@ -117,50 +126,33 @@ def _probe(level: Level) -> Probe:
         detail, _, advice = str(error).partition(": ")
         return Probe(level, False, detail, advice)
     if complaint:
-        return Probe(level, False, *_explained(level, complaint))
+        return _explained(level, complaint)
     return Probe(level, True, _strength(level))
 
 
 def _try(launch: Launch) -> str:
     """Run a program that prints a word; return what went wrong, empty if nothing did."""
-    complaints: list[int] = []
-
-    def launch_and_listen(control: socket.socket) -> subprocess.Popen[bytes]:
-        process = launch(control)
-        assert process.stderr is not None
-        complaints.append(os.dup(process.stderr.fileno()))
-        return process
-
     try:
-        worker = Worker(launch_and_listen)
+        worker = Worker(launch)
         try:
             worker.begin(Request("python", b"print('works')", Limits()))
             result, _ = worker.end()
         finally:
             worker.close()
-        if result.status is Status.OK and result.stdout == "works\n":
-            return ""
-        return result.reason or f"a program that prints a word ended with {result.status}: {result.stderr[-500:]}"
     except WorkerLost as lost:
-        return _all_of(complaints) or str(lost)
-    finally:
-        for descriptor in complaints:
-            os.close(descriptor)
+        return str(lost)
+    if result.status is Status.OK and result.stdout == "works\n":
+        return ""
+    return result.reason or f"a program that prints a word ended with {result.status}: {result.stderr[-500:]}"
 
 
-def _all_of(descriptors: list[int]) -> str:
-    """What the server wrote before it died; it is dead, so the pipes have an end."""
-    text = b""
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            os.set_blocking(descriptor, False)
-            text += os.read(descriptor, 4000)
-    lines = text.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].partition(" See <")[0] if lines else ""  # bubblewrap's pointer to its own documentation
-
-
-def _explained(level: Level, complaint: str) -> tuple[str, str]:
-    """(what was seen, what to do) of a level that does not work."""
+def _explained(level: Level, complaint: str) -> Probe:
+    """What was seen of a level that does not work, and what to do."""
+    refused = any(word in complaint.lower() for word in ("not permitted", "permission"))
+    short = needs.shortages()
+    if short and not refused and "No space left" not in complaint:  # what a switch below answers with
+        problem, advice = "; ".join(one.problem for one in short), ", and ".join(one.advice for one in short)
+        return Probe(level, False, f"{problem} ({complaint})", advice, limited=True)
     for path, blocking, name, cure in (
         ("user/max_user_namespaces", "0", "user.max_user_namespaces", "15000"),
         ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone", "1"),
@@ -168,13 +160,13 @@ def _explained(level: Level, complaint: str) -> tuple[str, str]:
     ):
         if _setting(path) == blocking:
             advice = f"as root of the machine: sysctl -w {name}={cure}, and {name} = {cure} in /etc/sysctl.d to keep it"
-            return f"user namespaces are switched off ({name} = {blocking}): {complaint}", advice
-    refused = any(word in complaint.lower() for word in ("not permitted", "permission"))
+            return Probe(level, False, f"user namespaces are switched off ({name} = {blocking}): {complaint}", advice)
     if refused and (_seccomp_mode() == 2 or _container()):
-        return complaint, _CONTAINER_RULES
+        return Probe(level, False, complaint, _CONTAINER_RULES)
     if level == "landlock":
-        return complaint, "it needs Linux 5.12 or newer with user namespaces"
-    return complaint, "run `bwrap --unshare-all --ro-bind / / true` to see whether bubblewrap works by itself"
+        return Probe(level, False, complaint, "it needs Linux 5.12 or newer with user namespaces")
+    advice = "run `bwrap --unshare-all --ro-bind / / true` to see whether bubblewrap works by itself"
+    return Probe(level, False, complaint, advice)
 
 
 def _setting(path: str) -> str:
@@ -201,8 +193,7 @@ def _container() -> bool:
 
 def _strength(level: Level) -> str:
     """What a working level consists of here."""
-    if level == "bubblewrap":
-        return "namespaces by bubblewrap, seccomp"
     version = landlock.abi()
-    second_wall = f"Landlock (ABI {version})" if version else "no Landlock in this kernel"
-    return f"namespaces by system calls, seccomp, {second_wall}"
+    second_wall = f", Landlock (ABI {version})" if version else ", no Landlock in this kernel"
+    walls = "bubblewrap, seccomp" if level == "bubblewrap" else f"system calls, seccomp{second_wall}"
+    return "; ".join(filter(None, (f"namespaces by {walls}", needs.core_dumps(_setting("kernel/core_pattern")))))

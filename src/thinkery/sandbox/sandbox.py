@@ -15,11 +15,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Literal, Self
 
 from thinkery.sandbox import cpp
 from thinkery.sandbox.inside.frames import MAX_INPUT_BYTES, MAX_MESSAGE_BYTES
 from thinkery.sandbox.isolation import choose_isolation
+from thinkery.sandbox.packages import Packages
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
 from thinkery.types import UserError
@@ -37,12 +39,17 @@ class _CannotStartError(Exception):
 
 
 class Sandbox:
-    """``workers`` warm servers. Close it, or use it as a context manager; at exit it closes itself."""
+    """``workers`` warm servers. Close it, or use it as a context manager; at exit it closes itself.
 
-    def __init__(self, *, workers: int = 2, isolation: IsolationName = "auto") -> None:
+    Python programs find the standard library, and ``packages`` where they are given.
+    """
+
+    def __init__(
+        self, *, workers: int = 2, isolation: IsolationName = "auto", packages: Packages | None = None
+    ) -> None:
         if workers < 1:
             raise UserError(f"A sandbox needs at least one worker, not {workers}.")
-        self._launch: Launch = choose_isolation(isolation).launch
+        self._launch: Launch = partial(choose_isolation(isolation).launch, packages=packages)
         self._process = os.getpid()
         self._starter = _Starter()
         self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()  # None: a place whose worker is yet to start

@@ -11,8 +11,12 @@ import json
 import os
 import socket
 import subprocess
+from typing import TYPE_CHECKING
 
 from thinkery.sandbox import bubblewrap
+
+if TYPE_CHECKING:
+    from thinkery.sandbox.packages import Packages
 
 START = "import sys; sys.path[0:1] = []; sys.path.append({parent!r})\nfrom inside.namespaces import main\nmain()\n"
 CAPABILITY_NUMBERS = {"CAP_SETPCAP": 8, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24}
@@ -22,13 +26,13 @@ _FIRST_OUTER_USER = 1_500_000_000  # ids that no account and no container has; b
 _count = itertools.count()
 
 
-def launch(control: socket.socket) -> subprocess.Popen[bytes]:
+def launch(control: socket.socket, packages: Packages | None = None) -> subprocess.Popen[bytes]:
     """Start a server that speaks to ``control``.
 
     The process dies with the calling *thread*, so that must be one that lives as long as the server shall.
     """
-    config = {"landlock": True, "new_groups": True}
-    python, folders = bubblewrap.interpreter()
+    config = {"landlock": True, "new_groups": True, **bubblewrap.packages_config(packages)}
+    python, folders = bubblewrap.interpreter(packages)
     server = [python, "-s", "-S", "-c", bubblewrap.ENTRY, json.dumps(config)]
     return start(server, folders, control.fileno())
 

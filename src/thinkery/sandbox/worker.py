@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import socket
 import subprocess
 import time
@@ -49,7 +50,10 @@ class Worker:
 
     def __init__(self, launch: Launch) -> None:
         self.broken = False  # lost: to be closed, of no more use
-        self._socket, theirs = socket.socketpair()
+        try:
+            self._socket, theirs = socket.socketpair()
+        except OSError as error:
+            raise WorkerLost(f"the server could not be started: {error}") from error
         with theirs:
             try:
                 self._process = launch(theirs)
@@ -151,7 +155,18 @@ class Worker:
             yield
         except (frames.ProtocolError, OSError, ValueError) as error:
             self.broken = True
-            raise WorkerLost(f"{type(error).__name__}: {error}") from error
+            raise WorkerLost(self._last_words() or f"{type(error).__name__}: {error}") from error
+
+    def _last_words(self) -> str:
+        """What the server wrote before it died. Only our own processes hold that pipe, no program does."""
+        assert self._process.stderr is not None
+        try:
+            os.set_blocking(self._process.stderr.fileno(), False)
+            text = os.read(self._process.stderr.fileno(), 4000)
+        except (OSError, ValueError):  # nothing, or the worker was closed meanwhile
+            return ""
+        lines = text.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].partition(" See <")[0][:1000] if lines else ""  # bubblewrap's pointer to its documentation
 
 
 def _result(done: dict[str, Any], stdout: bytes, stderr: bytes) -> RunResult:

@@ -140,7 +140,7 @@ def new_policy(stage: PretrainStage, tokenizer: PreTrainedTokenizerFast) -> Poli
     )
     config._attn_implementation = ATTENTION
     device = place_of(stage.device)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     torch.nn.Module.to(model, device)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return Policy(model, tokenizer, TEMPLATES["r1-zero-compact"], device, DTYPES[stage.dtype])

@@ -76,7 +76,10 @@ class Sets:
 def prepare(
     judged: Sequence[Judged], reward_model: RewardModel, stage: RewardModelStage, context: StageContext
 ) -> list[Item]:
-    """The data as token ids; what the model would read in more than ``max_length`` tokens is left out, with a note."""
+    """The data as token ids; what the model would read in more than ``max_length`` tokens is left out, with a note.
+
+    So are pairs whose sides the model would read alike. Raises ``UserError`` if nothing is left.
+    """
     texts = [text for one in judged for text in _texts(one, reward_model)]
     ids = iter(reward_model.encode(texts))
     items: list[Item] = []
@@ -93,6 +96,11 @@ def prepare(
             example = Pair(*rows) if isinstance(one, PreferencePair) else Label(rows[0], one.safe)
             lengths = tuple(_length(response, stage) for response in _responses(one))
             items.append(Item(json.dumps(prompt, ensure_ascii=False), example, lengths))
+    if not items:
+        raise UserError(
+            f"{stage.name}.data: nothing to learn from: of {len(judged):,} rows {too_long:,} are longer than {limit:,} "
+            f"tokens (max_length), and {unread:,} pairs have the same {stage.reads} on both sides (reads)"
+        )
     if too_long:
         context.view.note(f"{stage.name}: {too_long:,} left out, longer than {limit:,} tokens")
     if unread:

@@ -18,6 +18,7 @@ from thinkery.rewards.metrics import group_metrics
 from thinkery.stages.advantage_estimator import learner_config, make_advantage_estimator, mean_advantages
 from thinkery.stages.completion_metrics import completion_rows, health_metrics, reading_metrics
 from thinkery.stages.context import StageContext
+from thinkery.stages.learning_signal import LearningSignal
 from thinkery.stages.probe import Probe
 from thinkery.stages.runtime import RLLearner
 from thinkery.stages.sampling import Sampler, open_grader
@@ -30,7 +31,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     """Trains the policy that ``stage.from_`` names and saves it.
 
     Returns the last step's accuracy and reward. Where the probe stopped the stage, the best policy that it saw is
-    saved, and ``stopped_at`` and ``best_step`` say so.
+    saved, and ``stopped_at`` and ``best_step`` say so. Raises ``UserError`` where no step had anything to learn from.
     """
     template = context.template_of(stage.from_, stage.template)
     engines = context.engines
@@ -42,7 +43,8 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
         sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)
         sampler.mask_unreadable()
         probe = Probe(stage.probe, stage, context, policy, grader, learner) if stage.probe else None
-        parts: dict[str, Stateful] = {"learner": learner, "credit": credit, "sampler": sampler}
+        signal = LearningSignal(stage, policy.template)
+        parts: dict[str, Stateful] = {"learner": learner, "credit": credit, "sampler": sampler, "signal": signal}
         parts |= {"probe": probe} if probe else {}
         first = resume(context, parts)
         if probe and probe.best is None:
@@ -63,6 +65,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
             if probe and probe.due(step + 1):
                 metrics |= probe.look(step + 1)
             record(stage, context, policy, step + 1, groups, samples, metrics)
+            signal.look(step, groups, metrics)
             keep(stage, context, learner, parts, step + 1)
             if probe and probe.fallen:
                 break

@@ -26,6 +26,7 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.parts import require_references
 from thinkery.stages.runtime import ResumableRollout
 from thinkery.stages.throughput import GRADING, ROLLOUT, lengths_of, work_metrics
+from thinkery.training.losses import SMALLEST_SPREAD
 from thinkery.types import Completion, Group, Outcome, Problem, Sampling, UserError
 
 if TYPE_CHECKING:
@@ -200,10 +201,6 @@ def _tuples(row: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
-# Below this a spread of totals is the rounding of a weighted sum, not a difference between completions.
-_SMALLEST_SPREAD = 1e-6
-
-
 def sample_and_grade(
     completions: Iterable[Completion],
     problem_of: Callable[[str], Problem],
@@ -260,6 +257,7 @@ class Sampler:
         )
         self.metrics: dict[str, float] = {}
         self._shape, self._work = policy_shape(policy), Work()
+        self._told = False  # of the first restart of the rewards' process
 
     @property
     def drawn(self) -> int:
@@ -337,7 +335,20 @@ class Sampler:
         self.metrics |= work_metrics({ROLLOUT: self._work})
         for name, count in self.grader.errors.items():
             self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
+        self._tell_restarts(self.grader.process_ends)
         return groups
+
+    def _tell_restarts(self, ends: Sequence[str]) -> None:
+        """Counts how often the process of the user's rewards ended, and says the first time why."""
+        if not ends:
+            return
+        self.metrics["rewards/restarts"] = self.metrics.get("rewards/restarts", 0.0) + len(ends)
+        if not self._told:
+            self._told = True
+            self.context.view.note(
+                f"{self.stage.name}: {ends[0]}. The process of the rewards was ended and starts again, with what its "
+                "files keep in memory lost; the metric rewards/restarts counts how often"
+            )
 
     def _submit(self, completion: Completion) -> None:
         self.grader.submit(self.in_flight.problem(completion.problem_id), completion)
@@ -383,5 +394,5 @@ def _by_information(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
 def _tells_apart(group: Group) -> bool:
     """Whether some completions are right and others wrong; where no rule can check, whether their totals differ."""
     if all(verdict.outcome is Outcome.UNCHECKED for verdict in group.verdicts_G):
-        return max(group.totals_G) - min(group.totals_G) > _SMALLEST_SPREAD
+        return max(group.totals_G) - min(group.totals_G) > SMALLEST_SPREAD
     return 0 < sum(verdict.correct for verdict in group.verdicts_G) < len(group.verdicts_G)

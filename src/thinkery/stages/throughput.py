@@ -8,13 +8,13 @@ costs (``models.work``), reward models and the probe.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from thinkery.models.flops import Lengths, Shape, Work, forward_work, policy_shape, shape_of, update_work
 from thinkery.models.loading import Policy
+from thinkery.models.pretrained import make_model, read_config
 from thinkery.recipe import RLStage
 from thinkery.stages.context import StageContext
 from thinkery.training.backend import random_parts
@@ -98,5 +98,5 @@ class LearningWork:
 def _shape_at(place: str, policy: Policy) -> Shape:
     """The shape of a model that reads the policy's tokens, from its configuration alone."""
     with torch.device("meta"):
-        model = cast(PreTrainedModel, AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place)))
+        model = make_model(AutoModelForCausalLM, read_config(place, place), place)
     return shape_of(model, policy.valid_vocab, policy.compute_dtype)

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 Scale = Literal["group", "batch", "none"]
 
 # Below this a spread is the rounding of a weighted sum, not a difference between completions.
-_SMALLEST_SPREAD = 1e-6
+SMALLEST_SPREAD = 1e-6
 
 
 def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group") -> list[tuple[float, ...]]:
@@ -37,7 +37,7 @@ def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group
     advantages_PG: list[tuple[float, ...]] = []
     for totals_G in groups:
         spread = _spread(totals_G)
-        if spread <= _SMALLEST_SPREAD:
+        if spread <= SMALLEST_SPREAD:
             advantages_PG.append((0.0,) * len(totals_G))
             continue
         centred_G = totals_G - totals_G.mean()
@@ -142,6 +142,7 @@ def token_weights(
 
 
 # Below this a spread is rounding, not a difference between tokens.
+_SMALLEST_SPREAD = 1e-6
 
 
 def gae(rewards_S: Sequence[float], values_ST: Sequence[Tensor], lam: float) -> list[Tensor]:

@@ -13,6 +13,7 @@ from thinkery.models.loading import Policy, load_policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec, VLLMSpec
 from thinkery.rollout import NativeRollout
+from thinkery.rollout.vllm.connection import TOKEN
 from thinkery.rollout.vllm.remote import RemoteEngine, remote_engine_for
 from thinkery.rollout.vllm.rollout import VLLMRollout
 from thinkery.types import Completion, Problem, Sampling
@@ -86,8 +87,9 @@ def test_a_call_that_was_cut_goes_on(server: RemoteEngine, policy: Policy, probl
 
 
 def test_another_run_that_takes_the_server_over_is_noticed(
-    server: RemoteEngine, policy: Policy, problems: list[Problem]
+    server: RemoteEngine, policy: Policy, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(TOKEN, server._token)  # another run gets it from whoever has started the server
     ours = VLLMRollout(policy, spec=STARTED, max_slots=48)
     sample(ours, problems)
     theirs = VLLMSpec(mode="server", server_base_url=server.url, enforce_eager=True, max_model_len=512)

@@ -9,15 +9,19 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
+from safetensors.torch import load
 
 from thinkery.models.loading import Policy
 from thinkery.preflight import check
 from thinkery.recipe import Recipe, VLLMSpec
+from thinkery.rollout.vllm.connection import TOKEN
 from thinkery.rollout.vllm.engine import Ask, Drawn, EngineSettings, Order
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.rollout.vllm.remote import RemoteEngine
 from thinkery.rollout.vllm.wire import (
+    WeightsReader,
     read_drawn,
     read_held,
     read_order,
@@ -28,6 +32,7 @@ from thinkery.rollout.vllm.wire import (
     write_order,
     write_settings,
     write_tokenizer,
+    write_weights,
 )
 from thinkery.types import Sampling, UserError
 
@@ -53,13 +58,46 @@ def test_everything_comes_out_as_it_went_in(policy: Policy) -> None:
     assert tokenizer.get_vocab() == policy.tokenizer.get_vocab()
 
 
-def test_a_server_that_is_not_there_is_told_of_in_time() -> None:
+@pytest.mark.parametrize("most", [1, 30, 64, 1 << 20])
+def test_weights_travel_in_bodies_of_bounded_length(most: int) -> None:
+    torch.manual_seed(0)
+    weights = {"a": torch.randn(7, 5), "b": torch.arange(3), "c": torch.randn(11).bfloat16(), "d": torch.randn(())}
+    weights |= {"e": torch.randn(5, 7).T, "f": torch.empty(0, 3), "[1]": torch.randn(2, 2)}
+    bodies = list(write_weights(weights.items(), most))
+    assert max(sum(part.nbytes for part in load(body).values()) for body in bodies) <= max(most, 8)  # one number
+    reader = WeightsReader()
+    found = dict(tensor for body in bodies for tensor in reader.read(body))
+    reader.end()
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert all(found[name].dtype == weights[name].dtype for name in weights)
+
+
+def test_weights_that_lack_a_piece_are_refused() -> None:
+    first, second, last = write_weights([("a", torch.randn(12))], 16)
+    reader = WeightsReader()
+    assert reader.read(first) == []
+    with pytest.raises(ValueError, match=r"a piece of a at 8 came where another one was due"):
+        reader.read(last)
+    assert reader.read(second) == []
+    with pytest.raises(ValueError, match=r"of a only 8 of 12 numbers came"):
+        reader.end()
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The user's, in the environment."""
+    monkeypatch.setenv(TOKEN, "the-secret-of-this-test")
+    return "the-secret-of-this-test"
+
+
+def test_a_server_that_is_not_there_is_told_of_in_time(token: str) -> None:
     spec = VLLMSpec(mode="server", server_base_url="http://127.0.0.1:9", server_timeout=0.5)
     with pytest.raises(UserError, match=r"nothing answers at http://127\.0\.0\.1:9"):
         RemoteEngine(spec)
 
 
-def test_a_server_of_another_kind_is_refused() -> None:
+def test_a_server_of_another_kind_is_refused(token: str) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -90,6 +128,21 @@ def test_a_recipe_that_asks_for_vllm_where_there_is_none_is_refused_before_it_st
     stage |= {"steps": 1, "learning_rate": 1e-4, "vllm": {}}
     recipe = Recipe.model_validate({"name": "r", "base": "thinkery://mini-base", "stages": [stage]})
     with pytest.raises(UserError, match=r"zero\.vllm: vLLM is not installed in this environment"):
+        check(recipe)
+
+
+@pytest.mark.parametrize("value", [None, "short", "with a space in its middle", "geheimnisvoll-äöü"])
+def test_a_server_of_the_users_needs_the_users_token(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN, raising=False)
+    if value is not None:
+        monkeypatch.setenv(TOKEN, value)
+    spec = VLLMSpec(mode="server", server_base_url="http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"vllm\.server_base_url: a server lets in who knows its token: set THINKERY"):
+        RemoteEngine(spec)
+    stage = {"name": "zero", "kind": "rl", "from": "base", "problems": {"source": "mini"}, "rewards": {"accuracy": 1}}
+    stage |= {"steps": 1, "learning_rate": 1e-4, "vllm": spec.model_dump()}
+    recipe = Recipe.model_validate({"name": "r", "base": "thinkery://mini-base", "stages": [stage]})
+    with pytest.raises(UserError, match=r"zero\.vllm\.server_base_url: a server lets in who knows its token"):
         check(recipe)
 
 

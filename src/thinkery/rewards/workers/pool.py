@@ -19,7 +19,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -31,6 +30,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
+from thinkery.machine.children import start_child
 from thinkery.rewards.workers.zygote import COMMAND, LAST, READY, Reply
 
 START_DEADLINE_S = 60.0  # a cold disk and a busy machine
@@ -82,14 +82,10 @@ class _Zygote:
     def __init__(self, target: str, deadline_s: float) -> None:
         self.control, theirs = socket.socketpair()
         with theirs:
-            arguments = f"{theirs.fileno()}, {target!r}, {deadline_s!r}"
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from thinkery.rewards.workers.zygote import main; main({arguments})"],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is the caller's; a closed socket ends the zygote
+            self._process = start_child(  # a closed socket ends the zygote
+                "thinkery.rewards.workers.zygote:main",
+                [theirs.fileno(), target, deadline_s],
+                descriptors=[theirs.fileno()],
             )
         self.control.settimeout(START_DEADLINE_S)
         try:

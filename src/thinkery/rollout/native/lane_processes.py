@@ -19,7 +19,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import weakref
@@ -32,6 +31,7 @@ from typing import Any, Protocol
 import torch
 
 from thinkery.machine.allocator import environment
+from thinkery.machine.children import start_child
 from thinkery.machine.shared_weights import Memory, memory_of, pack
 from thinkery.models.loading import Policy
 from thinkery.rollout.base import PartialCompletion
@@ -109,15 +109,12 @@ class _Process:
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         ours, theirs = socket.socketpair()
         with theirs:
-            main = f"from thinkery.rollout.native.lane_worker import main; main({theirs.fileno()})"
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", main],
-                env=os.environ | environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+            self._process = start_child(  # a closed socket ends the lane
+                "thinkery.rollout.native.lane_worker:main",
+                [theirs.fileno()],
+                descriptors=[theirs.fileno()],
+                environment=os.environ | environment(),
                 stderr=self._words,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is the caller's; a closed socket ends the lane
             )
         self._connection = Connection(ours.detach())
         self.pid = self._process.pid

@@ -27,6 +27,7 @@ import torch
 
 from thinkery.recipe import VLLMSpec
 from thinkery.rollout.base import MAY_END, StopRule
+from thinkery.rollout.vllm.connection import require_token
 from thinkery.rollout.vllm.fingerprint import Held, signed
 from thinkery.types import Sampling, UserError
 
@@ -223,12 +224,14 @@ class _Request:
         return Drawn(self.number, token_ids, tuple(self.logprobs[: len(token_ids)]), reason)
 
 
-def buckets(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[list[tuple[str, torch.Tensor]]]:
-    """The tensors in runs of at most ``BUCKET_BYTES``; one that is larger is a run of its own."""
+def buckets(
+    weights: Iterable[tuple[str, torch.Tensor]], most: int = BUCKET_BYTES
+) -> Iterator[list[tuple[str, torch.Tensor]]]:
+    """The tensors in runs of at most ``most`` bytes; one that is larger is a run of its own."""
     bucket: list[tuple[str, torch.Tensor]] = []
     size = 0
     for name, tensor in weights:
-        if bucket and size + tensor.nbytes > BUCKET_BYTES:
+        if bucket and size + tensor.nbytes > most:
             yield bucket
             bucket, size = [], 0
         bucket.append((name, tensor))
@@ -270,7 +273,9 @@ def _undisturbed() -> Iterator[None]:
 
 def require_for(spec: VLLMSpec) -> None:
     """Raises ``UserError`` if what a recipe asks for can't run here."""
-    if spec.server_base_url is None and spec.server_python is None:
+    if spec.server_base_url is not None:
+        require_token("server_base_url")
+    elif spec.server_python is None:
         require_vllm()
 
 
@@ -313,6 +318,7 @@ def _open(settings: EngineSettings) -> Any:
             model=folder,
             load_format="dummy",
             skip_tokenizer_init=True,
+            trust_remote_code=False,
             generation_config="vllm",
             dtype=settings.dtype,
             max_num_seqs=settings.max_slots,

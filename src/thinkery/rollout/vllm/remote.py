@@ -1,16 +1,19 @@
 """The run's side of a vLLM server: an engine that is reached over HTTP, and the process of it where we start one.
 
 Weights go over in buckets, in the type that vLLM computes in; completions come back as they finish. Every wait has a
-deadline: a server that works says so twice a second. Left out: servers that other programs speak to
+deadline: a server that works says so twice a second. A server that is started here gets a token of its own, one that
+runs already has the user's (``THINKERY_VLLM_TOKEN``). Left out: servers that other programs speak to
 (``vllm_server.py`` has a protocol of its own, since vLLM's knows neither counted draws nor weights in a body).
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import http.client
 import json
 import queue
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -19,21 +22,37 @@ import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
-from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
 from thinkery.recipe import VLLMSpec
 from thinkery.rollout.base import StopRule
-from thinkery.rollout.vllm.engine import Drawn, EngineSettings, Order, buckets
+from thinkery.rollout.vllm.connection import (
+    HOW_TO_SET,
+    JSON,
+    MAX_REPLY_BYTES,
+    WEIGHTS,
+    Connection,
+    require_token,
+    whole,
+)
+from thinkery.rollout.vllm.engine import Drawn, EngineSettings, Order
 from thinkery.rollout.vllm.fingerprint import Held
-from thinkery.rollout.vllm.wire import read_drawn, read_held, write_order, write_settings, write_tokenizer
+from thinkery.rollout.vllm.wire import (
+    read_drawn,
+    read_held,
+    write_order,
+    write_settings,
+    write_tokenizer,
+    write_weights,
+)
 from thinkery.types import UserError
 
 HANDOVER_S = 300.0  # until a bucket must have been taken
 SILENCE_S = 60.0  # until a server that draws must have said something
+SLOWEST_BYTES_PER_S = 1 << 20  # that a long request may travel
+_OF_THE_USER = (400, 401, 403, 413)  # not the run's own, the token, the name of the server, the length of a request
 _CLOSE_S = 10.0  # until a server that was asked to end is killed
 
 
@@ -48,9 +67,14 @@ class RemoteEngine:
         self._opened: tuple[EngineSettings, dict[str, str]] | None = None
         self._dtype = torch.float32
         deadline = time.monotonic() + spec.server_timeout
-        self._process = None if spec.server_base_url else _Process(spec.server_python or sys.executable, deadline)
-        self.url = spec.server_base_url or (self._process.url if self._process else "")
-        _await(self.url, deadline)
+        self._process = None
+        if spec.server_base_url:
+            self.url, self._token = spec.server_base_url, require_token("vllm.server_base_url")
+        else:
+            self._token = secrets.token_urlsafe(32)
+            self._process = _Process(spec.server_python or sys.executable, self._token, deadline)
+            self.url = self._process.url
+        _await(self.url, self._token, deadline)
 
     def open(self, settings: EngineSettings, tokenizer: PreTrainedTokenizerBase) -> None:
         """Has the server open a model, unless it has it open."""
@@ -63,13 +87,13 @@ class RemoteEngine:
     def receive(self, weights: Iterable[tuple[str, torch.Tensor]], label: str) -> Held:
         """See ``Engine``."""
         self.label = None
-        connection = _connect(self.url, HANDOVER_S)
+        connection = Connection(self.url, self._token)
         try:
-            self._send(connection, "/begin", json.dumps({"label": label}).encode())
-            for bucket in buckets((name, tensor.to(self._dtype)) for name, tensor in weights):
-                self._send(connection, "/take", save({name: tensor.cpu().contiguous() for name, tensor in bucket}))
-            held = read_held(self._send(connection, "/end", b"{}"))
-        except RuntimeError:
+            self._send(connection, "/begin", json.dumps({"label": label}).encode(), HANDOVER_S)
+            for body in write_weights((name, tensor.to(self._dtype)) for name, tensor in weights):
+                self._send(connection, "/take", body, HANDOVER_S, WEIGHTS)
+            held = read_held(self._send(connection, "/end", b"{}", HANDOVER_S))
+        except (RuntimeError, UserError):
             self._opened = None  # the server has given its engine up
             raise
         finally:
@@ -79,12 +103,13 @@ class RemoteEngine:
 
     def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
         """See ``Engine``. The server looks for the stop strings itself."""
-        connection = _connect(self.url, SILENCE_S)
+        connection = Connection(self.url, self._token)
         try:
             body = json.dumps(write_order(order) | {"label": label}).encode()
-            response = self._request(connection, "/draw", body)
+            response = self._request(connection, "/draw", body, SILENCE_S + len(body) / SLOWEST_BYTES_PER_S)
             told = False
             while True:
+                connection.within(SILENCE_S)
                 line = _line(response, self.url)
                 if cut.is_set() and not told:
                     told = True
@@ -115,28 +140,37 @@ class RemoteEngine:
             self._process.close()
 
     def _post(self, path: str, data: dict[str, Any], timeout: float) -> None:
-        connection = _connect(self.url, timeout)
+        connection = Connection(self.url, self._token)
         try:
-            self._send(connection, path, json.dumps(data).encode())
+            self._send(connection, path, json.dumps(data).encode(), timeout)
         finally:
             connection.close()
 
-    def _send(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> dict[str, Any]:
-        return dict(json.loads(self._request(connection, path, body).read()))
-
-    def _request(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> http.client.HTTPResponse:
-        """Raises ``UserError`` for a mistake of the user's, ``RuntimeError`` for all else that goes wrong."""
+    def _send(self, connection: Connection, path: str, body: bytes, timeout: float, kind: str = JSON) -> dict[str, Any]:
+        response = self._request(connection, path, body, timeout, kind)
         try:
-            connection.request("POST", path, body)
-            response = connection.getresponse()
+            return dict(json.loads(whole(response)))
+        except (OSError, http.client.HTTPException, ValueError) as lost:
+            raise self._lost(path, lost) from lost
+
+    def _request(
+        self, connection: Connection, path: str, body: bytes, timeout: float, kind: str = JSON
+    ) -> http.client.HTTPResponse:
+        """Raises ``UserError`` for a mistake of the user's, ``RuntimeError`` for all else that goes wrong."""
+        connection.within(timeout)
+        try:
+            response = connection.ask(path, body, kind)
             if response.status == 200:
                 return response
-            error = json.loads(response.read()).get("error", "")
+            error = json.loads(whole(response)).get("error", "")
         except (OSError, http.client.HTTPException, ValueError) as lost:
-            raise RuntimeError(f"the vLLM server at {self.url} did not answer {path}: {lost!r}{self._said()}") from lost
-        if response.status == 400:
-            raise UserError(error)
+            raise self._lost(path, lost) from lost
+        if response.status in _OF_THE_USER:
+            raise UserError(f"the vLLM server at {self.url}: {error}" if response.status != 400 else error)
         raise RuntimeError(f"the vLLM server at {self.url}: {error}{self._said()}")
+
+    def _lost(self, path: str, error: Exception) -> RuntimeError:
+        return RuntimeError(f"the vLLM server at {self.url} did not answer {path}: {error!r}{self._said()}")
 
     def _said(self) -> str:
         return "" if self._process is None else self._process.said()
@@ -157,7 +191,7 @@ def remote_engine_for(settings: EngineSettings, tokenizer: PreTrainedTokenizerBa
 class _Process:
     """A server that was started here, and ends with this process."""
 
-    def __init__(self, python: str, deadline: float) -> None:
+    def __init__(self, python: str, token: str, deadline: float) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="thinkery-vllm-", suffix=".log")  # noqa: SIM115  (kept open)
         command = [python, "-m", "thinkery.rollout.vllm.server", "--port", "0", "--until-stdin-closes"]
         try:
@@ -171,6 +205,10 @@ class _Process:
         self.id = self._process.pid
         atexit.register(self.close)
         assert self._process.stdout is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it ended at once: what it said comes below
+            self._process.stdin.write(f"{token}\n")  # no argument and no variable, which others could see
+            self._process.stdin.flush()
         first: queue.SimpleQueue[str] = queue.SimpleQueue()
         output = self._process.stdout
         threading.Thread(target=lambda: first.put(output.readline()), daemon=True).start()
@@ -194,7 +232,8 @@ class _Process:
         """Ends it."""
         atexit.unregister(self.close)
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         try:
             self._process.wait(_CLOSE_S)
         except subprocess.TimeoutExpired:
@@ -203,20 +242,23 @@ class _Process:
         self._log.close()
 
 
-def _connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
-
-
-def _await(url: str, deadline: float) -> None:
+def _await(url: str, token: str, deadline: float) -> None:
     """Waits until a server answers. Raises ``UserError`` at the deadline."""
     while True:
-        connection = _connect(url, max(1.0, deadline - time.monotonic()))
+        connection = Connection(url, token)
+        connection.within(max(1.0, deadline - time.monotonic()))
         try:
-            connection.request("GET", "/")
-            if json.loads(connection.getresponse().read()).get("thinkery") == "vllm":
+            response = connection.ask("/")
+            answer = json.loads(whole(response))
+            if response.status == 200 and answer.get("thinkery") == "vllm":
                 return
-            raise UserError(f"vllm.server_base_url: no vLLM server of Thinkery's listens at {url}")
+            if response.status == 401:
+                raise UserError(f"vllm.server_base_url: {url} has another token than this run: {HOW_TO_SET}")
+            if response.status != 503:  # it has too many connections for the moment
+                said = answer.get("error")
+                why = f": {said}" if said else ""
+                raise UserError(f"vllm.server_base_url: no vLLM server of Thinkery's for this run at {url}{why}")
+            raise ConnectionRefusedError(answer.get("error"))
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             if time.monotonic() > deadline:
                 raise UserError(
@@ -231,9 +273,9 @@ def _await(url: str, deadline: float) -> None:
 def _line(response: http.client.HTTPResponse, url: str) -> Any:
     """The next line of a stream. Raises ``RuntimeError`` if none comes."""
     try:
-        line = response.readline()
+        line = response.readline(MAX_REPLY_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise RuntimeError(f"the vLLM server at {url} has said nothing for {SILENCE_S:.0f} s: {error!r}") from error
-    if not line:
+    if not line.endswith(b"\n"):
         raise RuntimeError(f"the vLLM server at {url} ended in the middle of an answer")
     return json.loads(line)

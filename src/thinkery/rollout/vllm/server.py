@@ -5,8 +5,9 @@
 It starts empty: the first run that connects brings the model's configuration, its tokenizer and its weights. The
 engine works in the main thread, one job after the other; each connection has a thread that hands jobs in. Requests:
 ``POST /open`` (settings, tokenizer), ``/begin``, ``/take`` (safetensors), ``/end`` (a handover), ``/draw`` (a stream
-of JSON lines), ``/cut``. Left out: encryption and passwords. Whoever reaches the port can use the engine: let it
-listen on this machine, which is the default, or on a network of your own.
+of JSON lines), ``/cut``. Every request carries the server's token, from ``THINKERY_VLLM_TOKEN``, or from the run that
+has started it, as the first line of standard input. Left out: who may come in, and how long they may take
+(``door.py``); encryption.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import torch
-from safetensors.torch import load
 from transformers import PreTrainedTokenizerBase
 
 from thinkery.rollout.base import StopRule
+from thinkery.rollout.vllm.connection import HOW_TO_SET, TOKEN, WEIGHTS, token_of_environment
+from thinkery.rollout.vllm.door import MAX_BYTES, Door, Guarded, Rules
 from thinkery.rollout.vllm.engine import Drawn, EngineSettings, InProcessEngine, engine_for
 from thinkery.rollout.vllm.fingerprint import Held
-from thinkery.rollout.vllm.wire import read_order, read_settings, read_tokenizer, write_drawn, write_held
+from thinkery.rollout.vllm.wire import (
+    WeightsReader,
+    read_order,
+    read_settings,
+    read_tokenizer,
+    write_drawn,
+    write_held,
+)
 from thinkery.types import UserError
 
 BEAT_S = 0.5  # a stream says something at least so often
@@ -45,10 +53,14 @@ class Handover:
 
     def __init__(self) -> None:
         self.result: queue.SimpleQueue[Held | Exception] = queue.SimpleQueue()
+        self._reader = WeightsReader()
         self._buckets: queue.Queue[list[tuple[str, torch.Tensor]] | None] = queue.Queue(maxsize=1)
 
-    def take(self, bucket: list[tuple[str, torch.Tensor]] | None) -> None:
-        """Hands in some weights; None: those were all. ``Refused`` if nobody takes them any more."""
+    def take(self, body: bytes) -> None:
+        """Hands in some weights. ``Refused`` if nobody takes them any more."""
+        self._put(self._reader.read(body))
+
+    def _put(self, bucket: list[tuple[str, torch.Tensor]] | None) -> None:
         try:
             self._buckets.put(bucket, timeout=BUCKET_S)
         except queue.Full:
@@ -56,7 +68,8 @@ class Handover:
 
     def end(self) -> Held:
         """Waits for what comes of it."""
-        self.take(None)
+        self._reader.end()
+        self._put(None)
         outcome = self.result.get()
         if isinstance(outcome, Exception):
             raise outcome
@@ -189,36 +202,30 @@ def _next(results: queue.SimpleQueue[Any]) -> Any:
         return None
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Guarded):
     """A connection. Errors are told as JSON: 400 the user's mistake, 409 not in this state, 500 anything else."""
 
-    protocol_version = "HTTP/1.1"
+    types = {"/take": WEIGHTS}  # noqa: RUF012
     work: Work
     _handover: Handover | None = None  # this connection's
 
-    def do_GET(self) -> None:
-        """Whether it is there."""
-        self._reply(200, {"thinkery": "vllm"})
-
-    def do_POST(self) -> None:
-        """One of the requests above."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def answer(self, path: str, body: bytes) -> None:
+        """One of the requests above; a GET is told that the server is there."""
         try:
-            if self.path == "/draw":
+            if self.command == "GET":
+                self.reply(200, {"thinkery": "vllm"})
+            elif path == "/draw":
                 self._stream(json.loads(body))
             else:
-                self._reply(200, self._answer(body))
-        except ConnectionError:
+                self.reply(200, self._answer(body))
+        except (ConnectionError, TimeoutError):  # nobody takes the answer
             self.close_connection = True
         except UserError as error:
-            self._reply(400, {"error": str(error)})
+            self.reply(400, {"error": str(error)})
         except Refused as error:
-            self._reply(409, {"error": str(error)})
+            self.reply(409, {"error": str(error)})
         except Exception as error:
-            self._reply(500, {"error": f"{type(error).__name__}: {error}"})
-
-    def log_message(self, *args: object) -> None:
-        """Says nothing: a run asks thousands of times."""
+            self.reply(500, {"error": f"{type(error).__name__}: {error}"})
 
     def _answer(self, body: bytes) -> dict[str, Any]:
         work = self.work
@@ -228,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
             self._handover = work.begin(json.loads(body)["label"])
             return {}
         if self.path == "/take" and self._handover is not None:
-            self._handover.take(list(load(body).items()))
+            self._handover.take(body)
             return {}
         if self.path == "/end" and self._handover is not None:
             return write_held(self._handover.end())
@@ -241,15 +248,16 @@ class Handler(BaseHTTPRequestHandler):
         """JSON lines: completions, and in between how often the engine has computed something."""
         stream = self.work.draw(data)
         first = next(stream, _END)  # an error before the first line is an answer of its own
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
         try:
+            self.connection.within(self.server.rules.answer_s)
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
             while first is not _END:
                 self._line(write_drawn(first) if isinstance(first, Drawn) else {"steps": self.work.steps()})
                 first = next(stream, _END)
             self._line({"over": True})
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             raise
         except Exception as error:
             self._line({"error": f"{type(error).__name__}: {error}"})
@@ -259,32 +267,49 @@ class Handler(BaseHTTPRequestHandler):
 
     def _line(self, data: Any) -> None:
         line = json.dumps(data).encode() + b"\n"
+        self.connection.within(self.server.rules.answer_s)
         self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
 
-    def _reply(self, status: int, data: dict[str, Any]) -> None:
-        body = json.dumps(data).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+
+def serve(work: Work, host: str, port: int, rules: Rules) -> Door:
+    """A server of this work that listens, in threads of its own. ``work.run`` has to be running somewhere."""
+    server = Door((host, port), type("Bound", (Handler,), {"work": work}), rules)
+    threading.Thread(target=server.serve_forever, name="vllm-server", daemon=True).start()
+    return server
 
 
 def main() -> None:
     """Serves until it is killed; with ``--until-stdin-closes`` until whoever started it is gone, however it went."""
-    parser = argparse.ArgumentParser(description="A vLLM engine for runs of Thinkery.")
+    parser = argparse.ArgumentParser(description="A vLLM engine for runs of Thinkery.", epilog=HOW_TO_SET)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does")
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], metavar="NAME", help="a name that runs reach it by; repeatable"
+    )
+    parser.add_argument(
+        "--max-request-mib",
+        type=int,
+        default=MAX_BYTES >> 20,
+        help="the longest request; weights come in parts of 256 MiB, prompts all at once (default %(default)s)",
+    )
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="end when standard input does; its first line is the token"
+    )
     arguments = parser.parse_args()
+    if arguments.until_stdin_closes:
+        token: str | None = sys.stdin.buffer.readline().decode().strip() or None
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    else:
+        token = token_of_environment()
+    os.environ.pop(TOKEN, None)  # no process of vLLM's needs it
+    if token is None:
+        parser.error(HOW_TO_SET)
+    names = frozenset(name.lower() for name in arguments.allowed_host)
+    rules = Rules(token, names, arguments.max_request_mib << 20)
     work = Work()
-    server = ThreadingHTTPServer((arguments.host, arguments.port), type("Bound", (Handler,), {"work": work}))
-    server.daemon_threads = True
+    server = serve(work, arguments.host, arguments.port, rules)
     print(f"http://{arguments.host}:{server.server_port}", flush=True)
     os.dup2(2, 1)  # nobody reads on: what vLLM prints belongs with the rest of its log
-    if arguments.until_stdin_closes:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     work.run()
 
 

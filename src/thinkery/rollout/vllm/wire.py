@@ -1,21 +1,25 @@
 """What travels between a run and a vLLM server: JSON, and weights as safetensors. Nothing that is received is executed.
 
+Weights go in bodies of bounded length; a tensor that is longer than one is cut, and put together on the other side.
 Left out: the connection (``vllm_remote.py``, ``vllm_server.py``).
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load, save
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout.vllm.engine import Ask, Drawn, EngineSettings, Order
+from thinkery.rollout.vllm.engine import BUCKET_BYTES, Ask, Drawn, EngineSettings, Order, buckets
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.types import Sampling
 
@@ -45,8 +49,64 @@ def read_tokenizer(files: Mapping[str, str]) -> PreTrainedTokenizerBase:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, Path(name).name).write_bytes(base64.b64decode(content))
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return tokenizer
+
+
+def write_weights(weights: Iterable[tuple[str, torch.Tensor]], most: int = BUCKET_BYTES) -> Iterator[bytes]:
+    """The tensors in bodies with at most ``most`` bytes of them each, and little else."""
+    for bucket in buckets(_cut(weights, most), most):
+        yield save({name: part.cpu().contiguous() for name, part in bucket})
+
+
+def _cut(weights: Iterable[tuple[str, torch.Tensor]], most: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors and pieces of tensors; a key is JSON, [name] or [name, shape, where the piece begins]."""
+    for name, tensor in weights:
+        if tensor.nbytes <= most:
+            yield json.dumps([name]), tensor
+            continue
+        flat = tensor.reshape(-1)
+        for start in range(0, flat.numel(), max(1, most // tensor.element_size())):
+            piece = flat[start : start + max(1, most // tensor.element_size())]
+            yield json.dumps([name, list(tensor.shape), start]), piece
+
+
+class WeightsReader:
+    """Puts together what ``write_weights`` wrote, body by body, in its order."""
+
+    def __init__(self) -> None:
+        self._name = ""  # of a tensor that has begun
+        self._whole = self._flat = torch.empty(0)
+        self._filled = 0
+
+    def read(self, body: bytes) -> list[tuple[str, torch.Tensor]]:
+        """The tensors that a body brings or completes. Raises ValueError where a piece is missing."""
+        parts = [(json.loads(key), part) for key, part in load(body).items()]
+        tensors = [(key[0], part) for key, part in parts if len(key) == 1]
+        # A body keeps no order; what ends a tensor comes before what begins one.
+        for (name, shape, start), part in sorted((one for one in parts if len(one[0]) > 1), key=lambda one: -one[0][2]):
+            if self._add(name, shape, start, part):
+                tensors.append((name, self._whole))
+                self._name, self._whole, self._flat = "", torch.empty(0), torch.empty(0)
+        return tensors
+
+    def end(self) -> None:
+        """Raises ValueError if a tensor is only there in part."""
+        if self._name:
+            raise ValueError(f"of {self._name} only {self._filled} of {self._flat.numel()} numbers came")
+
+    def _add(self, name: str, shape: list[int], start: int, part: torch.Tensor) -> bool:
+        """Takes a piece; says whether it was the last."""
+        if start == 0:
+            self.end()
+            self._name, self._filled = name, 0
+            self._whole = torch.empty(shape, dtype=part.dtype)
+            self._flat = self._whole.view(-1)
+        if name != self._name or start != self._filled or start + part.numel() > self._flat.numel():
+            raise ValueError(f"a piece of {name} at {start} came where another one was due")
+        self._flat[start : start + part.numel()] = part
+        self._filled += part.numel()
+        return self._filled == self._flat.numel()
 
 
 def write_order(order: Order) -> dict[str, Any]:

@@ -25,9 +25,9 @@ import sys
 import tempfile
 from typing import Any, NoReturn
 
-from . import frames, jail, program, supervisor, syscalls, watch
+from . import frames, inherited, jail, program, supervisor, syscalls, watch
 from .program import Job
-from .server import ENDED, FIRST, MAX_DESCRIPTORS, MAX_REQUEST_BYTES
+from .server import ENDED, FIRST, MAX_DESCRIPTORS, MAX_REQUEST_BYTES, import_packages
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -39,6 +39,7 @@ class _Over(BaseException):
 def serve() -> Job:
     """Serve until the host is gone. Returns only in the process of a program, with what it shall run."""
     config: dict[str, Any] = json.loads(sys.argv[1])
+    inherited.use_all()
     _leave_a_waiter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in ``server``
     host = socket.socket(fileno=0)
@@ -59,6 +60,7 @@ def serve() -> Job:
         raise OSError("prctl(PR_SET_CHILD_SUBREAPER)")
     os.umask(0o077)
     program.open_streams()
+    import_packages(config)
     runs = _Runs(keeper, config)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
@@ -205,13 +207,13 @@ def _supervise(host: socket.socket, keeper: socket.socket, home: str) -> NoRetur
             run.start(code, stdin)
             run.drive()
             run.report()
-    except (frames.ProtocolError, OSError, struct.error):
-        os._exit(1)
+    except (frames.ProtocolError, OSError, struct.error) as error:
+        supervisor.give_up(error)
 
 
 class _Run(supervisor.Run):
-    def start(self, program: bytes, stdin: bytes) -> None:
-        super().start(program, stdin)
+    def start(self, code: bytes, stdin: bytes) -> None:
+        super().start(code, stdin)
         self.watch = _GroupWatch(self.first, self.request["folder"], self.limits)
 
 

@@ -19,7 +19,7 @@ import threading
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from . import frames, landlock, seccomp, syscalls
+from . import frames, inherited, landlock, seccomp, syscalls
 
 FOLDER = "/tmp"  # the only place a run can write to
 SOURCE = f"{FOLDER}/program.py"
@@ -83,12 +83,12 @@ def confine(request: dict[str, Any], config: dict[str, Any], given: list[int], r
     job = _put_in_place(request, program)
     if len(descriptors) > frames.CHANNEL_FD:
         os.environ["THINKERY_CHANNEL"] = str(frames.CHANNEL_FD)
-    _set_limits(request, stack_bytes=None if job.source is not None else NATIVE_STACK_BYTES)
+    _set_limits(request)
     os.nice(NICENESS)
     syscalls.forbid_huge_pages()
     syscalls.drop_capabilities()
     if config["landlock"]:
-        landlock.restrict(READABLE, [FOLDER], DEVICES)
+        landlock.restrict([*READABLE, *config["readable"]], [FOLDER], DEVICES)
     seccomp.install(config["new_groups"])
     return job
 
@@ -129,7 +129,8 @@ def _write(path: str, content: bytes, mode: int = 0o600) -> None:
         file.write(content)
 
 
-def _set_limits(request: dict[str, Any], stack_bytes: int | None) -> None:
+def wanted_limits(request: dict[str, Any]) -> dict[int, tuple[int, int]]:
+    """The limits of a run's processes, soft and hard, as far as the machine leaves them."""
     limits = request["limits"]
     cpu = int(limits["cpu_s"]) + 2  # a backstop; the supervisor watches the sum over processes more closely
     pairs = {
@@ -146,10 +147,14 @@ def _set_limits(request: dict[str, Any], stack_bytes: int | None) -> None:
     }
     if request.get("process_limit") is not None:
         pairs[resource.RLIMIT_NPROC] = (request["process_limit"],) * 2
-    if stack_bytes is not None:
-        pairs[resource.RLIMIT_STACK] = (stack_bytes,) * 2
-    for which, pair in pairs.items():
-        resource.setrlimit(which, pair)
+    if request["kind"] != "python":
+        pairs[resource.RLIMIT_STACK] = (NATIVE_STACK_BYTES,) * 2
+    return pairs
+
+
+def _set_limits(request: dict[str, Any]) -> None:
+    for which, (soft, hard) in wanted_limits(request).items():
+        inherited.set_limit(which, soft, hard)
 
 
 def _fresh_main() -> types.ModuleType:

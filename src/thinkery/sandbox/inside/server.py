@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import jail, program, seccomp, syscalls
+from . import inherited, jail, program, seccomp, syscalls
 from .program import Job
 
 WARM_MODULES = """
@@ -41,10 +41,12 @@ Supervise = Callable[[socket.socket, socket.socket, dict[str, Any]], NoReturn]
 def serve(supervise: Supervise) -> Job:
     """Serve until the host is gone. Returns only in the process of an untrusted program, with what it shall run."""
     config: dict[str, Any] = json.loads(sys.argv[1])
+    inherited.use_all()
     _forbid_user_namespaces()
     _offer_to_be_killed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a run can send it to the first process of its namespace
     _import_common_modules()
+    _import_behind_walls(config)
     config["process_limit_is_ours"] = _process_limit_is_ours()
     host = socket.socket(fileno=0)
     zygote, supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,6 +97,23 @@ def _import_common_modules() -> None:
     os.register_at_fork = register
 
 
+def import_packages(config: dict[str, Any]) -> None:
+    """Import what this server was started for, beside the standard library; runs are forked with it."""
+    sys.path.extend(config["path"])
+    for name in config["modules"]:
+        importlib.import_module(name)
+
+
+def _import_behind_walls(config: dict[str, Any]) -> None:
+    """Packages may want a folder to write to while they are imported; nothing of it is left for a run."""
+    if not config["modules"]:
+        return
+    syscalls.mount_tmpfs(program.FOLDER, "size=16m,nr_inodes=1024,mode=700")
+    os.environ["HOME"] = program.FOLDER
+    import_packages(config)
+    syscalls.unmount(program.FOLDER)
+
+
 def _forbid_user_namespaces() -> None:
     """No new user namespace beneath ours; a run has no capability to take that back."""
     with open("/proc/sys/user/max_user_namespaces", "w", encoding="ascii") as file:
@@ -122,7 +141,7 @@ def _process_limit_is_ours() -> bool:
 
 def _can_fork_under(limit: int) -> bool:
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    resource.setrlimit(resource.RLIMIT_NPROC, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_NPROC, (inherited.lesser(limit, hard), hard))
     try:
         child = os.fork()
     except OSError:

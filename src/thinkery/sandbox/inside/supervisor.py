@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import marshal
 import os
+import resource
 import select
 import signal
 import socket
@@ -19,11 +20,12 @@ import struct
 import time
 from typing import Any, NoReturn
 
-from . import frames, jail
+from . import frames, inherited, jail, program
 from .server import ENDED, FIRST
 from .watch import Watch
 
 READ_BYTES = 1 << 16
+CLOCKS_APART_S = 0.1  # the kernel enforces a limit by ticks, and reports time more exactly
 TO_A_PROGRAM = {frames.MESSAGE: frames.MAX_MESSAGE_BYTES, frames.NO_MORE: 0, frames.STOP: 1000}
 _ADD_SEALS, _ALL_SEALS = 1033, 0xF  # fcntl's, which Python has no names for before 3.13 (seal, shrink, grow, write)
 
@@ -39,20 +41,28 @@ def supervise(host: socket.socket, zygote: socket.socket, config: dict[str, Any]
     try:
         frames.send(host, frames.READY)
         while True:
-            request, program, stdin = next_request(host)
+            request, code, stdin = next_request(host)
             if config["process_limit_is_ours"]:
                 # Beside the program's processes there are ours, and the first of its namespace if it is another one.
                 others = len(ours) + (request["kind"] != "python")
                 request["process_limit"] = others + request["limits"]["processes"]
             run = Run(host, zygote, ours, request)
-            run.start(program, stdin)
+            run.start(code, stdin)
             run.drive()
             run.report()
             run = None
-    except (frames.ProtocolError, OSError, struct.error):
+    except (frames.ProtocolError, OSError, struct.error) as error:
         if run is not None:
             run.kill()
-        os._exit(1)  # the zygote ends for want of a supervisor, and the kernel ends the rest
+        give_up(error)  # the zygote ends for want of a supervisor, and the kernel ends the rest
+
+
+def give_up(error: Exception) -> NoReturn:
+    """End, and say to a host that is still there why: a limit may have refused something."""
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # else the zygote has said why
+        with contextlib.suppress(OSError):
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    os._exit(1)
 
 
 def next_request(host: socket.socket) -> tuple[dict[str, Any], bytes, bytes]:
@@ -60,9 +70,9 @@ def next_request(host: socket.socket) -> tuple[dict[str, Any], bytes, bytes]:
     kind = b""
     while kind != frames.REQUEST:  # anything else crossed the end of the program that it was for
         kind, payload = frames.receive(host, {frames.REQUEST: frames.MAX_JSON_BYTES, **TO_A_PROGRAM})
-    program = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
+    code = frames.receive(host, {frames.PROGRAM: frames.MAX_INPUT_BYTES})[1]
     stdin = frames.receive(host, {frames.STDIN: frames.MAX_INPUT_BYTES})[1]
-    return frames.decode_json(payload), program, stdin
+    return frames.decode_json(payload), code, stdin
 
 
 class Run:
@@ -86,12 +96,12 @@ class Run:
         self.first = 0  # the pid of the first process, once it is there
         self.artifact = b""
 
-    def start(self, program: bytes, stdin: bytes) -> None:
+    def start(self, code: bytes, stdin: bytes) -> None:
         """Have the zygote fork the run."""
         self.stdout_fd, stdout_write = os.pipe()
         self.stderr_fd, stderr_write = os.pipe()
         self.report_fd, report_write = os.pipe()
-        given = [report_write, _sealed(program), _sealed(stdin), stdout_write, stderr_write]
+        given = [report_write, _sealed(code), _sealed(stdin), stdout_write, stderr_write]
         if self.request["converse"]:
             self.channel, theirs = socket.socketpair()
             self.channel.setblocking(False)
@@ -234,19 +244,29 @@ class Run:
         elif self.request["kind"] != "python":
             self.reason = "the run's first process died"
             return
+        low, ended_by = self._lowered(), 0
         if os.WIFSIGNALED(status):
             ended_by = os.WTERMSIG(status)
             self.exit_code = -ended_by
             self.status, self.reason = "error", f"ended by {_signal_name(ended_by)}"
+            cpu_s = min(self.limits["cpu_s"], low.get(resource.RLIMIT_CPU, self.limits["cpu_s"]))
+            if ended_by == signal.SIGKILL and resource.RLIMIT_CPU in low and self.cpu_s > cpu_s - CLOCKS_APART_S:
+                ended_by = signal.SIGXCPU  # the hard limit kills at once
             if ended_by == signal.SIGXCPU:
-                self.status, self.reason = "timeout", f"over {self.limits['cpu_s']:g} s of CPU time"
+                self.status, self.reason = "timeout", f"over {cpu_s:g} s of CPU time"
         else:
             self.exit_code = os.WEXITSTATUS(status)
             self.status = "ok" if self.exit_code == 0 else "error"
         if self.status == "error" and _ran_out_of_memory(self.output[2]):
             self.status = "memory"
+        told = inherited.blamed(low, self.status, ended_by, self.request["kind"] == "compile")
+        self.reason = "; ".join(filter(None, (self.reason, told)))
         if self.request["artifact"] and self.status == "ok":
             self._take_artifact(rest)
+
+    def _lowered(self) -> dict[int, int]:
+        """The limits of this run that the machine lowers, with what is left of them."""
+        return inherited.lowered({which: pair[1] for which, pair in program.wanted_limits(self.request).items()})
 
     def _take_artifact(self, rest: bytes) -> None:
         kind, length = jail.REPORT.unpack_from(rest)
