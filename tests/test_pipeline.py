@@ -23,9 +23,7 @@ from thinkery.recipe import (
     Recipe,
     RLStage,
     Stage,
-    data_references,
     load_recipe,
-    model_references,
 )
 from thinkery.report.terminal import PlainView
 from thinkery.run import Run
@@ -121,7 +119,7 @@ class School:
     def make(self, stage: Stage, context: StageContext) -> dict[str, Any]:
         """A stage that is not RL: its result is what it was made from."""
         self.calls.append(stage.name)
-        made_from = [reference for _, reference in [*model_references(stage), *data_references(stage)]]
+        made_from = [model for _, model in stage.policies()] + [spec.source for _, spec in stage.data_specs()]
         places = {name: context.resolve(name) for name in made_from if "." not in name}
         texts = [f"{name}({(Path(place) / 'made').read_text()})" for name, place in places.items() if name != "base"]
 
