@@ -418,7 +418,7 @@ from thinkery.recipe import load_recipe
 from thinkery.types import UserError
 for overrides, until in json.loads(sys.argv[3]):
     try:
-        told = plan(load_recipe(Path(sys.argv[1]), overrides), Path(sys.argv[2]), until)
+        told = plan(load_recipe(Path(sys.argv[1]), overrides, allow=None), Path(sys.argv[2]), until)
     except UserError as error:
         told = str(error)
     print(json.dumps(told))
