@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from thinkery.files import atomic_folder, sha256_of, write_bytes_atomic, write_json_atomic
-from thinkery.run import COMPLETION_COLUMNS, Run
+from thinkery.run import Run
+from thinkery.tables import COMPLETION_COLUMNS
 from thinkery.types import UserError
 
 # Four steps of a stage that adds up its step numbers, with a checkpoint at every second one. Its two files must agree.
@@ -32,9 +33,9 @@ def run_stage(folder):
     with Run(folder) as run:
         run.begin("test", 0, "name: test\\n")
         stage = run.stage("zero")
-        if stage.is_done("inputs"):
+        if stage.is_done({"made": "so"}):
             return
-        stage.start("inputs")
+        stage.start({"made": "so"})
         checkpoint = stage.latest_checkpoint()
         step, total = 0, 0
         if checkpoint:
@@ -206,11 +207,11 @@ def test_metrics_after_the_checkpoint_are_forgotten_those_of_other_stages_are_no
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         other = run.stage("zero-2")
-        other.start("x")
+        other.start({"made": "x"})
         other.log(9, {"reward": 1})
         other.log_completions(9, [])
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         for step in (1, 2, 3):
             stage.log(step, {"reward": step})
             stage.log_completions(step, [{"reward": step}])
@@ -218,13 +219,13 @@ def test_metrics_after_the_checkpoint_are_forgotten_those_of_other_stages_are_no
                 stage.save_checkpoint(step, lambda folder: (folder / "state").touch())
     with Run(tmp_path) as run:
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         assert stage.last_step == 2
         assert [(line["stage"], line["step"]) for line in run.metrics()] == [("zero-2", 9), ("zero", 1), ("zero", 2)]
         kept = sorted(path.stem for path in (tmp_path / "completions").iterdir())
         assert kept == ["zero-000001", "zero-000002", "zero-2-000009"]
         # Other inputs: nothing of the stage is left to go on from.
-        stage.start("y")
+        stage.start({"made": "y"})
         assert (stage.last_step, stage.latest_checkpoint()) == (None, None)
         assert [line["stage"] for line in run.metrics()] == ["zero-2"]
 
@@ -242,7 +243,7 @@ def test_a_checkpoint_that_is_still_written_counts_from_the_next_step_on(tmp_pat
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         for step in (1, 2):
             stage.log(step, {})
             stage.save_checkpoint(step, partial(write, step=step))
@@ -253,7 +254,7 @@ def test_a_checkpoint_that_is_still_written_counts_from_the_next_step_on(tmp_pat
         stage.save_checkpoint(3, partial(write, step=3))
     with Run(tmp_path) as run:  # the third was killed while it was written
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         assert stage.latest_checkpoint() == (2, stage.folder / "step-000002")
         assert (stage.folder / "step-000002" / "state").read_text() == "2"
         assert [line["step"] for line in run.metrics()] == [1, 2]
@@ -267,7 +268,7 @@ def test_a_checkpoint_whose_rest_fails_leaves_the_one_before_it(tmp_path: Path) 
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         stage.save_checkpoint(1, lambda folder: None)
         stage.save_checkpoint(2, lambda folder: fail)
         with pytest.raises(UserError, match="the disk is full"):
@@ -314,19 +315,19 @@ def test_a_done_stage_is_done_until_its_inputs_or_its_result_change(tmp_path: Pa
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         stage = run.stage("zero")
-        assert not stage.is_done("x")
-        stage.start("x")
-        assert not stage.is_done("x")
+        assert not stage.is_done({"made": "x"})
+        stage.start({"made": "x"})
+        assert not stage.is_done({"made": "x"})
         stage.save_output(lambda folder: write_bytes_atomic(folder / "model", b"weights"))
         stage.done({"pass@1": 0.7})
-        assert stage.is_done("x")
-        assert not stage.is_done("y")
+        assert stage.is_done({"made": "x"})
+        assert not stage.is_done({"made": "y"})
     with Run(tmp_path) as run:
         stage = run.stage("zero")
-        assert stage.is_done("x")
+        assert stage.is_done({"made": "x"})
         assert stage.record["summary"] == {"pass@1": 0.7}
         (stage.output / "model").write_text("tampered")
-        assert not stage.is_done("x")
+        assert not stage.is_done({"made": "x"})
 
 
 def test_the_manifest_says_what_ran_where(tmp_path: Path) -> None:
