@@ -95,6 +95,7 @@ def run_recipe(
     check(recipe)
     exit_status.begun()
     with Run(folder) as run:
+        _tell_notes(run, view)
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
         with ExitStack() as opened:
@@ -268,7 +269,7 @@ class _Ladder:
         from thinkery.report.tensorboard import Events
 
         run.start(inputs)
-        self._tell_notes()
+        _tell_notes(self._run, self._view)
         if run.last_step is not None:
             self._view.note(f"{run.name}: going on after step {run.last_step}")
         if kind in _UNDISTRIBUTED and self._on_cluster:
@@ -294,10 +295,6 @@ class _Ladder:
     def _set_aside(self, run: StageRun, why: list[str]) -> None:
         place = run.set_aside()
         self._view.note(f"{run.name}: {'; '.join(why)}; what was there is now in {place}")
-
-    def _tell_notes(self) -> None:
-        for note in self._run.take_notes():
-            self._view.note(note)
 
     def _finished(self, name: str) -> dict[str, Any] | None:
         record = self._run.manifest["stages"].get(name, {})
@@ -334,6 +331,11 @@ def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
             f"{run.folder} was made from another recipe; give --force to redo what these changes touch (what is "
             f"there is set aside, not deleted), or another --output-dir:{listed}"
         )
+
+
+def _tell_notes(run: Run, view: View) -> None:
+    for note in run.take_notes():
+        view.note(note)
 
 
 def _report(folder: Path) -> list[dict[str, Any]]:
