@@ -309,7 +309,7 @@ def test_a_field_that_says_its_default_says_nothing(school: School) -> None:
 
 def test_when_checkpoints_are_kept_is_no_part_of_a_result(school: School) -> None:
     school.run()
-    school.run(school.recipe("zero.save_steps=3", "zero.log_completions=0"), force=True)
+    school.run(school.recipe("zero.save_steps=3", "zero.log_completions=0"))
     assert school.calls == []
 
 

@@ -113,10 +113,10 @@ def damage_of(folder: Path) -> str | None:
 
 def fault_of(path: Path, checksum: str, hashing: Callable[[Path], str]) -> str | None:
     """What is wrong with a file that should have this checksum; None if nothing is."""
+    if not path.is_file():
+        return "missing"
     try:
         return None if hashing(path) == checksum else "other checksum"
-    except FileNotFoundError:
-        return "missing"
     except OSError as error:
         return f"can't be read ({error.strerror})"
 

@@ -22,12 +22,12 @@ from thinkery.files import files_under, sha256_of
 Inputs = Mapping[str, Any]
 
 # Settings of what is kept on the way, and when.
-_OF_RECORDS = ("save_steps", "log_completions", "log_completions_steps")
+OF_RECORDS = ("save_steps", "log_completions", "log_completions_steps")
 
 
 def settings_of(spec: BaseModel, prefix: str = "") -> dict[str, Any]:
     """The settings that are not at their default, each by its path."""
-    data = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_OF_RECORDS))
+    data = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(OF_RECORDS))
     return dict(_leaves(prefix, data))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from thinkery.inputs import OF_RECORDS
 from thinkery.recipe.base import Strict
 from thinkery.recipe.ladder import Recipe
 from thinkery.recipe_errors import explain
@@ -61,9 +62,9 @@ def load_verification(overrides: Sequence[str]) -> Verification:
 
 
 def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
-    """What changed, as ``field: old -> new``; where a run is kept, and which workers do it, is no change of it."""
+    """What changed, as ``field: old -> new``; where a run is kept and how often, and which workers do it, is none."""
     before, after = (dict(_flat(recipe)) for recipe in (old, new))
-    paths = dict.fromkeys([*before, *after])
+    paths = [path for path in dict.fromkeys([*before, *after]) if path.rpartition(".")[2] not in OF_RECORDS]
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
         for path in paths
