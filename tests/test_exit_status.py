@@ -1,4 +1,4 @@
-"""The exit status of real processes: 0 only where the run is done, else as the process ended; and who dies with whom."""
+"""The exit status of real processes: 0 only where the run is done, else as it ended; and who dies with whom."""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ class Ledger:
         self.manifest, note = read_manifest(self.folder)
         self.notes += [note] if note else []
         for name, record in self.stages.items():  # an older Thinkery kept none
-            if record["status"] in ("running", "done") and not (self._stage_folder(name) / RECORD).exists():
+            folder, is_done = self._stage_folder(name), record["status"] == "done"
+            has_work = is_done or (record["status"] == "running" and folder.exists())
+            if has_work and not (folder / RECORD).exists():
                 self._save_record(name)
         self._put_away_damaged_lines()
 

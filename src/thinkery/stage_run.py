@@ -103,7 +103,7 @@ class StageRun:
         self._forget_after(self.last_step)
         self._seconds_before = self.record.get("seconds", 0.0) if checkpoint else 0.0
         self._started = time.monotonic()
-        self._update(
+        self._change(
             status="running",
             inputs=hash_of(inputs),
             made_from=dict(inputs),
@@ -111,6 +111,7 @@ class StageRun:
             seconds=self._seconds_before,
             checkpoint=self.last_step,
         )
+        self._ledger.save()  # the stage's own record comes with its first work
 
     def attach(self, sink: MetricSink) -> None:
         """Sends metrics to a sink as well, beginning with those of the steps before this start."""
@@ -226,9 +227,12 @@ class StageRun:
             self._note(f"checkpoint step-{self.record['checkpoint']:06d} is gone; going on from {path.name}")
 
     def _update(self, **fields: Any) -> None:
-        """Changes the record, on the disk as well."""
-        self._ledger.stages.setdefault(self.name, {"status": "pending"}).update(fields)
+        """Changes the record, in the manifest and in the stage's folder."""
+        self._change(**fields)
         self._ledger.save(self.name)
+
+    def _change(self, **fields: Any) -> None:
+        self._ledger.stages.setdefault(self.name, {"status": "pending"}).update(fields)
 
     def _note(self, text: str) -> None:
         self._ledger.notes.append(f"{self.name}: {text}")
