@@ -34,6 +34,7 @@ def guard() -> None:
         return
     # From the fork on, no signal may be missed; the child gets back what it had.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_HANDED_ON, signal.SIGCHLD])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it can't wait for a child
     parent, (reader, writer) = os.getpid(), os.pipe()
     child = os.fork()
     if child:

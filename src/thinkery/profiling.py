@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery import machine
+from thinkery.checkpoints import fault_of
 from thinkery.clock import OTHER, Clock
+from thinkery.files import sha256_of
 from thinkery.ledger import read_manifest
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
@@ -237,6 +239,10 @@ def _output(field: str, maker: Stage, run: Path | None) -> Path:
     output = run / "checkpoints" / maker.name / ("data" if isinstance(maker, DATA) else "model")
     if manifest["stages"].get(maker.name, {}).get("status") != "done" or not output.is_dir():
         raise UserError(f"--run {run}: its stage {maker.name} is not done, and {field} needs it")
+    outputs = manifest["stages"][maker.name].get("outputs")
+    for name, checksum in outputs.items() if isinstance(outputs, dict) else ():
+        if fault := fault_of(run / name, checksum, sha256_of):
+            raise UserError(f"--run {run}: {name}: {fault}")
     return output
 
 
