@@ -66,10 +66,10 @@ def test_the_report_is_that_of_the_samples_on_disk(tmp_path: Path) -> None:
         assert all(0 < row["thinking_length"] <= row["length"] <= 48 for row in rows)
         assert all(row["domain"] == "math" and row["preference"] is None and row["safe"] is None for row in rows)
         assert any(row["correct"] for row in rows)
-        # done again from other inputs, it leaves nothing of before
-        stage = run.stage("base.eval")
-        stage.start({"made": "otherwise"})
+        # set aside, it leaves nothing behind, and nothing is lost
+        place = run.stage("base.eval").set_aside()
         assert list((run.folder / "evaluations").iterdir()) == []
+        assert len(list((place / "evaluations").iterdir())) == 2
 
 
 def test_only_the_base_takes_the_recipes_template(tmp_path: Path) -> None:
