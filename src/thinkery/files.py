@@ -51,7 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in _files(temporary):
+        for file in files_under(temporary):
             _sync(file)
         for folder in [temporary, *(entry for entry in temporary.rglob("*") if entry.is_dir())]:
             _sync_folder(folder)
@@ -87,17 +87,26 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file_path in _files(path):
+    for file_path in files_under(path):
         digest.update(f"{file_path.relative_to(path).as_posix()}\0{sha256_of(file_path)}\n".encode())
     return digest.hexdigest()
 
 
+def files_under(folder: Path) -> list[Path]:
+    """All files in a folder and its folders, sorted."""
+    return sorted(entry for entry in folder.rglob("*") if entry.is_file())
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file in another place, without a copy where the file system knows how."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}{_MARK}{os.getpid()}")
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.rglob("*") if entry.is_file())
 
 
 def _sync(path: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thinkery.files import sha256_of
+from thinkery.inputs import code_fingerprint
 from thinkery.recipe import (
     BASE,
     CollectStage,
@@ -267,7 +268,7 @@ def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
     for field, source in _data_sources(recipe):
         yield field, {source: sha256_of(Path(source)) if Path(source).exists() else source}
     for field, rewards, _ in _rewards(recipe):
-        yield field, {path.name: sha256_of(path) for path in reward_files(rewards)}
+        yield field, {path.name: code_fingerprint(path) for path in reward_files(rewards)}
 
 
 def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery import machine
+from thinkery.checkpoints import fault_of
 from thinkery.clock import OTHER, Clock
+from thinkery.files import sha256_of
+from thinkery.ledger import read_manifest
 from thinkery.models.remote_code import remote_code
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
 from thinkery.recipe import BASE, DATA, Recipe, RLStage, SFTStage, Stage, data_references, model_references
-from thinkery.run import Run, read_json
+from thinkery.run import Run
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
 
@@ -157,7 +160,7 @@ def _measured(
     clock = Clock(torch.cuda.synchronize if device.type == "cuda" else None)
     with tempfile.TemporaryDirectory(prefix="thinkery-profile-") as name, Run(Path(name) / "run") as run:
         stage_run = run.stage(stage.name)
-        stage_run.start("profile")
+        stage_run.start({"profile": stage.name})
         context = StageContext(recipe, stage_run, watcher, resolve, clock)
         try:
             runner_of(stage.kind)(_shortened(stage, _WARM_UP + steps), context)
@@ -238,12 +241,16 @@ def _output(field: str, maker: Stage, run: Path | None) -> Path:
             f"{field} = {maker.name!r} is made by another stage: name a run in which it is done with --run, or profile "
             "a stage that starts from the base"
         )
-    manifest = read_json(run / "manifest.json")
-    if manifest is None:
+    if not (run / "manifest.json").exists():
         raise UserError(f"--run {run}: no run folder, it has no manifest.json")
+    manifest, _ = read_manifest(run)
     output = run / "checkpoints" / maker.name / ("data" if isinstance(maker, DATA) else "model")
     if manifest["stages"].get(maker.name, {}).get("status") != "done" or not output.is_dir():
         raise UserError(f"--run {run}: its stage {maker.name} is not done, and {field} needs it")
+    outputs = manifest["stages"][maker.name].get("outputs")
+    for name, checksum in outputs.items() if isinstance(outputs, dict) else ():
+        if fault := fault_of(run / name, checksum, sha256_of):
+            raise UserError(f"--run {run}: {name}: {fault}")
     return output
 
 

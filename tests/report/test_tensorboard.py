@@ -33,14 +33,14 @@ def test_it_is_a_sink_of_the_run_folder_and_survives_a_resume(tmp_path: Path) ->
     with Run(tmp_path) as run:
         run.begin("mini", 0, "name: mini\n")
         stage = run.stage("zero")
-        stage.start("inputs")
+        stage.start({"made": "so"})
         stage.attach(Events(stage.events_folder))
         stage.log(1, {"accuracy": 0.1})
         stage.save_checkpoint(1, write_nothing)
         stage.log(2, {"accuracy": 0.9})
     with Run(tmp_path) as run:  # killed after step 2, whose state was not kept
         stage = run.stage("zero")
-        stage.start("inputs")
+        stage.start({"made": "so"})
         stage.attach(Events(stage.events_folder))
         stage.log(2, {"accuracy": 0.2})
         assert scalars(stage.events_folder) == {"accuracy": [(1, 0.1), (2, 0.2)]}

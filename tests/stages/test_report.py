@@ -32,7 +32,7 @@ def make(folder: Path, seed: int, *, zero: float = 0.8) -> Path:
         run.begin("mini", seed, RECIPE)
         for model, solves in (("base", 0.2), ("zero", zero)):
             stage = run.stage(f"{model}.eval")
-            stage.start("inputs")
+            stage.start({"made": "so"})
             stage.save_samples("reasoning", rows(solves, rng))
         run.save_summary({"name": "mini", "stages": {}})
     return folder

@@ -24,7 +24,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, say what would run, and stop.")] = False,
     seed: Annotated[int | None, typer.Option(help="Use this seed instead of the recipe's.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with a changed recipe; redo the stages that the changes touch.")
+        bool,
+        typer.Option("--force", help="Redo the stages that changes or damage touch; set aside what they had made."),
     ] = False,
     cluster: Annotated[
         str | None,

@@ -37,7 +37,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change any other field of the stage; repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Randomness is counted from it.", show_default="0")]
-Force = Annotated[bool, typer.Option("--force", help="Go on in a folder that was made with other options.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Do it again where options, files or damage ask for it; set aside what was made."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would run, and stop.")]
 Limit = Annotated[int | None, typer.Option(help="How many of the problems, of each source.", show_default="all")]
 LearningRate = Annotated[float | None, typer.Option(help="At its peak.", show_default="the stage's")]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkery.evaluation.reducers import avg_at_k, cons_at_k, pass_at_k
-from thinkery.run import SAMPLE_COLUMNS
+from thinkery.tables import SAMPLE_COLUMNS
 from thinkery.types import Outcome, UserError, Verdict
 
 Floats = NDArray[np.float64]

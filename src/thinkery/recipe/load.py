@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from thinkery.inputs import OF_RECORDS
 from thinkery.recipe.base import Strict
 from thinkery.recipe.ladder import PERMISSIONS, TRUST_REMOTE_CODE, UNSAFE_LOCAL, Recipe
 from thinkery.recipe_errors import explain
@@ -97,10 +98,10 @@ def _refuse_permissions(given: Recipe | _Settings, allow: Collection[str], where
 def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
     """What changed, as ``field: old -> new``.
 
-    Where a run is kept, which workers do it and whether checkpoints' own code may run is no change of it.
+    Where a run is kept and how often, which workers do it and whether checkpoints' own code may run is no change of it.
     """
     before, after = (dict(_flat(recipe)) for recipe in (old, new))
-    paths = dict.fromkeys([*before, *after])
+    paths = [path for path in dict.fromkeys([*before, *after]) if path.rpartition(".")[2] not in OF_RECORDS]
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
         for path in paths

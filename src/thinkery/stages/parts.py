@@ -7,20 +7,17 @@ what the rows are.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
+
+from thinkery.files import link_or_copy
 
 
 def write_part(folder: Path, before: Path | None, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a batch into a checkpoint's ``folder``, beside the batches of the checkpoint ``before``."""
     for path in sorted(before.glob("*.jsonl")) if before is not None else ():
-        try:
-            os.link(path, folder / path.name)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, folder / path.name)
+        link_or_copy(path, folder / path.name)
     write_lines(folder / f"{name}.jsonl", rows)
 
 
