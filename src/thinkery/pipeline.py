@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.files import sha256_of
+from thinkery.interrupts import CLOSE_S, INTERRUPTS
 from thinkery.preflight import check, files_of, require_inputs
 from thinkery.recipe import (
     BASE,
@@ -87,7 +88,7 @@ def run_recipe(
     ``force`` accepts that the folder was made from another recipe and does the stages that this touches again.
     ``cluster`` is the address of a Ray cluster, ``auto`` or ``local``; a recipe with a section ``cluster`` needs none.
     ``engines`` are some that stay open for further runs. Raises ``UserError`` for what the user can put right,
-    ``Stopped`` on Ctrl-C.
+    ``Stopped`` on Ctrl-C or SIGTERM.
     """
     _require_stage(recipe, until)
     check(recipe)
@@ -97,14 +98,16 @@ def run_recipe(
         run.begin(recipe.name, recipe.seed, recipe.to_yaml())
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
-            open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
+            open_engines = cache(lambda: engines or _opened(opened, _engines(recipe, cluster, folder, view)))
             on_cluster = engines is not None or cluster is not None or recipe.cluster is not None
             ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster)
+            INTERRUPTS.last_words = ladder.last_words
             try:
                 ladder.climb(until)
             except KeyboardInterrupt:
-                raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
-        summary = ladder.summary() | {"phenomena": _report(folder)}
+                INTERRUPTS.allow(CLOSE_S)
+                raise Stopped(ladder.last_words()) from None
+        summary = ladder.summary() | {"phenomena": _report(folder, view)}
         run.save_summary(summary)
     return summary
 
@@ -160,6 +163,10 @@ class _Ladder:
             return "the start"
         step = self._current.last_step
         return self._current.name + (f" step {step}" if step is not None else "")
+
+    def last_words(self) -> str:
+        """What the user is told of a run that was stopped here."""
+        return f"stopped at {self.position}; run the same command to go on"
 
     def climb(self, until: str | None) -> None:
         """Does what is not done."""
@@ -222,6 +229,7 @@ class _Ladder:
         self, name: str, kind: str, steps: int | None, inputs: str, work: Callable[[StageContext], dict[str, Any]]
     ) -> None:
         """Runs a stage, unless it is done; from its last checkpoint again as often as a cluster's learner is lost."""
+        INTERRUPTS.check()
         run = self._current = self._stage_run(name)
         if run.is_done(inputs):
             self._view.note(f"{name}: done before")
@@ -250,7 +258,7 @@ class _Ladder:
         if kind in _UNDISTRIBUTED and self._on_cluster:
             self._view.note(f"{run.name}: runs in this process, not on the cluster")
         self._view.stage(run.name, kind, steps)
-        with closing(Events(run.events_folder)) as events:
+        with closing(Events(run.events_folder, self._view.note)) as events:
             run.attach(events)
             return work(StageContext(self._recipe, run, self._view, self.resolve, engines=self._engines()))
 
@@ -313,6 +321,13 @@ def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> E
     return ClusterEngines(recipe.cluster or ClusterSpec(), cluster or "auto", folder, view.note)
 
 
+def _opened(opened: ExitStack, engines: Engines) -> Engines:
+    """The engines, begun. Ray puts a handler of its own for SIGTERM; ours comes back."""
+    begun = opened.enter_context(engines)
+    INTERRUPTS.renew()
+    return begun
+
+
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
     if force or not run.recipe_path.exists():
         return
@@ -325,10 +340,10 @@ def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
         )
 
 
-def _report(folder: Path) -> list[dict[str, Any]]:
+def _report(folder: Path, view: View) -> list[dict[str, Any]]:
     from thinkery.stages.report import report_run
 
-    return report_run(folder)
+    return report_run(folder, view.note)
 
 
 def _evaluation(model: str) -> str:

@@ -34,6 +34,7 @@ import filelock
 
 from thinkery import machine
 from thinkery.files import (
+    append_line,
     atomic_folder,
     remove_folder,
     remove_leftovers,
@@ -42,6 +43,7 @@ from thinkery.files import (
     write_json_atomic,
     write_text_atomic,
 )
+from thinkery.interrupts import INTERRUPTS
 from thinkery.types import UserError
 
 COMPLETION_COLUMNS = {
@@ -240,8 +242,7 @@ class StageRun:
         self._end_checkpoint()
         finite = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"stage": self.name, "step": step, "time": round(time.time(), 3)} | finite) + "\n"
-        with self._run.metrics_path.open("ab", buffering=0) as file:  # one write: a kill tears the last line at most
-            file.write(line.encode())
+        append_line(self._run.metrics_path, line)
         for sink in self._sinks:
             sink.log(step, metrics)
         self.last_step = step
@@ -265,15 +266,16 @@ class StageRun:
         the next step is logged, or earlier if the checkpoint is asked for. The checkpoint counts from then on, and the
         one before it is removed only then.
         """
-        self._end_checkpoint()
-        opened = ExitStack()
-        folder = opened.enter_context(atomic_folder(self.folder / f"step-{step:06d}"))
-        with opened:
-            rest = write(folder)
-            opened = opened.pop_all()
-        self._begun = step, opened, rest
-        if rest is None:
+        with INTERRUPTS.saved():
             self._end_checkpoint()
+            opened = ExitStack()
+            folder = opened.enter_context(atomic_folder(self.folder / f"step-{step:06d}"))
+            with opened:
+                rest = write(folder)
+                opened = opened.pop_all()
+            self._begun, self.last_step = (step, opened, rest), step
+            if rest is None:
+                self._end_checkpoint()
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
         """The step and the folder of the checkpoint to go on from."""
@@ -298,7 +300,7 @@ class StageRun:
     def save_output(self, write: Callable[[Path], None]) -> None:
         """Keeps the stage's result; ``write`` fills an empty folder."""
         self._end_checkpoint()
-        with atomic_folder(self.output) as folder:
+        with INTERRUPTS.saved(), atomic_folder(self.output) as folder:
             write(folder)
 
     def done(self, summary: Mapping[str, Any]) -> None:

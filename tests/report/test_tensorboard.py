@@ -19,7 +19,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_every_point_is_on_disk_at_once(tmp_path: Path) -> None:
-    events = Events(tmp_path / "zero")
+    events = Events(tmp_path / "zero", print)
     events.log(1, {"accuracy": 0.25, "time/rollout": 3.5})
     events.log(2, {"accuracy": 0.5})
     assert scalars(tmp_path / "zero") == {"accuracy": [(1, 0.25), (2, 0.5)], "time/rollout": [(1, 3.5)]}
@@ -34,14 +34,14 @@ def test_it_is_a_sink_of_the_run_folder_and_survives_a_resume(tmp_path: Path) ->
         run.begin("mini", 0, "name: mini\n")
         stage = run.stage("zero")
         stage.start("inputs")
-        stage.attach(Events(stage.events_folder))
+        stage.attach(Events(stage.events_folder, print))
         stage.log(1, {"accuracy": 0.1})
         stage.save_checkpoint(1, write_nothing)
         stage.log(2, {"accuracy": 0.9})
     with Run(tmp_path) as run:  # killed after step 2, whose state was not kept
         stage = run.stage("zero")
         stage.start("inputs")
-        stage.attach(Events(stage.events_folder))
+        stage.attach(Events(stage.events_folder, print))
         stage.log(2, {"accuracy": 0.2})
         assert scalars(stage.events_folder) == {"accuracy": [(1, 0.1), (2, 0.2)]}
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import UnsafeLocal, app, plain_errors, unsafe
+from thinkery.cli.options import UnsafeLocal, app, plain_errors, running_stages, unsafe
 
 
 @app.command(epilog="Example: thinkery run recipes/mini.yaml --output-dir runs/try --set zero.learning_rate=1e-4")
@@ -37,7 +37,7 @@ def run(
     unsafe_local: UnsafeLocal = False,
 ) -> None:
     """Run a recipe. Run the same command again to resume: finished stages are skipped."""
-    with plain_errors():
+    with running_stages():
         from thinkery.pipeline import plan, run_recipe
         from thinkery.recipe import load_recipe
         from thinkery.report.terminal import make_view

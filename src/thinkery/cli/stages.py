@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thinkery.cli.options import UnsafeLocal, app, columns_of, plain_errors, unsafe
+from thinkery.cli.options import UnsafeLocal, app, columns_of, running_stages, unsafe
 
 if TYPE_CHECKING:
     from thinkery.commands import Order
@@ -81,7 +81,7 @@ def grpo(
     unsafe_local: UnsafeLocal = False,
 ) -> None:
     """Train a model with GRPO on problems that rules can check."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import grpo_recipe
 
         order = _order("grpo", model, data, column, split, template, seed, overrides, unsafe_local)
@@ -120,7 +120,7 @@ def sft(
     dry_run: DryRun = False,
 ) -> None:
     """Fine-tune a model on demonstrations: a cold start, or distillation into a student."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import sft_recipe
 
         order = _order("sft", model, data, column, split, template, seed, overrides)
@@ -155,7 +155,7 @@ def collect(
     unsafe_local: UnsafeLocal = False,
 ) -> None:
     """Sample answers and keep what is correct and readable, as demonstrations."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import collect_recipe
 
         order = _order("collect", model, data, column, split, template, seed, overrides, unsafe_local)
@@ -198,7 +198,7 @@ def judge(
     dry_run: DryRun = False,
 ) -> None:
     """Have a model's answers judged: preference pairs or safety labels for a reward model."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import judge_recipe
 
         order = _order("judge", model, data, column, split, template, seed, overrides)
@@ -240,7 +240,7 @@ def reward_model(
     dry_run: DryRun = False,
 ) -> None:
     """Train a reward model from preference pairs or safety labels."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import reward_model_recipe
 
         order = _order("reward-model", model, data, column, split, template, seed, overrides)
@@ -272,7 +272,7 @@ def evaluate(
     unsafe_local: UnsafeLocal = False,
 ) -> None:
     """Measure a model on held-out problems and print the figures."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import eval_recipe, figures
 
         order = _order("eval", model, data, column, split, template, seed, overrides, unsafe_local)

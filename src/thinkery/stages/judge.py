@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from thinkery.files import write_json_atomic
+from thinkery.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import split_response
 from thinkery.models.template import END_THINK, THINK
@@ -42,6 +43,7 @@ def run_judge(stage: JudgeStage, context: StageContext) -> dict[str, Any]:
     work = _Work(stage, context, judge, problems)
     checkpoint = context.run.latest_checkpoint()
     for step in range(checkpoint[0] if checkpoint else 0, work.steps):
+        INTERRUPTS.check()
         name, rows, metrics = work.do(step)
         context.run.log(step + 1, metrics)
         before = context.run.latest_checkpoint()
