@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 UNWIND_S = 3.0  # for leaving what is under way
@@ -35,11 +36,12 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.number: int | None = None  # of the signal that asked to stop
-        self.pressed = threading.Event()  # for threads that wait
+        self.leaving = threading.Event()  # what is under way is given up; for threads that wait
         self.last_words: Callable[[], str] = lambda: "stopped before the first step; run the same command to go on"
         self._heeding = False
         self._finishing = self._saving = 0
-        self._since = self._deadline = 0.0
+        self._since: float | None = None  # when the first signal came
+        self._deadline = 0.0
         self._calls: set[Callable[[], None]] = set()
         self._lock = threading.Lock()
 
@@ -71,7 +73,7 @@ class Interrupts:
     def check(self) -> None:
         """Raises ``KeyboardInterrupt`` if the run has been asked to stop."""
         if self.number is not None:
-            raise KeyboardInterrupt
+            self._leave()
 
     @contextmanager
     def finished(self) -> Iterator[None]:
@@ -99,11 +101,11 @@ class Interrupts:
 
     @contextmanager
     def calling(self, call: Callable[[], None]) -> Iterator[None]:
-        """``call`` is called, in another thread, if the run is asked to stop while the block lasts, or was before."""
+        """``call`` is called, in another thread, if the run is given up while the block lasts, or was before."""
         with self._lock:
             self._calls.add(call)
         try:
-            if self.pressed.is_set():
+            if self.leaving.is_set():
                 call()
             yield
         finally:
@@ -122,35 +124,43 @@ class Interrupts:
         if self.number is None:
             self.number = number
             if not self._finishing and not self._saving:
-                raise KeyboardInterrupt
+                self._leave()
+
+    def _leave(self) -> NoReturn:
+        self.leaving.set()
+        raise KeyboardInterrupt
 
     def _watch(self, ours: socket.socket, theirs: socket.socket) -> None:
         """Hears every signal, even while the main thread is in a library's code."""
-        told = False
+        told = called = False
         while True:
-            wait_s = _POLL_S if self.pressed.is_set() else None
+            wait_s = None if self._since is None else _POLL_S
             if select.select([ours], [], [], wait_s)[0] and set(ours.recv(64)) & set(SIGNALS):
-                self._press()
-            now = time.monotonic()
-            if not self.pressed.is_set() or self._saving:
+                self._hear(time.monotonic())
+            if self._since is None:
                 continue
-            if now >= (max(self._deadline, self._since + FINISH_S) if self._finishing else self._deadline):
-                self._end()
+            now = time.monotonic()
+            if self.leaving.is_set() and not called:
+                called = True
+                self._call()
             if not told and now >= self._since + _TOLD_AFTER_S:
                 told = True
                 _say("stopping; Ctrl-C again ends the run at once")
+            if not self._saving and now >= max(self._deadline, self._since + FINISH_S * bool(self._finishing)):
+                self._end()
 
-    def _press(self) -> None:
-        now = time.monotonic()
-        if not self.pressed.is_set():
+    def _hear(self, now: float) -> None:
+        if self._since is None:
             self._since, self._deadline = now, now + UNWIND_S
-            self.pressed.set()
-            with self._lock:
-                calls = list(self._calls)
-            for call in calls:
-                call()
         elif now > self._since + _ONE_PRESS_S:
             self._end()
+
+    def _call(self) -> None:
+        """Ends what other threads wait for."""
+        with self._lock:
+            calls = list(self._calls)
+        for call in calls:
+            call()
 
     def _end(self) -> None:
         """Ends the process, whatever it does."""

@@ -311,7 +311,7 @@ def _sampled(
             still = _Still(process.pid)
             while not process.answers(POLL_S):
                 if over.is_set():
-                    if INTERRUPTS.pressed.is_set():
+                    if INTERRUPTS.leaving.is_set():
                         return
                     if not told:
                         process.send(Stop(run.number))
@@ -341,7 +341,7 @@ def _stop(process: _Process, run: Run) -> None:
                 if not isinstance(process.receive(), list):
                     return
                 still = _Still(process.pid)
-            elif INTERRUPTS.pressed.is_set() or still.too_long:
+            elif INTERRUPTS.leaving.is_set() or still.too_long:
                 process.end()
                 return
 

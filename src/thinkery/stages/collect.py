@@ -68,7 +68,7 @@ class Collector:
         self, stage: CollectStage, context: StageContext, policy: Policy, grader: Grader, problems: Sequence[Problem]
     ) -> None:
         self.stage, self.context, self.policy, self.grader = stage, context, policy, grader
-        self.matcher = Matcher(stage, context.seed, problems)
+        self.matcher = Matcher(stage, context.seed, problems, context.view.note)
         self.second_look = SecondLook(grader, policy.template, context.recipe.verification.step_deadline_s)
         self.refiner = open_refiner(stage, policy, problems, context)
         self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)

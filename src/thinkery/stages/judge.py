@@ -38,7 +38,7 @@ _MAX_LOOKED_THROUGH = 64  # problems looked at for one that belongs to the task
 
 def run_judge(stage: JudgeStage, context: StageContext) -> dict[str, Any]:
     """Samples, judges, and writes ``data.jsonl``, ``dropped.jsonl`` and ``table.json``; returns the figures."""
-    judge = open_judge(stage.judge)
+    judge = open_judge(stage.judge, context.view.note)
     problems = problems_of(stage, context)
     work = _Work(stage, context, judge, problems)
     checkpoint = context.run.latest_checkpoint()
