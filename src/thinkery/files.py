@@ -7,6 +7,7 @@ that is none (``require_regular``) a ``UserError``. Left out: locking (``run.py`
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -51,16 +52,19 @@ def room_for(path: Path) -> Iterator[None]:
 
 
 def require_regular(path: Path, *, stream: bool = False) -> None:
-    """Raises ``UserError`` for what would be waited for without end: a pipe, a device, a socket. Nothing there passes.
+    """Raises ``UserError`` for what would be waited for without end: a pipe, a device, a socket, also in a folder.
 
-    ``stream``: what the shell hands over under ``/dev`` passes as well (``/dev/stdin``, ``<(command)``).
+    What is not there passes. So does, with ``stream``, what a shell hands over: ``/dev/stdin`` and ``<(command)``.
     """
-    try:
-        kind = stat.S_IFMT(path.stat().st_mode)
-    except OSError:
+    if stream and (path == Path("/dev/stdin") or path.is_relative_to("/dev/fd")):
         return
-    if kind in _KINDS and not (stream and path.is_relative_to("/dev") and kind != stat.S_IFBLK):
-        raise UserError(f"{path}: {_KINDS[kind]}, where a file is expected; write its content to a file and name that")
+    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+        try:
+            kind = stat.S_IFMT(one.stat().st_mode)
+        except OSError:
+            continue
+        if kind in _KINDS:
+            raise UserError(f"{one}: {_KINDS[kind]}, where a file is expected; write its content to a file first")
 
 
 def append_line(path: Path, line: str) -> None:
@@ -71,7 +75,8 @@ def append_line(path: Path, line: str) -> None:
             if (written := file.write(content)) != len(content):
                 raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes written", str(path))
         except OSError:
-            file.truncate(before)
+            with contextlib.suppress(OSError):  # the first error says more
+                file.truncate(before)
             raise
 
 

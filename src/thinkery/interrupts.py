@@ -8,6 +8,7 @@ SIGHUP, which a terminal that is closed sends, counts as SIGTERM. Left out: what
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -22,7 +23,7 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-UNWIND_S = 3.0  # for leaving what is under way
+UNWIND_S = 10.0  # for leaving what is under way
 FINISH_S = 10.0  # for ending the step under way
 CLOSE_S = 15.0  # for giving back a cluster
 _TOLD_AFTER_S = 0.5  # who has stopped by then needs not say that it will
@@ -38,7 +39,8 @@ class Interrupts:
         self.number: int | None = None  # of the signal that asked to stop
         self.leaving = threading.Event()  # what is under way is given up; for threads that wait
         self.last_words: Callable[[], str] = lambda: "stopped before the first step; run the same command to go on"
-        self._heeding = False
+        self._heeded: list[signal.Signals] = []
+        self._kept: socket.socket | None = None  # the signals write to it
         self._finishing = self._saving = 0
         self._since: float | None = None  # when the first signal came
         self._deadline = 0.0
@@ -50,25 +52,39 @@ class Interrupts:
         """The exit status of a run that was asked to stop, as shells count."""
         return 128 + (self.number or signal.SIGINT)
 
-    def heed(self) -> None:
-        """Heeds the signals from now on, those excepted that this process was started to ignore (``nohup``)."""
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Heeds the signals, those excepted that this process was started to ignore (``nohup``).
+
+        After a signal they stay heeded when the block ends: what the interpreter waits for at its end may hang as well.
+        """
         if threading.current_thread() is not threading.main_thread():
+            yield
             return
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._handle)
-        if not self._heeding:
-            self._heeding = True
-            ours, theirs = socket.socketpair()
-            for end in (ours, theirs):
-                end.setblocking(False)
-            signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(ours, theirs), name="interrupts", daemon=True).start()
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._heeded = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+        self.renew()
+        threading.Thread(target=self._watch, args=(ours,), name="interrupts", daemon=True).start()
+        try:
+            yield
+        finally:
+            if self.number is None:
+                for number in self._heeded:
+                    signal.signal(number, before[number])
+                self._heeded = []
+                signal.set_wakeup_fd(fd_before)
+                theirs.close()
+            else:
+                self._kept = theirs
 
     def renew(self) -> None:
-        """Takes the signals back from a library that has put handlers of its own, if they were heeded before."""
-        if self._heeding:
-            self.heed()
+        """Takes the signals back from a library that has put handlers of its own, if they are heeded."""
+        for number in self._heeded:
+            signal.signal(number, self._handle)
 
     def check(self) -> None:
         """Raises ``KeyboardInterrupt`` if the run has been asked to stop."""
@@ -99,6 +115,14 @@ class Interrupts:
         """Gives what comes next so many seconds."""
         self._deadline = time.monotonic() + seconds
 
+    def exit(self) -> NoReturn:
+        """Ends the process, all in order. Taking apart an interpreter that has torch in it would take seconds."""
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(self.code)
+
     @contextmanager
     def calling(self, call: Callable[[], None]) -> Iterator[None]:
         """``call`` is called, in another thread, if the run is given up while the block lasts, or was before."""
@@ -114,11 +138,11 @@ class Interrupts:
 
     def forget(self) -> None:
         """Leaves the signals to the parent of this process, which was forked."""
-        if self._heeding:
+        if self._heeded:
             signal.set_wakeup_fd(-1)
-            for number in SIGNALS:
-                if signal.getsignal(number) == self._handle:
-                    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            for number in self._heeded:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            self._heeded = []
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
@@ -130,13 +154,18 @@ class Interrupts:
         self.leaving.set()
         raise KeyboardInterrupt
 
-    def _watch(self, ours: socket.socket, theirs: socket.socket) -> None:
-        """Hears every signal, even while the main thread is in a library's code."""
+    def _watch(self, ours: socket.socket) -> None:
+        """Hears every signal, even while the main thread is in a library's code, until nobody heeds them."""
         told = called = False
         while True:
             wait_s = None if self._since is None else _POLL_S
-            if select.select([ours], [], [], wait_s)[0] and set(ours.recv(64)) & set(SIGNALS):
-                self._hear(time.monotonic())
+            if select.select([ours], [], [], wait_s)[0]:
+                heard = ours.recv(64)
+                if not heard:
+                    ours.close()
+                    return
+                if set(heard) & set(SIGNALS):
+                    self._hear(time.monotonic())
             if self._since is None:
                 continue
             now = time.monotonic()

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from thinkery.files import require_regular
 from thinkery.types import UserError
 
 
@@ -30,6 +31,7 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
 
     Raises ``UserError`` with line and column, or with the ``fields`` that a recipe has.
     """
+    require_regular(path, stream=True)  # it is read once
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:

@@ -7,12 +7,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from thinkery.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.rollout import NativeRollout, lane_processes
 from thinkery.rollout.engine import Call
@@ -175,6 +177,20 @@ def test_whoever_leaves_a_stopped_process_early_is_not_held_up(
     with pytest.raises(ProcessLookupError):
         os.kill(stopped, 0)
     assert list(sample(rollout)) == expected
+
+
+def test_a_run_that_is_given_up_waits_for_no_process(rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = list(sample(rollout))
+    monkeypatch.setattr(lane_processes, "STILL_S", 3600.0)
+    stopped = LANES.pids[0]
+    stream = sample(rollout)
+    assert next(stream) == expected[0]
+    os.kill(stopped, signal.SIGSTOP)
+    monkeypatch.setattr(INTERRUPTS, "leaving", threading.Event())
+    INTERRUPTS.leaving.set()
+    stream.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
 
 
 def test_a_process_that_cannot_start_leaves_its_work_to_a_thread_for_good(

@@ -63,7 +63,11 @@ def plain_errors() -> Iterator[None]:
 @contextmanager
 def running_stages() -> Iterator[None]:
     """What a command that trains needs besides: output that can go away, and a Ctrl-C or SIGTERM that saves."""
-    with droppable_output():
-        INTERRUPTS.heed()
-        with plain_errors():
-            yield
+    with droppable_output(), INTERRUPTS.heeded():
+        try:
+            with plain_errors():
+                yield
+        except typer.Exit:
+            if INTERRUPTS.number is not None:
+                INTERRUPTS.exit()
+            raise
