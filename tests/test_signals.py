@@ -29,12 +29,12 @@ stages:
     kind: rl
     from: base
     problems: {{source: mini, seed: 1}}
-    rewards: {{format: 1, length: {{weight: 1, buffer: 60}}}}
-    steps: 60
+    rewards: {{format: 1, length: {{weight: 1, buffer: 20}}}}
+    steps: 12
     learning_rate: 0.001
     num_problems: 4
     num_generations: 4
-    max_completion_length: 64
+    max_completion_length: 24
     save_steps: 1000
     device: cpu
 """
@@ -87,16 +87,15 @@ def test_a_run_that_is_stopped_saves_its_last_step_and_ends_as_one_that_never_wa
 
     folder = tmp_path / "stopped"
     command = ["-m", "thinkery", "run", recipe, "--output-dir", "stopped"]
-    for number, at in ((signal.SIGINT, 3), (signal.SIGTERM, 9)):
-        with started(*command, cwd=tmp_path) as run:
-            wait_until(lambda at=at: len(steps_of(folder)) >= at or run.poll() is not None)  # type: ignore[misc]
-            run.send_signal(number)
-            _, error = run.communicate(timeout=DEADLINE_S)
-        assert run.returncode == 128 + number, error
-        step = steps_of(folder)[-1]["step"]
-        assert error.splitlines()[-1] == f"stopped at zero step {step}; run the same command to go on"
-        assert "Traceback" not in error
-        assert [path.name for path in (folder / "checkpoints" / "zero").iterdir()] == [f"step-{step:06d}"]
+    with started(*command, cwd=tmp_path) as run:
+        wait_until(lambda: len(steps_of(folder)) >= 3 or run.poll() is not None)
+        run.send_signal(signal.SIGTERM)
+        _, error = run.communicate(timeout=DEADLINE_S)
+    assert run.returncode == 143, error
+    step = steps_of(folder)[-1]["step"]
+    assert error.splitlines()[-1] == f"stopped at zero step {step}; run the same command to go on"
+    assert "Traceback" not in error
+    assert [path.name for path in (folder / "checkpoints" / "zero").iterdir()] == [f"step-{step:06d}"]
     with started(*command, cwd=tmp_path) as run:
         said, error = run.communicate(timeout=DEADLINE_S)
     assert run.returncode == 0, error
@@ -118,15 +117,12 @@ def test_a_run_that_waits_for_a_judge_stops_at_once(
         return 503, {"Retry-After": "250"}, b"later"
 
     server = chat_server(answer)
-    (tmp_path / "prompts.jsonl").write_text('{"prompt": "How are you?"}\n{"prompt": "What is that?"}\n')
-    command = ["-m", "thinkery", "judge", "--task", "preference", "--model", tiny_model, "--data", "prompts.jsonl"]
+    (tmp_path / "problems.jsonl").write_text(
+        '{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "2 + 2?", "answer": "4"}\n'
+    )
+    command = ["-m", "thinkery", "eval", "--model", tiny_model, "--data", "problems.jsonl", "--num-samples", "2"]
     command += ["--judge", server.address, "--judge-model", "m", "--max-completion-length", "8"]
-    for setting in (
-        f"judge.timeout_s={LONG_S}",
-        "problems.verifier=none",
-        "problems.preference=helpful",
-        "device=cpu",
-    ):
+    for setting in (f"judge.timeout_s={LONG_S}", "problems.preference=safety", "device=cpu"):
         command += ["--set", setting]
     try:
         with started(*command, cwd=tmp_path) as run:
@@ -136,7 +132,7 @@ def test_a_run_that_waits_for_a_judge_stops_at_once(
     finally:
         over.set()
     assert run.returncode == 130, (said, error)
-    assert error.splitlines()[-1].startswith("stopped at judge step ")
+    assert error.splitlines()[-1] == "stopped at base.eval; run the same command to go on"
 
 
 WAITS = """
@@ -144,7 +140,7 @@ import ctypes, sys, threading
 from thinkery import interrupts
 from thinkery.interrupts import INTERRUPTS
 
-interrupts.FINISH_S = float(sys.argv[2])
+interrupts.FINISH_S, interrupts.UNWIND_S = float(sys.argv[2]), 0.1
 INTERRUPTS.last_words = lambda: "stopped here"
 mutex = ctypes.create_string_buffer(128)
 lock = ctypes.CDLL(None).pthread_mutex_lock
@@ -155,7 +151,11 @@ with INTERRUPTS.heeded():
             threading.Event().wait()
     lock(mutex)
     print("waits", flush=True)
-    lock(mutex)  # for ever, in C: no Python handler is ever called
+    while True:
+        try:
+            lock(mutex)  # for ever, in C: no Python handler is called from here on
+        except KeyboardInterrupt:
+            pass  # it was not there yet
 """
 
 

@@ -43,6 +43,7 @@ class Interrupts:
         self._kept: socket.socket | None = None  # the signals write to it
         self._finishing = self._saving = 0
         self._since: float | None = None  # when the first signal came
+        self._first = 0  # that signal, though the main thread may not have heard of it
         self._deadline = 0.0
         self._calls: set[Callable[[], None]] = set()
         self._lock = threading.Lock()
@@ -50,7 +51,7 @@ class Interrupts:
     @property
     def code(self) -> int:
         """The exit status of a run that was asked to stop, as shells count."""
-        return 128 + (self.number or signal.SIGINT)
+        return 128 + (self.number or self._first or signal.SIGINT)
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
@@ -164,8 +165,8 @@ class Interrupts:
                 if not heard:
                     ours.close()
                     return
-                if set(heard) & set(SIGNALS):
-                    self._hear(time.monotonic())
+                for number in filter(SIGNALS.__contains__, heard):
+                    self._hear(number, time.monotonic())
             if self._since is None:
                 continue
             now = time.monotonic()
@@ -178,9 +179,9 @@ class Interrupts:
             if not self._saving and now >= max(self._deadline, self._since + FINISH_S * bool(self._finishing)):
                 self._end()
 
-    def _hear(self, now: float) -> None:
+    def _hear(self, number: int, now: float) -> None:
         if self._since is None:
-            self._since, self._deadline = now, now + UNWIND_S
+            self._first, self._since, self._deadline = number, now, now + UNWIND_S
         elif now > self._since + _ONE_PRESS_S:
             self._end()
 
