@@ -17,7 +17,7 @@ name: tiny
 base: {base}
 template: r1-compact
 stages:
-  - {{name: zero, kind: rl, from: base, problems: {{source: mini}}, rewards: {{format: 1}}, steps: 3,
+  - {{name: zero, kind: rl, from: base, problems: {{source: {problems}}}, rewards: {{format: 1}}, steps: 3,
       learning_rate: 0.001, num_problems: 2, num_generations: 2, max_completion_length: 8, device: cpu}}
 """
 THINKERY = f"{shlex.quote(sys.executable)} -m thinkery"
@@ -34,7 +34,9 @@ def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def recipe(tiny_model: Path, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE.format(base=tiny_model))
+    problems = tmp_path / "of-the-run.jsonl"
+    problems.write_text('{"prompt": "1 + 1?", "answer": "2"}\n{"prompt": "2 + 2?", "answer": "4"}\n')
+    path.write_text(RECIPE.format(base=tiny_model, problems=problems))
     return path
 
 

@@ -150,9 +150,12 @@ with INTERRUPTS.heeded():
             print("waits", flush=True)
             threading.Event().wait()
     lock(mutex)
-    print("waits", flush=True)
+    ready = False
     while True:
         try:
+            if not ready:
+                ready = True
+                print("waits", flush=True)
             lock(mutex)  # for ever, in C: no Python handler is called from here on
         except KeyboardInterrupt:
             pass  # it was not there yet

@@ -42,11 +42,11 @@ class Timed:
         """Whether it was ended: it is late, or somebody hung up."""
         return self._hung_up or self.late
 
-    def http(self, host: str, port: int | None = None, **options: Any) -> http.client.HTTPConnection:
+    def plain(self, host: str, port: int | None = None, **options: Any) -> http.client.HTTPConnection:
         """A connection that is to be made; ``options`` are the class's own."""
         return self._timed(http.client.HTTPConnection(host, port, **self._bounded(options)))
 
-    def https(
+    def encrypted(
         self, host: str, port: int | None = None, *, context: ssl.SSLContext, **options: Any
     ) -> http.client.HTTPSConnection:
         """The same, encrypted."""
@@ -81,7 +81,7 @@ class Timed:
 
     def _timed(self, connection: http.client.HTTPConnection) -> http.client.HTTPConnection:
         """Has it connect through here: TLS, or a proxy, would talk on before anybody else saw the socket."""
-        connection._create_connection = self._connect  # type: ignore[attr-defined]  # typeshed has it not
+        connection._create_connection = self._connect
         return connection
 
     def _connect(

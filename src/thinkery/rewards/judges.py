@@ -316,7 +316,7 @@ class _Request(urllib.request.Request):
 class _TimedHTTP(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
         assert isinstance(req, _Request)
-        return self.do_open(req.timed.http, req)  # type: ignore[arg-type]  # what makes a connection will do
+        return self.do_open(req.timed.plain, req)
 
 
 class _TimedHTTPS(urllib.request.HTTPSHandler):
@@ -326,7 +326,7 @@ class _TimedHTTPS(urllib.request.HTTPSHandler):
 
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
         assert isinstance(req, _Request)
-        return self.do_open(req.timed.https, req, context=self._tls)  # type: ignore[arg-type]
+        return self.do_open(req.timed.encrypted, req, context=self._tls)  # type: ignore[arg-type]
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

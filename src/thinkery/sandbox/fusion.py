@@ -129,8 +129,8 @@ class SandboxFusion:
     def _connection(self, timed: Timed) -> http.client.HTTPConnection:
         assert self._parts.hostname is not None
         if self._tls is None:
-            return timed.http(self._parts.hostname, self._parts.port)
-        return timed.https(self._parts.hostname, self._parts.port, context=self._tls)
+            return timed.plain(self._parts.hostname, self._parts.port)
+        return timed.encrypted(self._parts.hostname, self._parts.port, context=self._tls)
 
     def _post(self, body: bytes, limits: Limits, deadline: float) -> _Answer:
         with Timed(max(deadline - time.monotonic(), 0.0)) as timed, self._under_way(timed):
