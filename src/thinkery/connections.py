@@ -81,7 +81,7 @@ class Timed:
 
     def _timed(self, connection: http.client.HTTPConnection) -> http.client.HTTPConnection:
         """Has it connect through here: TLS, or a proxy, would talk on before anybody else saw the socket."""
-        connection._create_connection = self._connect
+        connection._create_connection = self._connect  # type: ignore[attr-defined]  # typeshed leaves it out
         return connection
 
     def _connect(
