@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinkery import exit_status
 from thinkery.inputs import Inputs, hash_of
+from thinkery.interrupts import CLOSE_S, INTERRUPTS
 from thinkery.ledger import read_manifest
 from thinkery.models.remote_code import remote_code
 from thinkery.preflight import check, require_inputs, require_isolation
@@ -91,7 +92,7 @@ def run_recipe(
     stages that this touches again and sets aside what they had made. Without it nothing that is there is touched.
     ``cluster`` is the address of a Ray cluster, ``auto`` or ``local``; a recipe with a section ``cluster`` needs none.
     ``engines`` are some that stay open for further runs. Raises ``UserError`` for what the user can put right,
-    ``Stopped`` on Ctrl-C.
+    ``Stopped`` on Ctrl-C or SIGTERM.
     """
     _require_stage(recipe, until)
     check(recipe)
@@ -103,16 +104,18 @@ def run_recipe(
         require_isolation(recipe, _pending(recipe, until, _done(run)))
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
-            open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
+            open_engines = cache(lambda: engines or _opened(opened, _engines(recipe, cluster, folder, view)))
             on_cluster = engines is not None or cluster is not None or recipe.cluster is not None
             ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster, force)
             ladder.refuse_changes(until)
             run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
+            INTERRUPTS.last_words = ladder.last_words
             try:
                 ladder.climb(until)
             except KeyboardInterrupt:
-                raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
-        summary = ladder.summary() | {"phenomena": _report(folder)}
+                INTERRUPTS.allow(CLOSE_S)
+                raise Stopped(ladder.last_words()) from None
+        summary = ladder.summary() | {"phenomena": _report(folder, view)}
         run.save_summary(summary)
     exit_status.ended()
     return summary
@@ -183,6 +186,10 @@ class _Ladder:
         if any(found.values()):
             raise self._refusal(found)
 
+    def last_words(self) -> str:
+        """What the user is told of a run that was stopped here."""
+        return f"stopped at {self.position}; run the same command to go on"
+
     def climb(self, until: str | None) -> None:
         """Does what is not done."""
         for name in self._dropped():
@@ -241,6 +248,7 @@ class _Ladder:
 
     def _do(self, name: str, kind: str, steps: int | None, work: Callable[[StageContext], dict[str, Any]]) -> None:
         """Runs a stage, unless it is done; from its last checkpoint again as often as a cluster's learner is lost."""
+        INTERRUPTS.check()
         run, inputs = self._stage_run(name), self._provenance.of(name)
         self._current = run
         if found := run.differences(inputs):
@@ -279,7 +287,7 @@ class _Ladder:
         if kind in _UNDISTRIBUTED and self._on_cluster:
             self._view.note(f"{run.name}: runs in this process, not on the cluster")
         self._view.stage(run.name, kind, steps)
-        with closing(Events(run.events_folder)) as events:
+        with closing(Events(run.events_folder, self._view.note)) as events:
             run.attach(events)
             return work(StageContext(self._recipe, run, self._view, self.resolve, engines=self._engines()))
 
@@ -330,6 +338,13 @@ def _allowed(recipe: Recipe) -> dict[str, bool]:
     return {field.rpartition(".")[2]: recipe.allows(field) for field in PERMISSIONS}
 
 
+def _opened(opened: ExitStack, engines: Engines) -> Engines:
+    """The engines, begun. Ray puts a handler of its own for SIGTERM; ours comes back."""
+    begun = opened.enter_context(engines)
+    INTERRUPTS.renew()
+    return begun
+
+
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
     if force or not run.recipe_path.exists():
         return
@@ -347,10 +362,10 @@ def _tell_notes(run: Run, view: View) -> None:
         view.note(note)
 
 
-def _report(folder: Path) -> list[dict[str, Any]]:
+def _report(folder: Path, view: View) -> list[dict[str, Any]]:
     from thinkery.stages.report import report_run
 
-    return report_run(folder)
+    return report_run(folder, view.note)
 
 
 def _waits(inputs: Inputs) -> bool:

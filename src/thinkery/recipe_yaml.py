@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from thinkery.files import require_regular
 from thinkery.types import UserError
 
 MAX_VALUES = 100_000  # every alias counted as what it stands for
@@ -32,6 +33,7 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
 
     Raises ``UserError`` with line and column, or with the ``fields`` that a recipe has.
     """
+    require_regular(path, stream=True)  # it is read once
     try:
         data = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thinkery.checkpoints import Checkpoints, fault_of
-from thinkery.files import atomic_folder, files_under, link_or_copy, remove_folder
+from thinkery.files import append_line, atomic_folder, files_under, link_or_copy, remove_folder
 from thinkery.inputs import Inputs, changes, hash_of
+from thinkery.interrupts import INTERRUPTS
 from thinkery.ledger import RECORD, Ledger
 from thinkery.tables import COMPLETION_COLUMNS, SAMPLE_COLUMNS, write_table
 from thinkery.types import UserError
@@ -127,8 +128,7 @@ class StageRun:
         self._end_checkpoint()
         finite = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         line = json.dumps({"stage": self.name, "step": step, "time": round(time.time(), 3)} | finite) + "\n"
-        with self._ledger.metrics_path.open("ab", buffering=0) as file:  # one write: a kill tears the last line at most
-            file.write(line.encode())
+        append_line(self._ledger.metrics_path, line)
         for sink in self._sinks:
             sink.log(step, metrics)
         self.last_step = step
@@ -153,10 +153,12 @@ class StageRun:
         the next step is logged, or earlier if the checkpoint is asked for. The checkpoint counts from then on, with the
         one before it; older ones are removed only then.
         """
-        self._end_checkpoint()
-        self._checkpoints.begin(step, write)
-        if self._checkpoints.is_whole:
+        with INTERRUPTS.saved():
             self._end_checkpoint()
+            self._checkpoints.begin(step, write)
+            self.last_step = step
+            if self._checkpoints.is_whole:
+                self._end_checkpoint()
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
         """The step and the folder of the checkpoint to go on from."""
@@ -166,7 +168,7 @@ class StageRun:
     def save_output(self, write: Callable[[Path], None]) -> None:
         """Keeps the stage's result; ``write`` fills an empty folder."""
         self._end_checkpoint()
-        with atomic_folder(self.output) as folder:
+        with INTERRUPTS.saved(), atomic_folder(self.output) as folder:
             write(folder)
 
     def done(self, summary: Mapping[str, Any]) -> None:

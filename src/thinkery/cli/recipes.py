@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, plain_errors
+from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, plain_errors, running_stages
 
 
 @app.command(epilog="Example: thinkery run recipes/mini.yaml --output-dir runs/try --set zero.learning_rate=1e-4")
@@ -39,7 +39,7 @@ def run(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Run a recipe. Run the same command again to resume: finished stages are skipped."""
-    with plain_errors():
+    with running_stages():
         from thinkery.pipeline import plan, run_recipe
         from thinkery.recipe import load_recipe
         from thinkery.report.terminal import make_view

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, columns_of, plain_errors
+from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, columns_of, running_stages
 
 if TYPE_CHECKING:
     from thinkery.commands import Order
@@ -85,7 +85,7 @@ def grpo(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train a model with GRPO on problems that rules can check."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import grpo_recipe
 
         allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
@@ -126,7 +126,7 @@ def sft(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Fine-tune a model on demonstrations: a cold start, or distillation into a student."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import sft_recipe
 
         allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
@@ -163,7 +163,7 @@ def collect(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Sample answers and keep what is correct and readable, as demonstrations."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import collect_recipe
 
         allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
@@ -208,7 +208,7 @@ def judge(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Have a model's answers judged: preference pairs or safety labels for a reward model."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import judge_recipe
 
         allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
@@ -252,7 +252,7 @@ def reward_model(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train a reward model from preference pairs or safety labels."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import reward_model_recipe
 
         allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
@@ -286,7 +286,7 @@ def evaluate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Measure a model on held-out problems and print the figures."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import eval_recipe, figures
 
         allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)

@@ -14,8 +14,11 @@ _Q = TypeVar("_Q")
 _A = TypeVar("_A")
 
 
-def open_judge(spec: JudgeSpec) -> Judge:
-    """The judge of a recipe: the miniature world's labeller or true preference, or an endpoint."""
+def open_judge(spec: JudgeSpec, tell: Callable[[str], None]) -> Judge:
+    """The judge of a recipe: the miniature world's labeller or true preference, or an endpoint.
+
+    ``tell`` hears of an endpoint's outages.
+    """
     if spec.source == "mini":
         from thinkery.problems.mini.preference import Labeller
 
@@ -24,7 +27,7 @@ def open_judge(spec: JudgeSpec) -> Judge:
         from thinkery.problems.mini.preference import TrueJudge
 
         return TrueJudge()
-    return EndpointJudge(spec)
+    return EndpointJudge(spec, tell)
 
 
 def ask_all(judge: Judge, ask: Callable[[_Q], _A], questions: Sequence[_Q]) -> Iterator[_A]:

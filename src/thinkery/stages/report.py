@@ -5,19 +5,25 @@ Left out: the tests (``evaluation.phenomena``) and the page (``report``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from thinkery.evaluation.phenomena import phenomena
-from thinkery.files import write_json_atomic
+from thinkery.files import DiskFull, write_json_atomic
 from thinkery.report.html import write_report
 
 
-def report_run(folder: Path) -> list[dict[str, Any]]:
-    """Tests the phenomena on a run, writes its ``report.html`` and returns them, as ``summary.json`` lists them."""
+def report_run(folder: Path, note: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Tests the phenomena on a run, writes its ``report.html`` and returns them, as ``summary.json`` lists them.
+
+    A page that can't be written takes nothing from the run: ``note`` is told how to have it later.
+    """
     found = phenomena([folder])
-    write_report(folder, found)
+    try:
+        write_report(folder, found)
+    except (OSError, DiskFull) as error:
+        note(f"{folder / 'report.html'} can't be written ({error}); later, `thinkery report {folder}` does it")
     return found
 
 

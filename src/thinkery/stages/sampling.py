@@ -18,7 +18,7 @@ from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
 from thinkery.rewards.grader import Grader
 from thinkery.stages.context import StageContext
 from thinkery.stages.references import require_references
-from thinkery.stages.underway import UnderWay
+from thinkery.stages.underway import State, UnderWay, write_state
 from thinkery.stages.work import GRADING, ROLLOUT, lengths_of, work_metrics
 from thinkery.training.advantages import SMALLEST_SPREAD
 from thinkery.types import Completion, Group, Outcome, Sampling, UserError
@@ -51,6 +51,7 @@ class Sampler:
         self.metrics: dict[str, float] = {}
         self._shape, self._work = policy_shape(policy), Work()
         self._told = False  # of the first restart of the rewards' process
+        self._before: State | None = None  # what was under way before the step that is being sampled
 
     @property
     def drawn(self) -> int:
@@ -77,7 +78,9 @@ class Sampler:
         is made up with the groups first put aside, so that a step always has its size.
         """
         self.metrics, self._work = {}, Work()
+        self._before = None if self.ahead.off_policy else self.under_way.state()
         groups = self._informative(step)
+        self._before = None
         if self.ahead.off_policy:
             versions = [completion.policy_version for group in groups for completion in group.completions_G]
             self.metrics["rollout/staleness"] = self.policy.version - statistics.fmean(versions)
@@ -89,7 +92,10 @@ class Sampler:
         return groups
 
     def save(self, folder: Path) -> None:
-        """Writes all that the next step's groups depend on."""
+        """Writes all that the next step's groups depend on; amid a step, all that this one's do."""
+        if self._before is not None:
+            write_state(self._before, folder)
+            return
         for completion in self.under_way.settle():
             self._submit(completion)
         self.under_way.save(folder)

@@ -22,6 +22,8 @@ from thinkery.rollout.pieces import Piece, fresh
 from thinkery.stages.engines import ResumableRollout
 from thinkery.types import Completion, Problem, Sampling
 
+State = dict[str, Any]  # as JSON has it
+
 _FILE = "sampler.json"
 
 
@@ -125,12 +127,14 @@ class UnderWay:
             del self._open[problem.id]
         return done
 
-    def save(self, folder: Path) -> None:
-        """Writes all of it, settled; ``folder`` does not exist yet."""
+    def state(self) -> State:
+        """All of it, settled."""
         assert self._flow is None, "settle first: what is on its way can't be written"
-        folder.mkdir()
-        kept = {name: [_row(one) for one in some] for name, some in self._lists().items()}
-        (folder / _FILE).write_text(json.dumps({"drawn": self.drawn} | kept))
+        return {"drawn": self.drawn} | {name: [_row(one) for one in some] for name, some in self._lists().items()}
+
+    def save(self, folder: Path) -> None:
+        """Writes its state; ``folder`` does not exist yet."""
+        write_state(self.state(), folder)
 
     def load(self, folder: Path) -> list[Completion]:
         """Restores what ``save`` wrote; gives the completions of problems that are under way."""
@@ -177,6 +181,12 @@ class UnderWay:
         pieces = [Piece(**_tuples(piece)) for piece in row["pieces"]]
         completions = [Completion(problem_id=problem.id, **_tuples(one)) for one in row["completions"]]
         return Open(problem, (start, count, place), pieces, completions)
+
+
+def write_state(state: State, folder: Path) -> None:
+    """Writes what ``UnderWay.load`` restores; ``folder`` does not exist yet."""
+    folder.mkdir()
+    (folder / _FILE).write_text(json.dumps(state))
 
 
 def _row(one: Open) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from thinkery.recipe import JudgeSpec
 from thinkery.rewards.judges import Endpoint
@@ -14,10 +14,10 @@ _THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)  # of a model that thinks alou
 
 
 class Asker:
-    """Asks an endpoint about samples; the random numbers are the samples' own."""
+    """Asks an endpoint about samples; the random numbers are the samples' own. ``tell`` hears of its outages."""
 
-    def __init__(self, spec: JudgeSpec, seed: int, stage: str) -> None:
-        self._endpoint = Endpoint(spec)
+    def __init__(self, spec: JudgeSpec, seed: int, stage: str, tell: Callable[[str], None]) -> None:
+        self._endpoint = Endpoint(spec, tell)
         self._concurrency, self._seed, self._stage = spec.concurrency, seed, stage
 
     def ask(self, samples: Sequence[Sample], questions: Sequence[str]) -> list[str]:

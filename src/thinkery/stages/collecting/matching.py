@@ -6,7 +6,7 @@ The judge reads what the reader would read, without the thinking. Left out: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import compress
 
@@ -19,12 +19,14 @@ from thinkery.types import Judge, Problem, UserError
 
 
 class Matcher:
-    """Asks the stage's judge about unchecked samples, several at once.
+    """Asks the stage's judge about unchecked samples, several at once. ``tell`` hears of its outages.
 
     Raises ``UserError`` if a problem needs a judge and the stage has none.
     """
 
-    def __init__(self, stage: CollectStage, seed: int, problems: Sequence[Problem]) -> None:
+    def __init__(
+        self, stage: CollectStage, seed: int, problems: Sequence[Problem], tell: Callable[[str], None]
+    ) -> None:
         self._seed, self._stage = seed, stage.name
         unchecked = [problem for problem in problems if problem.verifier == NONE]
         if unchecked and stage.judge is None:
@@ -33,7 +35,7 @@ class Matcher:
                 f"check, the first is {unchecked[0].id}; name who compares with the reference, for example judge: mini "
                 "or judge: {source: http://host/v1, model: m}, or choose problems with a verifier"
             )
-        self._judge: Judge | None = open_judge(stage.judge) if unchecked and stage.judge is not None else None
+        self._judge: Judge | None = open_judge(stage.judge, tell) if unchecked and stage.judge is not None else None
 
     def match(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples, those dropped that don't agree with their reference. What a rule checks passes."""

@@ -43,7 +43,9 @@ def open_refiner(
     if spec.by == "few-shot":
         rollout = context.engines.rollout(policy, max_slots=stage.max_slots, vllm=stage.vllm)
         return FewShotRewriter(stage, policy, rollout, seed)
-    asker = Asker(_endpoint(where, spec.endpoint), seed, stage.name) if spec.endpoint is not None else None
+    asker = None
+    if spec.endpoint is not None:
+        asker = Asker(_endpoint(where, spec.endpoint), seed, stage.name, context.view.note)
     if spec.by == "endpoint":
         assert asker is not None  # the recipe refuses it without
         return EndpointRewriter(asker)
