@@ -17,7 +17,7 @@ name: tiny
 base: {base}
 template: r1-compact
 stages:
-  - {{name: zero, kind: rl, from: base, problems: {{source: {problems}}}, rewards: {{format: 1}}, steps: 3,
+  - {{name: zero, kind: rl, from: base, problems: {{source: {problems}}}, rewards: {{format: 1}}, steps: 3, no_signal_steps: null,
       learning_rate: 0.001, num_problems: 2, num_generations: 2, max_completion_length: 8, device: cpu}}
 """
 THINKERY = f"{shlex.quote(sys.executable)} -m thinkery"
