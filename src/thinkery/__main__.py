@@ -1,7 +1,7 @@
 """Where the ``thinkery`` command, and ``python -m thinkery``, begin."""
 
-from thinkery.allocator import start_with_jemalloc
 from thinkery.exit_status import guard
+from thinkery.machine.allocator import start_with_jemalloc
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ from typing import Any, Self
 
 import filelock
 
-from thinkery import machine
 from thinkery.exit_status import guarding
 from thinkery.files import remove_leftovers, write_json_atomic, write_text_atomic
 from thinkery.ledger import Ledger, now
+from thinkery.machine import installation as machine
 from thinkery.stage_run import StageRun
 from thinkery.types import UserError
 

@@ -122,7 +122,7 @@ import sys
 from thinkery.models.loading import load_policy
 from thinkery.models.remote_code import remote_code
 from thinkery.rollout import NativeRollout
-from thinkery.rollout.lane_processes import LANES
+from thinkery.rollout.native.lane_processes import LANES
 from thinkery.types import Problem, Sampling
 
 with remote_code(True):

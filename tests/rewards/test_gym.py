@@ -16,6 +16,7 @@ from reasoning_gym import create_dataset
 from reasoning_gym.factory import DATASETS
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import CodePolicy, Verification
 from thinkery.rewards.gym import EVALUATING, GymVerifier
 from thinkery.rewards.gym_scorer import is_formula, score
 from thinkery.rewards.interfaces import gold_completion
@@ -25,7 +26,6 @@ from thinkery.sandbox.packages import environment_packages
 from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Program, Status
 from thinkery.types import Outcome, Problem, UserError, Verdict
-from thinkery.verification import CodePolicy, Verification
 
 # No own answers, or entries that are no plain literals; all of them are refused as sources.
 BROKEN = {"boxnet", "composite", "graph_color", "knights_knaves", "propositional_logic", "rubiks_cube", "rush_hour"}

@@ -309,7 +309,7 @@ ask(reward, of=rows("hang"))
     assert gone(pid)
 
 
-# Ends
+# StopConditions
 
 ENDS = {
     "exit": ("os._exit(0)", "ended its process with exit code 0, as os._exit does; a reward must return, or raise"),

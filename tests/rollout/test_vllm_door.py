@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
+from thinkery.rollout.vllm.server import Work, serve
 from thinkery.rollout.vllm_door import Door, Guarded, Rules
-from thinkery.rollout.vllm_server import Work, serve
 
 TOKEN = "a secret that nobody guesses".replace(" ", "-")
 BEARER = f"Authorization: Bearer {TOKEN}"

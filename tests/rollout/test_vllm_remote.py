@@ -20,13 +20,13 @@ import pytest
 import torch
 
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout import vllm_remote
+from thinkery.rollout.vllm import remote as vllm_remote
+from thinkery.rollout.vllm.engine import Ask, Drawn, Order
+from thinkery.rollout.vllm.fingerprint import Held
+from thinkery.rollout.vllm.remote import RemoteEngine
+from thinkery.rollout.vllm.server import Work, main, serve
 from thinkery.rollout.vllm_connection import TOKEN
 from thinkery.rollout.vllm_door import Rules
-from thinkery.rollout.vllm_engine import Ask, Drawn, Order
-from thinkery.rollout.vllm_fingerprint import Held
-from thinkery.rollout.vllm_remote import RemoteEngine
-from thinkery.rollout.vllm_server import Work, main, serve
 from thinkery.types import Sampling, UserError
 
 SECRET = "the-secret-of-this-test"

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from thinkery.files import require_regular
+from thinkery.machine.shared_weights import share
 from thinkery.models.attention import check_supported
 from thinkery.models.pretrained import (
     in_words,
@@ -35,7 +36,6 @@ from thinkery.models.pretrained import (
     read_tokenizer,
     read_weights,
 )
-from thinkery.models.shared import share
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
 from thinkery.types import Problem, UserError
 

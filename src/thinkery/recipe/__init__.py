@@ -16,7 +16,8 @@ from thinkery.recipe.data import (
     ProblemSpec,
     RewardSpec,
 )
-from thinkery.recipe.ladder import (
+from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
+from thinkery.recipe.recipe import (
     DATA,
     MODEL_REWARDS,
     PERMISSIONS,
@@ -28,7 +29,6 @@ from thinkery.recipe.ladder import (
     data_references,
     model_references,
 )
-from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
 from thinkery.recipe.rl import PRESETS, RLStage
 from thinkery.recipe.stages import (
     CollectStage,

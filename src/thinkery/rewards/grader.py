@@ -14,13 +14,13 @@ from typing import Literal
 
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
 from thinkery.rewards.interfaces import PendingVerdict, RewardContext, Verifier
 from thinkery.rewards.outcomes import LARGEST
 from thinkery.rewards.registry import make_rewards, make_verifier
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.types import Completion, Group, Problem, UserError, Verdict
-from thinkery.verification import Verification
 
 
 class Grader:

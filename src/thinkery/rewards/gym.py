@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, last_boxed, tagged
 from thinkery.rewards.interfaces import PendingVerdict, gold_completion
 from thinkery.rewards.workers.pool import MEMORISED, WorkerLostError, WorkerPool
@@ -27,7 +28,6 @@ from thinkery.sandbox.packages import environment_packages
 from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 from thinkery.types import Outcome, Problem, UserError, Verdict
-from thinkery.verification import Verification
 
 GYM = "gym"  # the column that names the entry
 NAMES = {"family": str, "seed": int, "index": int, "size": int}

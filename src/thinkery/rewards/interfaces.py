@@ -14,7 +14,7 @@ from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, THINK, Templ
 from thinkery.types import Message, Problem, Verdict
 
 if TYPE_CHECKING:
-    from thinkery.verification import (
+    from thinkery.recipe.verification import (
         Verification,
     )  # the process of the users' rewards has no use for it, and starts sooner
 

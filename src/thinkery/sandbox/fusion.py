@@ -114,7 +114,7 @@ class SandboxFusion:
         self.close()
 
     @contextmanager
-    def _under_way(self, timed: Timed) -> Iterator[None]:
+    def _in_flight(self, timed: Timed) -> Iterator[None]:
         """Has ``close`` end an exchange."""
         with self._lock:
             self._exchanges.add(timed)
@@ -133,7 +133,7 @@ class SandboxFusion:
         return timed.encrypted(self._parts.hostname, self._parts.port, context=self._tls)
 
     def _post(self, body: bytes, limits: Limits, deadline: float) -> _Answer:
-        with Timed(max(deadline - time.monotonic(), 0.0)) as timed, self._under_way(timed):
+        with Timed(max(deadline - time.monotonic(), 0.0)) as timed, self._in_flight(timed):
             connection = self._connection(timed)
             try:
                 connection.connect()

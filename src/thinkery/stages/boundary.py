@@ -13,7 +13,7 @@ from pathlib import Path
 
 from thinkery.interrupts import INTERRUPTS
 from thinkery.stages.context import StageContext
-from thinkery.stages.engines import LocalEngines
+from thinkery.stages.runtime import LocalRuntime
 
 Write = Callable[[Path], Callable[[], None] | None]
 
@@ -27,7 +27,7 @@ def unchanged(context: StageContext, step: int, write: Write) -> Iterator[None]:
     except KeyboardInterrupt:
         with INTERRUPTS.saved():
             saved = context.run.latest_checkpoint()
-            if step > (saved[0] if saved else 0) and isinstance(context.engines, LocalEngines):
+            if step > (saved[0] if saved else 0) and isinstance(context.engines, LocalRuntime):
                 context.run.save_checkpoint(step, write)
         raise
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from thinkery.models.template import Template
 from thinkery.recipe import RLStage
-from thinkery.training.advantages import SMALLEST_SPREAD, group_advantages
+from thinkery.training.losses import SMALLEST_SPREAD, group_advantages
 from thinkery.types import Group, UserError
 
 _STATE = "signal.json"

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from thinkery.children import start_child
-from thinkery.machine import cpu_seconds
+from thinkery.machine.installation import cpu_seconds
 from thinkery.rewards.workers.zygote import COMMAND, LAST, READY, Reply
 
 START_DEADLINE_S = 60.0  # a cold disk and a busy machine
