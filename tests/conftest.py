@@ -33,7 +33,9 @@ class ChatServer:
     ``requests`` are the bodies received, ``headers`` those of the last request.
     """
 
-    def __init__(self, answer: Callable[[dict[str, Any]], str | tuple[int, dict[str, str], bytes]]) -> None:
+    def __init__(
+        self, answer: Callable[[dict[str, Any]], str | tuple[int, dict[str, str], bytes]], port: int = 0
+    ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
         server = self
@@ -58,7 +60,7 @@ class ChatServer:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -69,11 +71,11 @@ class ChatServer:
 
 @pytest.fixture(scope="module")
 def chat_server() -> Iterator[Callable[..., ChatServer]]:
-    """Starts endpoints: ``chat_server(answer)`` -> a ``ChatServer``."""
+    """Starts endpoints: ``chat_server(answer)`` -> a ``ChatServer``, at a port of its own or the one that is given."""
     servers: list[ChatServer] = []
 
-    def start(answer: Callable[[dict[str, Any]], str | tuple[int, dict[str, str], bytes]]) -> ChatServer:
-        servers.append(ChatServer(answer))
+    def start(answer: Callable[[dict[str, Any]], str | tuple[int, dict[str, str], bytes]], port: int = 0) -> ChatServer:
+        servers.append(ChatServer(answer, port))
         return servers[-1]
 
     yield start

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +162,36 @@ def test_what_only_the_last_stage_takes_is_looked_at_before_the_first(tiny_model
     write(place / "more.jsonl", GOOD["demonstrations"])
     recipe.write_text(LADDER.format(model=tiny_model, student=place / "gone"))
     assert refused("run", recipe).startswith(f"second.from: no model at {place / 'gone'}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_pipe_where_data_are_expected_is_refused_and_not_waited_for(
+    command: str, place: Path, tiny_model: Path
+) -> None:
+    kind, _ = COMMANDS[command]
+    (place / f"{kind}.jsonl").unlink()
+    os.mkfifo(place / f"{kind}.jsonl")
+    assert f"{kind}.jsonl: a pipe (FIFO), where a file is expected" in refused(*alone(command, tiny_model))
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", FILE_NAME])
+def test_a_pipe_in_a_model_is_refused_and_not_waited_for(file: str, place: Path, tiny_model: Path) -> None:
+    model = shutil.copytree(tiny_model, place / "model")
+    (model / file).unlink()
+    os.mkfifo(model / file)
+    assert f"model/{file}: a pipe (FIFO), where a file is expected" in refused(*alone("grpo", model))
+
+
+def test_a_pipe_as_a_recipe_or_a_reward_is_refused_and_not_waited_for(place: Path, tiny_model: Path) -> None:
+    os.mkfifo(place / "recipe.yaml")
+    assert "recipe.yaml: a pipe (FIFO), where a file is expected" in refused("run", "recipe.yaml")
+    os.mkfifo(place / "mine.py")
+    mine = refused(*alone("grpo", tiny_model), "--set", "rewards={'mine.py:reward': 1}")
+    assert "mine.py: a pipe (FIFO), where a file is expected" in mine
+
+
+def test_a_recipe_may_come_from_a_shell(place: Path) -> None:
+    recipe = b"{name: tiny, stages: [{name: grow, kind: pretrain, corpus: {source: mini}, tokens: 1000000}]}"
+    command = [sys.executable, "-m", "thinkery", "run", "/dev/stdin", "--dry-run"]
+    done = subprocess.run(command, input=recipe, capture_output=True, timeout=240)
+    assert done.stdout.decode().splitlines()[0] == "tiny in runs/tiny, seed 0", done.stderr

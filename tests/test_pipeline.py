@@ -237,17 +237,170 @@ def test_force_does_again_what_the_change_touches(
     assert school.calls == []
 
 
-def test_what_a_stage_was_made_from_is_looked_at_not_trusted(school: School) -> None:
+def refused(school: School, recipe: Recipe | None = None) -> list[str]:
+    """What a run that is refused says of what has changed; nothing in the folder is touched."""
+    before = contents(school.folder)
+    with pytest.raises(UserError) as caught:
+        school.run(recipe)
+    assert school.calls == []
+    assert contents(school.folder) == before
+    first, *found, advice = str(caught.value).splitlines()
+    assert first == f"{school.folder} holds work that this run can't go on from; none of it was touched:"
+    assert "give --force" in advice
+    assert advice.endswith(str(school.folder / "set-aside"))
+    return [line.strip() for line in found]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_what_a_stage_was_made_from_is_looked_at_and_a_change_is_refused_by_name(school: School) -> None:
     school.run()
     school.problems.write_text('{"prompt": "1+2", "answer": "3"}\n')
-    school.run()
+    assert refused(school) == [f"zero: file {school.problems}: other content"]
+    school.run(force=True)
     assert school.calls == ["zero from 0"]  # whose result is the same as before, so nothing follows
     (school.folder / "checkpoints" / "next" / "model" / "number").write_text("tampered")
-    school.run()
+    assert refused(school) == ["next: checkpoints/next/model/number: other checksum"]
+    school.run(force=True)
     assert school.calls == ["next from 0"]
     (school.base / "number").write_text("1")
-    assert school.run()["stages"]["next"]["number"] == 9
+    assert refused(school) == ["base.eval: model base: other content", "zero: model base: other content"]
+    assert school.run(force=True)["stages"]["next"]["number"] == 9
     assert school.calls == ALL
+
+
+def test_what_is_done_again_is_set_aside_as_it_was_and_the_place_is_said(
+    school: School, capsys: pytest.CaptureFixture[str]
+) -> None:
+    school.run()
+    before = contents(school.folder)
+    school.run(school.recipe("zero.learning_rate=2"), force=True)
+    place = school.folder / "set-aside"
+    assert sorted(path.name for path in place.iterdir()) == ["next-1", "next.eval-1", "zero-1", "zero.eval-1"]
+    kept = contents(place / "zero-1")
+    assert kept["checkpoints/zero/model/number"] == before["checkpoints/zero/model/number"] == b"6.0"
+    lines = [line for line in before["metrics.jsonl"].splitlines(keepends=True) if b'"zero"' in line]
+    assert kept["metrics.jsonl"].splitlines(keepends=True) == lines
+    assert json.loads(kept["checkpoints/zero/record.json"])["stage"]["summary"] == {"number": 6.0}
+    said = capsys.readouterr().out
+    assert f"zero: learning_rate: 1.0 -> 2.0; what was there is now in {place / 'zero-1'}" in said
+    school.run(school.recipe(), force=True)
+    assert (place / "zero-2" / "checkpoints" / "zero" / "model" / "number").read_text() == "12.0"
+
+
+def test_an_unfinished_stage_with_a_checkpoint_is_kept_as_a_finished_one_is(school: School) -> None:
+    school.interrupt_at = 5
+    with pytest.raises(Stopped):
+        school.run()
+    school.interrupt_at = None
+    school.problems.write_text('{"prompt": "1+2", "answer": "3"}\n')
+    assert refused(school) == [f"zero: file {school.problems}: other content"]
+    school.run(force=True)
+    assert school.calls == ["zero from 0", *ALL[2:]]
+    aside = school.folder / "set-aside" / "zero-1"
+    assert (aside / "checkpoints" / "zero" / "step-000004" / "number").read_text() == "4.0"
+    assert [json.loads(line)["step"] for line in (aside / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5]
+
+
+def test_a_comment_in_a_reward_changes_nothing_and_its_code_does(school: School) -> None:
+    path = school.problems.with_name("mine.py")
+    path.write_text("import math\ndef right(completions): return [math.pi for c in completions]\n")
+    school.recipe_path.write_text(school.recipe_path.read_text().replace("accuracy: 1", f"'{path}:right': 1"))
+    school.run()
+    path.write_text(
+        '"""What is right."""\nimport math\n\n\ndef right(completions):\n'
+        '    """Everything."""\n    return [math.pi for c in completions]  # pi\n'
+    )
+    school.run()
+    assert school.calls == []
+    path.write_text("import math\ndef right(completions): return [math.e for c in completions]\n")
+    assert refused(school) == ["zero: file mine.py: other content"]
+
+
+def test_a_field_that_says_its_default_says_nothing(school: School) -> None:
+    school.run()
+    school.run(school.recipe("zero.temperature=1.0", "zero.problems.split=train", "evaluate.held-out.num_samples=16"))
+    assert school.calls == []
+    inputs = json.loads((school.folder / "manifest.json").read_text())["stages"]["zero"]["made_from"]
+    assert set(inputs) == {
+        *("seed", "template", "name", "kind", "from", "problems.source", "rewards.accuracy", "steps", "learning_rate"),
+        *("model base", f"file {school.problems}"),
+    }
+
+
+def test_when_checkpoints_are_kept_is_no_part_of_a_result(school: School) -> None:
+    school.run()
+    school.run(school.recipe("zero.save_steps=3", "zero.log_completions=0"))
+    assert school.calls == []
+
+
+def test_a_text_beside_a_model_changes_nothing(school: School) -> None:
+    school.run()
+    (school.folder / "checkpoints" / "zero" / "model" / "README.md").write_text("My model")
+    (school.base / "README.md").write_text("The base")
+    school.run()
+    assert school.calls == []
+
+
+def test_a_lost_file_of_a_finished_stage_is_refused_by_name(school: School) -> None:
+    school.run()
+    (school.folder / "checkpoints" / "zero" / "model" / "number").unlink()
+    assert refused(school) == ["zero: checkpoints/zero/model/number: missing"]
+
+
+@pytest.mark.parametrize("damage", ["", '{"created": "2026-', "[]", None])
+def test_a_lost_or_cut_manifest_is_put_together_again_from_the_stages_records(
+    school: School, damage: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = school.run()
+    path = school.folder / "manifest.json"
+    before = json.loads(path.read_text())
+    path.unlink() if damage is None else path.write_text(damage)
+    assert school.run() == summary
+    assert school.calls == []
+    what = "missing" if damage is None else "damaged"
+    names = "base.eval, zero, zero.eval, next, next.eval"
+    said = capsys.readouterr().out
+    assert f"manifest.json is {what}: put together again from the records of the stages ({names})" in said
+    after = json.loads(path.read_text())
+    assert after["stages"] == before["stages"]
+    assert (after["created"], after["sessions"][:1]) == (before["created"], before["sessions"])
+
+
+def old_manifest(folder: Path) -> None:
+    """Makes the folder one of a Thinkery that kept no records and one hash of everything."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name, record in manifest["stages"].items():
+        record["outputs"] = "0" * 64
+        del record["made_from"]
+        (folder / "checkpoints" / name / "record.json").unlink()
+    path.write_text(json.dumps(manifest))
+
+
+def test_the_work_of_an_older_thinkery_is_not_done_again_unasked(school: School) -> None:
+    school.run()
+    old_manifest(school.folder)
+    with Run(school.folder) as run:
+        assert {record["status"] for record in run.manifest["stages"].values()} == {"done"}
+    older = "it was made by an older Thinkery, which did not write down by name what it was made from"
+    assert refused(school) == [f"{name}: {older}" for name in ("base.eval", "zero", "zero.eval", "next", "next.eval")]
+    school.run(force=True)
+    assert school.calls == ALL
+    assert (school.folder / "set-aside" / "zero-1" / "checkpoints" / "zero" / "model" / "number").exists()
+
+
+def test_models_without_any_record_are_not_trained_over(school: School) -> None:
+    school.run()
+    old_manifest(school.folder)
+    (school.folder / "manifest.json").write_text("{")
+    folder = school.folder / "checkpoints" / "zero"
+    assert refused(school) == [f"zero: {folder} holds files, and no record says what they were made from"]
+    school.run(force=True)
+    assert sorted(path.name for path in (school.folder / "set-aside").iterdir()) == ["next-1", "zero-1"]
 
 
 def test_a_summary_holds_nothing_that_is_out_of_date(school: School) -> None:
@@ -257,16 +410,19 @@ def test_a_summary_holds_nothing_that_is_out_of_date(school: School) -> None:
     assert list(summary["stages"]) == ["zero"]
 
 
-def test_a_stage_that_left_the_recipe_leaves_the_run(school: School) -> None:
+def test_a_stage_that_left_the_recipe_is_set_aside(school: School) -> None:
     school.run()
     lines = school.recipe_path.read_text().splitlines()
     school.recipe_path.write_text("\n".join(line for line in lines if "name: next" not in line))
+    with pytest.raises(UserError, match="made from another recipe; give --force"):
+        school.run()
     school.run(force=True)
     assert school.calls == []
     with Run(school.folder) as run:
         assert {line["stage"] for line in run.metrics()} == {"zero"}
         assert set(run.manifest["stages"]) == {"base.eval", "zero", "zero.eval"}
     assert not (school.folder / "checkpoints" / "next").exists()
+    assert (school.folder / "set-aside" / "next-1" / "checkpoints" / "next" / "model" / "number").read_text() == "8.0"
 
 
 @pytest.mark.parametrize(
@@ -316,7 +472,8 @@ def test_stages_that_make_data_keep_it_as_data_and_only_policies_are_evaluated(w
         "base.eval", "cold", "dev", "dev.eval", "pairs", "rm", "last from 0", "last.eval",
     ]  # fmt: skip
     kept = workshop.folder / "checkpoints"
-    assert sorted(path.name for name in ("cold", "pairs") for path in (kept / name).iterdir()) == ["data", "data"]
+    for name in ("cold", "pairs"):
+        assert sorted(path.name for path in (kept / name).iterdir()) == ["data", "record.json"]
     assert (kept / "rm" / "model" / "made").read_text() == "dev(cold()) pairs(dev(cold()))"
     assert [list(summary[name].get("eval", {})) for name in ("base",)] == [["all", "ends"]]
     evaluated = {name: list(stage.get("eval", {})) for name, stage in summary["stages"].items()}
@@ -326,22 +483,24 @@ def test_stages_that_make_data_keep_it_as_data_and_only_policies_are_evaluated(w
 
 
 @pytest.mark.parametrize(
-    ("file", "redone"),
+    ("file", "redone", "said"),
     [
-        ("problems.jsonl", ["cold"]),  # whose data are the same as before, so nothing follows
-        ("users.jsonl", ["dev"]),
-        ("run/checkpoints/cold/data/made", ["cold"]),  # tampered with
-        ("run/checkpoints/pairs/data/made", ["pairs"]),
-        ("base/number", ["base.eval", "cold", "dev"]),
+        ("problems.jsonl", ["cold"], ["cold: file {}: other content"]),  # whose data are as before, so nothing follows
+        ("users.jsonl", ["dev"], ["dev: file {}: other content"]),
+        ("run/checkpoints/cold/data/made", ["cold"], ["cold: checkpoints/cold/data/made: other checksum"]),
+        ("run/checkpoints/pairs/data/made", ["pairs"], ["pairs: checkpoints/pairs/data/made: other checksum"]),
+        ("base/number", ["base.eval", "cold", "dev"], None),
     ],
 )
-def test_a_stage_is_done_again_when_data_that_it_was_made_from_change(
-    workshop: School, file: str, redone: list[str]
+def test_a_stage_is_done_again_when_data_that_it_was_made_from_change_and_only_if_forced(
+    workshop: School, file: str, redone: list[str], said: list[str] | None
 ) -> None:
     workshop.run()
     path = workshop.folder.parent / file
     path.write_text('{"prompt": "1+2", "answer": "3"}\n' if file.endswith("jsonl") else "7")
-    workshop.run()
+    expected = said or [f"{name}: model base: other content" for name in redone]
+    assert refused(workshop) == [line.format(path) for line in expected]
+    workshop.run(force=True)
     assert workshop.calls == redone
 
 
@@ -416,7 +575,7 @@ from thinkery.recipe import load_recipe
 from thinkery.types import UserError
 for overrides, until in json.loads(sys.argv[3]):
     try:
-        told = plan(load_recipe(Path(sys.argv[1]), overrides), Path(sys.argv[2]), until)
+        told = plan(load_recipe(Path(sys.argv[1]), overrides, allow=None), Path(sys.argv[2]), until)
     except UserError as error:
         told = str(error)
     print(json.dumps(told))

@@ -165,6 +165,10 @@ def test_a_stage_from_another_needs_a_run_in_which_that_one_is_done(place: Path,
     assert (place / "run" / "manifest.json").read_bytes() == before
     said = refused("--stage", "more", "--run", "run")
     assert said == "--run run: its stage cold is not done, and more.data[0].source needs it"
+    weights = place / "run" / "checkpoints" / "talk" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    said = refused("--stage", "taught", "--run", "run")
+    assert said == "--run run: checkpoints/talk/model/model.safetensors: other checksum"
 
 
 def test_a_stage_that_can_not_be_profiled_is_refused_with_those_that_can(place: Path) -> None:

@@ -1,11 +1,13 @@
 """Where the ``thinkery`` command, and ``python -m thinkery``, begin."""
 
 from thinkery.machine.allocator import start_with_jemalloc
+from thinkery.machine.exit_status import guard
 
 
 def main() -> None:
-    """Chooses a malloc, which only a process that has not begun can do, and hands over to the commands."""
+    """Chooses a malloc, which only a process that has not begun can do, and hands over to the commands, guarded."""
     start_with_jemalloc()
+    guard()
     from thinkery.cli import app
 
     app()

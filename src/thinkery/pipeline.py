@@ -1,36 +1,39 @@
 """Runs a recipe: its stages in order, each model followed by its evaluation. Skips what is done, resumes what is not.
 
-What a stage is made from (settings, seed, models, data, files) is hashed; a stage is done if it has finished from the
-same hash and its result is untouched. Left out: how a stage works (``stages``), what a run folder is (``run.py``), and
-whether what the recipe names is there (``preflight.py``).
+A stage is done if it has finished from what it would be made from now and its result is untouched. Where either has
+changed the run stops and says what, unless it is forced: then what is there is set aside and the stage done again.
+Left out: how a stage works (``stages``), what it is made from (``provenance.py``), what a run folder is (``run.py``),
+and whether what the recipe names is there (``preflight.py``).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkery.files import sha256_of
+from thinkery.machine import exit_status
+from thinkery.machine.interrupts import CLOSE_S, INTERRUPTS
 from thinkery.models.remote_code import remote_code
 from thinkery.plugins import resolve
-from thinkery.preflight import check, files_of, require_inputs, require_isolation
+from thinkery.preflight import check, require_inputs, require_isolation
+from thinkery.provenance import Provenance, evaluation_of
 from thinkery.recipe import (
     BASE,
     PERMISSIONS,
     ClusterSpec,
-    EvalSpec,
     Recipe,
     Stage,
     diff_recipes,
     load_recipe,
     stage_kinds,
 )
-from thinkery.run import Run, StageRun, read_json
+from thinkery.run import Run
+from thinkery.run.inputs import Inputs, hash_of
+from thinkery.run.ledger import read_manifest
+from thinkery.run.stage_run import StageRun
 from thinkery.stages.context import StageContext
 from thinkery.types import LearnerLost, UserError
 
@@ -67,29 +70,36 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Runs a recipe in a folder, up to and including the stage ``until``, and returns its summary.
 
-    ``force`` accepts that the folder was made from another recipe and does the stages that this touches again.
+    ``force`` accepts that the folder was made from another recipe, other files or models, or is damaged: it does the
+    stages that this touches again and sets aside what they had made. Without it nothing that is there is touched.
     ``cluster`` is the address of a Ray cluster, ``auto`` or ``local``; a recipe with a section ``cluster`` needs none.
     ``engines`` are some that stay open for further runs. Raises ``UserError`` for what the user can put right,
-    ``Stopped`` on Ctrl-C.
+    ``Stopped`` on Ctrl-C or SIGTERM.
     """
     _require_stage(recipe, until)
     check(recipe)
+    exit_status.begun()
     with Run(folder) as run, remote_code(recipe.trust_remote_code):
+        _tell_notes(run, view)
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
         require_isolation(recipe, _pending(recipe, until, _done(run)))
-        run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
-            open_engines = cache(lambda: engines or opened.enter_context(_engines(recipe, cluster, folder, view)))
+            open_engines = cache(lambda: engines or _opened(opened, _engines(recipe, cluster, folder, view)))
             on_cluster = engines is not None or cluster is not None or recipe.cluster is not None
-            ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster)
+            ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster, force)
+            ladder.refuse_changes(until)
+            run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
+            INTERRUPTS.last_words = ladder.last_words
             try:
                 ladder.climb(until)
             except KeyboardInterrupt:
-                raise Stopped(f"stopped at {ladder.position}; run the same command to go on") from None
-        summary = ladder.summary() | _report(folder)
+                INTERRUPTS.allow(CLOSE_S)
+                raise Stopped(ladder.last_words()) from None
+        summary = ladder.summary() | _report(folder, view)
         run.save_summary(summary)
+    exit_status.ended()
     return summary
 
 
@@ -97,7 +107,7 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     """What ``run_recipe`` would do, one line a stage. Touches nothing."""
     _require_stage(recipe, until)
     check(recipe)
-    records: Mapping[str, Any] = (read_json(folder / "manifest.json") or {}).get("stages", {})
+    records: Mapping[str, Any] = read_manifest(folder)[0]["stages"]
     require_isolation(recipe, _pending(recipe, until, _finished(records)))
     lines = [f"{recipe.name} in {folder}, seed {recipe.seed}"]
     for stage in _up_to(recipe, until):
@@ -129,14 +139,13 @@ class _Ladder:
         runners: Callable[[str], Runner],
         engines: Callable[[], Runtime],
         on_cluster: bool,
+        force: bool,
     ) -> None:
-        self._on_cluster = on_cluster
+        self._on_cluster, self._force = on_cluster, force
         self._recipe, self._run, self._view, self._runners, self._engines = recipe, run, view, runners, engines
         self._current: StageRun | None = None
-        # Looked at once: what changes while the run goes on is the next run's business.
-        self._hash_of_model = cache(_hash_of_model)
-        self._files = dict(files_of(recipe))
-        self._stages = {stage.name: stage for stage in recipe.stages}
+        self._stage_runs: dict[str, StageRun] = {}
+        self._provenance = Provenance(recipe, lambda name: self._stage_run(name).outputs, self.resolve)
 
     @property
     def position(self) -> str:
@@ -146,10 +155,27 @@ class _Ladder:
         step = self._current.last_step
         return self._current.name + (f" step {step}" if step is not None else "")
 
+    def refuse_changes(self, until: str | None) -> None:
+        """Raises ``UserError`` if there is work that the recipe can't go on from; touches nothing."""
+        if self._force:
+            return
+        found = {name: ["no stage or evaluation of the recipe any more"] for name in self._dropped()}
+        wanted = {BASE, *(stage.name for stage in _up_to(self._recipe, until))}
+        for name in self._provenance.names():
+            inputs = self._provenance.of(name)
+            if name.partition(".")[0] in wanted and not _waits(inputs):
+                found[name] = self._stage_run(name).differences(inputs)
+        if any(found.values()):
+            raise self._refusal(found)
+
+    def last_words(self) -> str:
+        """What the user is told of a run that was stopped here."""
+        return f"stopped at {self.position}; run the same command to go on"
+
     def climb(self, until: str | None) -> None:
         """Does what is not done."""
-        for name in self._run.manifest["stages"].keys() - self._names():
-            self._run.stage(name).forget()
+        for name in self._dropped():
+            self._set_aside(self._run.stage(name), ["it is no part of the recipe any more"])
         if self._recipe.base is not None:
             self._evaluate(BASE)
         for stage in _up_to(self._recipe, until):
@@ -161,7 +187,7 @@ class _Ladder:
         """What is known by now: per stage its own summary, seconds and evaluation. Written as ``summary.json``."""
         stages: dict[str, Any] = {}
         for stage in self._recipe.stages:
-            record = self._finished(stage.name, self._inputs_of(stage))
+            record = self._finished(stage.name)
             if record:
                 stages[stage.name] = record["summary"] | {"seconds": record["seconds"]} | self._evaluated(stage.name)
         summary: dict[str, Any] = {"name": self._recipe.name, "seed": self._recipe.seed, "stages": stages}
@@ -172,7 +198,7 @@ class _Ladder:
 
     def resolve(self, reference: str) -> str:
         """The output of an earlier stage, model or data; ``base``, a path or a Hub id as what can be loaded."""
-        if reference in self._stages:
+        if reference in self._provenance.stages:
             return str(self._stage_run(reference).output)
         from thinkery.models.loading import resolve_model
 
@@ -182,105 +208,97 @@ class _Ladder:
         return resolve_model(reference)
 
     def _stage_run(self, name: str) -> StageRun:
-        return self._run.stage(name, self._stages[name].output if name in self._stages else "model")
+        if name not in self._stage_runs:
+            stage = self._provenance.stages.get(name)
+            output = stage.output if stage is not None else "model"
+            self._stage_runs[name] = self._run.stage(name, output)
+        return self._stage_runs[name]
 
     def _do_stage(self, stage: Stage) -> None:
         def work(context: StageContext) -> dict[str, Any]:
             return self._runners(stage.kind)(stage, context)
 
-        self._do(stage.name, stage.kind, stage.planned_steps, self._inputs_of(stage), work)
+        self._do(stage.name, stage.kind, stage.planned_steps, work)
 
     def _evaluate(self, model: str) -> None:
-        specs = self._measures(model)
+        specs = self._provenance.measures(model)
 
         def work(context: StageContext) -> dict[str, Any]:
             return self._runners("evaluate")(self.resolve(model), specs, context)
 
         if specs:
-            self._do(_evaluation(model), "evaluate", len(specs), self._inputs_of_evaluation(model), work)
+            self._do(evaluation_of(model), "evaluate", len(specs), work)
 
-    def _measures(self, model: str) -> dict[str, EvalSpec]:
-        """The held-out sets that a model is measured on."""
-        return {name: spec for name, spec in self._recipe.evaluate.items() if not spec.models or model in spec.models}
-
-    def _do(
-        self, name: str, kind: str, steps: int | None, inputs: str, work: Callable[[StageContext], dict[str, Any]]
-    ) -> None:
+    def _do(self, name: str, kind: str, steps: int | None, work: Callable[[StageContext], dict[str, Any]]) -> None:
         """Runs a stage, unless it is done; from its last checkpoint again as often as a cluster's learner is lost."""
-        run = self._current = self._stage_run(name)
+        INTERRUPTS.check()
+        run, inputs = self._stage_run(name), self._provenance.of(name)
+        self._current = run
+        if found := run.differences(inputs):
+            if not self._force:
+                raise self._refusal({name: found})
+            self._set_aside(run, found)
         if run.is_done(inputs):
             self._view.note(f"{name}: done before")
             return
-        if run.record.get("inputs", inputs) != inputs:
-            self._view.note(f"{name}: its settings, files, data or models have changed since; it is done again")
         while True:
             try:
                 result = self._attempt(run, kind, steps, inputs, work)
                 break
             except LearnerLost:  # the engines have said why, and count how often
+                del self._stage_runs[name]
                 run = self._current = self._stage_run(name)
         run.done(result)
         self._view.stage_done(name, _headline(result) | {"seconds": run.record["seconds"]})
         self.summary()
 
     def _attempt(
-        self, run: StageRun, kind: str, steps: int | None, inputs: str, work: Callable[[StageContext], dict[str, Any]]
+        self,
+        run: StageRun,
+        kind: str,
+        steps: int | None,
+        inputs: Inputs,
+        work: Callable[[StageContext], dict[str, Any]],
     ) -> dict[str, Any]:
         """Does the stage, from its last checkpoint if there is one."""
         from thinkery.report.tensorboard import Events
 
         run.start(inputs)
+        _tell_notes(self._run, self._view)
         if run.last_step is not None:
             self._view.note(f"{run.name}: going on after step {run.last_step}")
-        stage = self._stages.get(run.name)
+        stage = self._provenance.stages.get(run.name)
         if stage is not None and not stage.on_cluster and self._on_cluster:
             self._view.note(f"{run.name}: runs in this process, not on the cluster")
         self._view.stage(run.name, kind, steps)
-        with closing(Events(run.events_folder)) as events:
+        with closing(Events(run.events_folder, self._view.note)) as events:
             run.attach(events)
             return work(StageContext(self._recipe, run, self._view, self.resolve, engines=self._engines()))
 
-    def _names(self) -> set[str]:
-        """Every name under which this recipe keeps something in the run folder."""
-        models = [BASE, *(stage.name for stage in self._recipe.stages if stage.makes == "policy")]
-        return set(self._stages) | {_evaluation(model) for model in models if self._measures(model)}
+    def _dropped(self) -> list[str]:
+        """Stages in the run folder that the recipe doesn't have."""
+        names = set(self._provenance.names())
+        return [name for name in self._run.manifest["stages"] if name not in names]
 
-    def _inputs_of(self, stage: Stage) -> str:
-        asked = [*stage.policies(), *stage.reward_models()]
-        models = {reference: self._model(reference) for _, reference in asked}
-        sources = [spec.source for _, spec in stage.data_specs()]
-        data = {ref: self._run.stage(ref).record.get("outputs") for ref in sources if ref in self._stages}
-        settings = [stage.model_dump(mode="json")]
-        if stage.uses_verdicts:
-            settings.append(self._recipe.verification.model_dump(mode="json"))
-        return self._hash([models, data, settings], f"{stage.name}.")
+    def _refusal(self, found: Mapping[str, list[str]]) -> UserError:
+        lines = [f"\n  {name}: {line}" for name, some in found.items() for line in some]
+        return UserError(
+            f"{self._run.folder} holds work that this run can't go on from; none of it was touched:{''.join(lines)}\n"
+            "Put back what has changed, or choose another --output-dir, or give --force: these stages are then done "
+            f"again, and what they had made is moved to {self._run.folder / 'set-aside'}"
+        )
 
-    def _inputs_of_evaluation(self, model: str) -> str:
-        measures = self._measures(model)
-        settings = [{name: spec.model_dump(mode="json") for name, spec in measures.items()}]
-        settings.append(self._recipe.verification.model_dump(mode="json"))
-        return self._hash([self._model(model), settings], *(f"evaluate.{name}." for name in measures))
+    def _set_aside(self, run: StageRun, why: list[str]) -> None:
+        place = run.set_aside()
+        self._view.note(f"{run.name}: {'; '.join(why)}; what was there is now in {place}")
 
-    def _hash(self, parts: Any, *prefixes: str) -> str:
-        """The hash of all that a result depends on; its files are those of fields that begin so."""
-        files = [files for field, files in self._files.items() if field.startswith(prefixes)]
-        parts = [self._recipe.seed, self._recipe.template, parts, files]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _model(self, reference: str) -> str | None:
-        """The hash of a model; None for a stage that has no result yet."""
-        if reference in self._stages:
-            outputs: str | None = self._run.stage(reference).record.get("outputs")
-            return outputs
-        return self._hash_of_model(self.resolve(reference))
-
-    def _finished(self, name: str, inputs: str) -> dict[str, Any] | None:
+    def _finished(self, name: str) -> dict[str, Any] | None:
         record = self._run.manifest["stages"].get(name, {})
-        return record if record.get("status") == "done" and record["inputs"] == inputs else None
+        is_current = record.get("status") == "done" and record["inputs"] == hash_of(self._provenance.of(name))
+        return record if is_current else None
 
     def _evaluated(self, model: str) -> dict[str, Any]:
-        measured = self._measures(model)
-        record = self._finished(_evaluation(model), self._inputs_of_evaluation(model)) if measured else None
+        record = self._finished(evaluation_of(model)) if self._provenance.measures(model) else None
         return {"eval": record["summary"]} if record else {}
 
 
@@ -304,6 +322,13 @@ def _allowed(recipe: Recipe) -> dict[str, bool]:
     return {field.rpartition(".")[2]: recipe.allows(field) for field in PERMISSIONS}
 
 
+def _opened(opened: ExitStack, engines: Runtime) -> Runtime:
+    """The engines, begun. Ray puts a handler of its own for SIGTERM; ours comes back."""
+    begun = opened.enter_context(engines)
+    INTERRUPTS.renew()
+    return begun
+
+
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
     if force or not run.recipe_path.exists():
         return
@@ -311,20 +336,25 @@ def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
     if changes:
         listed = "".join(f"\n  {change}" for change in changes)
         raise UserError(
-            f"{run.folder} was made from another recipe; give --force to redo what these changes touch, or another "
-            f"--output-dir:{listed}"
+            f"{run.folder} was made from another recipe; give --force to redo what these changes touch (what is "
+            f"there is set aside, not deleted), or another --output-dir:{listed}"
         )
 
 
-def _report(folder: Path) -> dict[str, Any]:
+def _tell_notes(run: Run, view: View) -> None:
+    for note in run.take_notes():
+        view.note(note)
+
+
+def _report(folder: Path, view: View) -> dict[str, Any]:
     from thinkery.stages.report import report_run
 
-    return report_run(folder)
+    return report_run(folder, view.note)
 
 
-def _evaluation(model: str) -> str:
-    """The name of a model's evaluation in the run folder. No stage can have it: names have no dots."""
-    return f"{model}.eval"
+def _waits(inputs: Inputs) -> bool:
+    """Whether something that a stage is made from is not there yet, so that nothing can be said of it."""
+    return any(inputs[name] is None for name in inputs if name.startswith(("model ", "data ")))
 
 
 def _up_to(recipe: Recipe, until: str | None) -> Iterator[Stage]:
@@ -348,7 +378,7 @@ def _pending(recipe: Recipe, until: str | None, done: set[str]) -> set[str]:
     stages = list(_up_to(recipe, until))
     models = {stage.name for stage in stages if stage.makes == "policy"}
     models |= {BASE} if recipe.base is not None else set()
-    lacking = {model for model in models if _evaluation(model) not in done}
+    lacking = {model for model in models if evaluation_of(model) not in done}
     return {stage.name for stage in stages if stage.name not in done} | {
         f"evaluate.{name}"
         for name, spec in recipe.evaluate.items()
@@ -360,10 +390,6 @@ def _require_stage(recipe: Recipe, until: str | None) -> None:
     names = [stage.name for stage in recipe.stages]
     if until is not None and until not in names:
         raise UserError(f"--until {until}: no such stage; stages: {', '.join(names)}")
-
-
-def _hash_of_model(place: str) -> str:
-    return sha256_of(Path(place)) if Path(place).is_dir() else place
 
 
 def _headline(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from thinkery.files import sha256_of
 from thinkery.plugins import registered, resolve
 from thinkery.recipe import BASE, DataSpec, JudgeSpec, ProblemSpec, Recipe, RewardSpec, RolloutSpec, Stage
 from thinkery.recipe.stage import DataKind
+from thinkery.run.inputs import code_fingerprint
 from thinkery.types import UserError
 
 _LOOKED_AT = 1024  # problems of an endless source; a kind that is in none of them is in none at all
@@ -238,7 +239,7 @@ def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
     for field, source in _data_sources(recipe):
         yield field, {source: sha256_of(Path(source)) if Path(source).exists() else source}
     for field, rewards, _ in _rewards(recipe):
-        yield field, {path.name: sha256_of(path) for path in reward_files(rewards)}
+        yield field, {path.name: code_fingerprint(path) for path in reward_files(rewards)}
 
 
 def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:

@@ -15,13 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkery.files import sha256_of
 from thinkery.machine import installation as machine
 from thinkery.machine.clock import OTHER, Clock
 from thinkery.models.remote_code import remote_code
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
 from thinkery.recipe import BASE, Recipe, Stage, StageBase
-from thinkery.run import Run, read_json
+from thinkery.run import Run
+from thinkery.run.checkpoints import fault_of
+from thinkery.run.ledger import read_manifest
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
 
@@ -160,7 +163,7 @@ def _measured(
     clock = Clock(torch.cuda.synchronize if device.type == "cuda" else None)
     with tempfile.TemporaryDirectory(prefix="thinkery-profile-") as name, Run(Path(name) / "run") as run:
         stage_run = run.stage(stage.name)
-        stage_run.start("profile")
+        stage_run.start({"profile": stage.name})
         context = StageContext(recipe, stage_run, watcher, resolve, clock)
         try:
             runner_of(stage.kind)(stage.shortened(_WARM_UP + steps), context)
@@ -227,12 +230,16 @@ def _output(field: str, maker: Stage, run: Path | None) -> Path:
             f"{field} = {maker.name!r} is made by another stage: name a run in which it is done with --run, or profile "
             "a stage that starts from the base"
         )
-    manifest = read_json(run / "manifest.json")
-    if manifest is None:
+    if not (run / "manifest.json").exists():
         raise UserError(f"--run {run}: no run folder, it has no manifest.json")
+    manifest, _ = read_manifest(run)
     output = run / "checkpoints" / maker.name / maker.output
     if manifest["stages"].get(maker.name, {}).get("status") != "done" or not output.is_dir():
         raise UserError(f"--run {run}: its stage {maker.name} is not done, and {field} needs it")
+    outputs = manifest["stages"][maker.name].get("outputs")
+    for name, checksum in outputs.items() if isinstance(outputs, dict) else ():
+        if fault := fault_of(run / name, checksum, sha256_of):
+            raise UserError(f"--run {run}: {name}: {fault}")
     return output
 
 

@@ -84,7 +84,7 @@ def test_samples_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     written = [*rows("b", "Ca", language_share=0.25, level=3), *rows("a", "-C", kind="sum")]
     with Run(tmp_path / "run") as run:
         stage = run.stage("zero.eval")
-        stage.start("inputs")
+        stage.start({"made": "so"})
         stage.save_samples("reasoning", list(reversed(written)))
     read = Samples.read(tmp_path / "run" / "evaluations" / "zero.reasoning.parquet")
     assert read.ids == ("a", "b")

@@ -102,7 +102,7 @@ def write_world(folder: Path, world: World, *, seed: int = 0) -> Path:
         run.begin("mini", seed, yaml.safe_dump({"name": "mini", "seed": seed, "stages": stages}))
         for name, model in world.models.items():
             evaluation = run.stage(f"{name}.eval")
-            evaluation.start("inputs")
+            evaluation.start({"made": "so"})
             for benchmark in BENCHMARKS.get(name, ("reasoning",)):
                 evaluation.save_samples(benchmark, _rows(model, benchmark, rng))
             if model.parameters:

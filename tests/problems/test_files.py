@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,9 @@ def test_a_damaged_parquet_file_gives_problems_or_a_message(cut: int, at: int, b
     content[at % len(content)] = byte
     (tmp_path / "bad.parquet").write_bytes(content[: len(content) - cut % 40])
     read_all(tmp_path / "bad.parquet")
+
+
+@pytest.mark.parametrize("name", ["problems.jsonl", "problems.json", "problems.jsonl.gz", "problems.parquet"])
+def test_a_pipe_is_refused_and_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)  # nobody will ever write to it
+    assert refusal(tmp_path / name) == ": a pipe (FIFO), where a file is expected; write its content to a file first"

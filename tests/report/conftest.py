@@ -171,7 +171,7 @@ def write_run(folder: Path, *, steps: int = 60, until: int | None = None, every:
     with Run(folder) as run:
         run.begin("mini", 0, RECIPE.replace("60", str(steps)) + (LATER_STAGES if until is None else ""))
         stage = run.stage("zero")
-        stage.start("inputs")
+        stage.start({"made": "so"})
         for step in range(1, (until or steps) + 1):
             stage.log(step, metrics_at(step, steps, rng))
             if step == 1 or step % every == 0:
@@ -179,7 +179,7 @@ def write_run(folder: Path, *, steps: int = 60, until: int | None = None, every:
         if until is None:
             stage.done({"pass@1": ZERO["pass@1"]})
             for name in ("samples-800k", "helpful-rm"):
-                run.stage(name).start("inputs")
+                run.stage(name).start({"made": "so"})
                 run.stage(name).done({})
             _write_collected(run.stage("samples-800k", "data").output)
             zero = {"eval": {"reasoning": ZERO}, "seconds": 412.0}

@@ -207,6 +207,14 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
+def test_a_damaged_file_of_completions_is_named(tmp_path: Path, make_run: MakeRun) -> None:
+    folder = make_run(tmp_path / "run")
+    path = sorted((folder / "completions").glob("zero-*.parquet"))[0]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=rf"{path.name} is damaged \(.*take it away to go on"):
+        write_report(folder, [])
+
+
 def test_missing_and_repeated_values(tmp_path: Path) -> None:
     lines = [{"step": 2, "kl": 0.5}, {"step": 1, "accuracy": 0.1}, {"step": 2, "kl": None, "accuracy": 0.2}]
     text = "".join(json.dumps({"stage": "zero", "time": 0.0} | line) + "\n" for line in lines)

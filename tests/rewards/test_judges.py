@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -122,11 +125,106 @@ def test_an_overloaded_server_is_asked_again_after_the_pause_that_it_wants(chat_
     assert len(server.requests) == 4
 
 
-def test_a_server_that_keeps_failing_is_named_with_its_status_and_what_it_said(chat_server: Start) -> None:
-    server = chat_server(lambda body: (502, {"Retry-After": "0"}, b"bad   gateway\n"))
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+/v1 \(model strong\) answered HTTP 502: bad gateway"):
+def test_a_server_that_keeps_failing_is_named_with_its_status_and_what_it_said(
+    chat_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judges, "PATIENCE_S", 0.5)
+    server = chat_server(lambda body: (502, {"Retry-After": "0.2"}, b"bad   gateway\n"))
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+/v1 \(model strong\) answered HTTP 502: bad gateway \("):
         Endpoint(spec_of(server)).chat("hello", 0)
-    assert len(server.requests) == judges.ATTEMPTS
+    assert len(server.requests) > 1
+
+
+def test_an_outage_is_outlasted_however_many_attempts_it_takes_and_told_once(
+    chat_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pauses of five attempts added up to 7.5 s; here they are shorter, and there are more attempts."""
+    monkeypatch.setattr(judges, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(judges, "LONGEST_PAUSE_S", 0.02)
+    told: list[str] = []
+    statuses = iter([503] * 12 + [408, 429])
+    server = chat_server(lambda body: "hello" if (status := next(statuses, None)) is None else (status, {}, b"later"))
+    assert Endpoint(spec_of(server), told.append).chat("hello", 0) == "hello"
+    assert len(server.requests) == 15
+    assert len(told) == 2
+    assert "HTTP 503: later; it is asked again for up to 300 s" in told[0]
+    assert told[1].endswith("answers again")
+
+
+def test_a_server_that_is_down_is_waited_for(monkeypatch: pytest.MonkeyPatch, chat_server: Start) -> None:
+    """Nobody listens at first: a real server comes up at the address once an attempt has failed."""
+    monkeypatch.setattr(judges, "FIRST_PAUSE_S", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    servers: list[Any] = []
+
+    def start(text: str) -> None:
+        if "refused" in text:
+            servers.append(chat_server(lambda body: "up", port=port))
+
+    endpoint = Endpoint(JudgeSpec(source=f"http://127.0.0.1:{port}/v1", model="m", timeout_s=20), start)
+    assert endpoint.chat("hello", 0) == "up"
+    assert len(servers) == 1
+
+
+@pytest.mark.parametrize("seconds", [400, -10])
+def test_a_server_says_when_to_come_again_by_a_date_as_well(seconds: int, chat_server: Start) -> None:
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    replies = iter([(503, {"Retry-After": when}, b"closed")])
+    server = chat_server(lambda body: next(replies, "open"))
+    if seconds < 0:
+        assert Endpoint(spec_of(server)).chat("hello", 0) == "open"
+    else:  # beyond all patience, so nobody need wait to be refused
+        with pytest.raises(UserError, match="HTTP 503: closed"):
+            Endpoint(spec_of(server)).chat("hello", 0)
+
+
+def test_a_connection_that_breaks_amid_an_answer_is_no_answer(
+    chat_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judges, "FIRST_PAUSE_S", 0.01)
+    torn = iter([(200, {"Content-Length": "1000", "Connection": "close"}, b'{"choices": [')])
+    server = chat_server(lambda body: next(torn, "whole"))
+    assert Endpoint(spec_of(server)).chat("hello", 0) == "whole"
+
+
+DRIPS = {"headers": b"HTTP/1.1 200 OK\r\n", "body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"}
+
+
+@pytest.mark.parametrize("where", DRIPS)
+def test_a_server_that_drips_is_left_at_the_deadline(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every read gets its byte long before the timeout, so only one clock over all of them ends it."""
+    monkeypatch.setattr(judges, "PATIENCE_S", 0.0)
+    left = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(DRIPS[where])
+            while not left.wait(0.02):
+                connection.sendall(b"X" if where == "body" else b"X-Drip: y\r\n"[:1])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=drip, args=(listener,), daemon=True)
+        server.start()
+        endpoint = Endpoint(
+            JudgeSpec(source=f"http://127.0.0.1:{listener.getsockname()[1]}/v1", model="m", timeout_s=0.5)
+        )
+        said: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                endpoint.chat("hello", 0)
+            except UserError as error:
+                said.append(error)
+
+        asker = threading.Thread(target=ask, daemon=True)
+        asker.start()
+        asker.join(30)
+        left.set()
+        server.join(30)
+    assert "timed out, no whole answer within 0.5 s" in str(said[0])
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
@@ -161,7 +259,7 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(
 
 
 def test_nobody_at_the_address_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judges, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(judges, "PATIENCE_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     endpoint = Endpoint(JudgeSpec(source=f"http://127.0.0.1:{port}/v1", model="m", timeout_s=5))
@@ -170,7 +268,7 @@ def test_nobody_at_the_address_is_an_error_that_names_it(monkeypatch: pytest.Mon
 
 
 def test_an_answer_that_does_not_come_ends_at_the_deadline(chat_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judges, "ATTEMPTS", 1)
+    monkeypatch.setattr(judges, "PATIENCE_S", 0.0)
     over = threading.Event()
     server = chat_server(lambda body: "late" if over.wait(60) else "later")
     try:

@@ -251,6 +251,26 @@ def test_an_answer_that_never_ends_is_cut_off(server: FusionServer, drips: bytes
     assert "no answer in time" in result.reason
 
 
+def test_whoever_closes_waits_for_no_answer(server: FusionServer) -> None:
+    """Ctrl-C closes it, and a request may have an hour of patience left."""
+    asked, over = threading.Event(), threading.Event()
+
+    def wait(handler: Handler, count: int) -> bool:
+        asked.set()
+        return over.wait(120)
+
+    server.misbehave = wait
+    fusion = SandboxFusion(server.url, patience_s=3600)
+    future = fusion.submit(Program("print(1)"))
+    assert asked.wait(60)
+    closing = threading.Thread(target=fusion.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+    assert future.result(timeout=0).status is Status.LOST
+    over.set()
+
+
 def test_a_server_that_is_not_there_is_a_mistake_of_the_users() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can take the port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ from thinkery.report.terminal import PlainView
 
 class Deadly(PlainView):
     def step(self, step, metrics):
-        if step == 2:
+        if step == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
 
 run_recipe(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), view=Deadly())
@@ -147,13 +148,30 @@ run_recipe(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), view=Deadly())
 def test_a_killed_stage_goes_on_after_its_last_batch_and_ends_with_equal_files(collected: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(recipe_of().to_yaml())
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, recipe, tmp_path / "run"], timeout=300)
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, recipe, tmp_path / "run", "2"], timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "run/checkpoints/cold").iterdir()] == ["step-000001"]
+    assert [path.name for path in (tmp_path / "run/checkpoints/cold").glob("step-*")] == ["step-000001"]
     collect(tmp_path / "run")
     assert files_of(tmp_path / "run") == files_of(collected)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]
+
+
+def test_a_lost_or_cut_part_is_missed_and_the_collection_ends_whole(collected: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe_of().to_yaml())
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, recipe, tmp_path / "run", "3"], timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    last = tmp_path / "run/checkpoints/cold/step-000002"
+    shutil.copytree(tmp_path / "run", tmp_path / "cut")
+    (last / "part-000000.jsonl").unlink()  # the one before links to it as well
+    collect(tmp_path / "run")
+    assert files_of(tmp_path / "run") == files_of(collected)
+    for number in (1, 2):
+        path = tmp_path / f"cut/checkpoints/cold/step-{number:06d}/part-000000.jsonl"
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"cold: no checkpoint is whole\n.*step-000002: part-000000.jsonl: other check"):
+        collect(tmp_path / "cut")
 
 
 def test_a_problems_best_samples_by_the_named_reward_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, ProblemSpec, Recipe, RewardSpec
 from thinkery.report.terminal import PlainView
 from thinkery.rewards.grader import Grader, GraderSpec
-from thinkery.run import SAMPLE_COLUMNS, Run
+from thinkery.run import Run
+from thinkery.run.tables import SAMPLE_COLUMNS
 from thinkery.stages.context import StageContext
 from thinkery.stages.evaluate import _win, evaluate_model
 from thinkery.stages.few_shot import examples, with_examples
@@ -41,7 +42,7 @@ def evaluated(run: Run, sets: dict[str, Any], *, model: str = "base", template: 
     if not run.recipe_path.exists():
         run.begin("few", 0, recipe.to_yaml())
     stage = run.stage(f"{model}.eval")
-    stage.start("inputs")
+    stage.start({"made": "so"})
     reports = evaluate_model(BASE, recipe.evaluate, StageContext(recipe, stage, PlainView(), lambda name: name))
     stage.done(reports)
     return reports
@@ -65,10 +66,10 @@ def test_the_report_is_that_of_the_samples_on_disk(tmp_path: Path) -> None:
         assert all(0 < row["thinking_length"] <= row["length"] <= 48 for row in rows)
         assert all(row["domain"] == "math" and row["preference"] is None and row["safe"] is None for row in rows)
         assert any(row["correct"] for row in rows)
-        # done again from other inputs, it leaves nothing of before
-        stage = run.stage("base.eval")
-        stage.start("others")
+        # set aside, it leaves nothing behind, and nothing is lost
+        place = run.stage("base.eval").set_aside()
         assert list((run.folder / "evaluations").iterdir()) == []
+        assert len(list((place / "evaluations").iterdir())) == 2
 
 
 def test_only_the_base_takes_the_recipes_template(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def run(folder: Path, stage: JudgeStage, seed: int = 0, after: int | None = None
     with Run(folder) as run:
         run.begin(recipe.name, recipe.seed, recipe.to_yaml())
         stage_run = run.stage(stage.name, "data")
-        stage_run.start("inputs")
+        stage_run.start({"made": "so"})
         view = PlainView()
         if after is not None:
             view = Interrupted(after)

@@ -32,7 +32,7 @@ def make(folder: Path, seed: int, *, zero: float = 0.8) -> Path:
         run.begin("mini", seed, RECIPE)
         for model, solves in (("base", 0.2), ("zero", zero)):
             stage = run.stage(f"{model}.eval")
-            stage.start("inputs")
+            stage.start({"made": "so"})
             stage.save_samples("reasoning", rows(solves, rng))
         run.save_summary({"name": "mini", "stages": {}})
     return folder
@@ -45,7 +45,7 @@ def holding(found: list[dict[str, Any]]) -> dict[str, bool | None]:
 def test_a_run_is_reported_in_its_folder(tmp_path: Path) -> None:
     folder = make(tmp_path / "run", 0)
     summary = (folder / "summary.json").read_bytes()
-    found = report_run(folder)
+    found = report_run(folder, print)
     assert holding(found)["P1"] is True
     assert holding(found)["P9"] is None
     assert report_runs([folder]) == folder / "report.html"
@@ -68,7 +68,7 @@ def test_several_runs_are_tested_together(tmp_path: Path) -> None:
 
 def test_seeds_that_disagree_do_not_hold(tmp_path: Path) -> None:
     folders = [make(tmp_path / "up", 0), make(tmp_path / "down", 1, zero=0.05)]
-    alone = [holding(report_run(folder))["P1"] for folder in folders]
+    alone = [holding(report_run(folder, print))["P1"] for folder in folders]
     assert alone == [True, False]
     together = json.loads(report_runs(folders).with_suffix(".json").read_text())["phenomena"][0]
     assert together["holds"] is False

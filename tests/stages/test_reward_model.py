@@ -79,7 +79,7 @@ def run(folder: Path, stage: RewardModelStage, after: int | None = None) -> dict
     with Run(folder) as run:
         run.begin(recipe.name, recipe.seed, recipe.to_yaml())
         stage_run = run.stage(stage.name)
-        stage_run.start("inputs")
+        stage_run.start({"made": "so"})
         log = stage_run.log
 
         def log_until(step: int, metrics: Any) -> None:

@@ -261,7 +261,9 @@ def test_a_reward_of_the_users_is_learnt_from_and_its_file_is_part_of_what_the_s
     assert all(row[name] < 0 for row in rows)
     before = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]
     (tmp_path / "mine.py").write_text("def short(completions, **columns):\n    return [1.0 for c in completions]\n")
-    run_recipe(recipe, tmp_path / "run", view=PlainView())
+    with pytest.raises(UserError, match=r"zero: file mine\.py: other content"):
+        run_recipe(recipe, tmp_path / "run", view=PlainView())
+    run_recipe(recipe, tmp_path / "run", view=PlainView(), force=True)
     after = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]
     assert before["inputs"] != after["inputs"]
     assert [line for line in metrics_of(tmp_path / "run") if line["stage"] == "zero"][-1][name] == 1.0

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from thinkery.machine.interrupts import INTERRUPTS
+from thinkery.machine.output import droppable_output
 from thinkery.types import UserError
 
 app = typer.Typer(
@@ -64,7 +66,20 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTS.code) from None
     except KeyboardInterrupt:
-        typer.echo("stopped before the first step; run the same command to go on", err=True)
-        raise typer.Exit(130) from None
+        typer.echo(INTERRUPTS.last_words(), err=True)
+        raise typer.Exit(INTERRUPTS.code) from None
+
+
+@contextmanager
+def running_stages() -> Iterator[None]:
+    """What a command that trains needs besides: output that can go away, and a Ctrl-C or SIGTERM that saves."""
+    with droppable_output(), INTERRUPTS.heeded():
+        try:
+            with plain_errors():
+                yield
+        except typer.Exit:
+            if INTERRUPTS.number is not None:
+                INTERRUPTS.exit()
+            raise

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, plain_errors
+from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, plain_errors, running_stages
 
 
 @app.command(epilog="Example: thinkery run recipes/mini.yaml --output-dir runs/try --set zero.learning_rate=1e-4")
@@ -24,7 +24,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, say what would run, and stop.")] = False,
     seed: Annotated[int | None, typer.Option(help="Use this seed instead of the recipe's.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with a changed recipe; redo the stages that the changes touch.")
+        bool,
+        typer.Option("--force", help="Redo the stages that changes or damage touch; set aside what they had made."),
     ] = False,
     cluster: Annotated[
         str | None,
@@ -38,7 +39,7 @@ def run(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Run a recipe. Run the same command again to resume: finished stages are skipped."""
-    with plain_errors():
+    with running_stages():
         from thinkery.pipeline import plan, run_recipe
         from thinkery.recipe import load_recipe
         from thinkery.report.terminal import make_view

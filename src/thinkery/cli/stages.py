@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, columns_of, plain_errors
+from thinkery.cli.options import TrustRemoteCode, UnsafeLocal, allowed, app, columns_of, running_stages
 
 if TYPE_CHECKING:
     from thinkery.commands import Order
@@ -37,7 +37,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change any other field of the stage; repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Randomness is counted from it.", show_default="0")]
-Force = Annotated[bool, typer.Option("--force", help="Go on in a folder that was made with other options.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Do it again where options, files or damage ask for it; set aside what was made."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would run, and stop.")]
 Limit = Annotated[int | None, typer.Option(help="How many of the problems, of each source.", show_default="all")]
 LearningRate = Annotated[float | None, typer.Option(help="At its peak.", show_default="the stage's")]
@@ -82,7 +85,7 @@ def grpo(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train a model with GRPO on problems that rules can check."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import grpo_recipe
 
         allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
@@ -123,7 +126,7 @@ def sft(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Fine-tune a model on demonstrations: a cold start, or distillation into a student."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import sft_recipe
 
         allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
@@ -160,7 +163,7 @@ def collect(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Sample answers and keep what is correct and readable, as demonstrations."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import collect_recipe
 
         allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
@@ -205,7 +208,7 @@ def judge(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Have a model's answers judged: preference pairs or safety labels for a reward model."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import judge_recipe
 
         allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
@@ -249,7 +252,7 @@ def reward_model(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train a reward model from preference pairs or safety labels."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import reward_model_recipe
 
         allow = allowed(unsafe_local=False, trust_remote_code=trust_remote_code)
@@ -283,7 +286,7 @@ def evaluate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Measure a model on held-out problems and print the figures."""
-    with plain_errors():
+    with running_stages():
         from thinkery.commands import eval_recipe, figures
 
         allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 import ray
 
@@ -204,5 +204,5 @@ class RolloutWorker:
             )
         wanted = order.max_slots, order.spec
         if self._rollout is None or self._made_for != wanted:
-            self._rollout, self._made_for = open_rollout(policy, *wanted), wanted
+            self._rollout, self._made_for = cast(Sampler, open_rollout(policy, *wanted)), wanted
         return self._rollout

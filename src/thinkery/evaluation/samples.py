@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from thinkery.evaluation.intervals import mean_ci
 from thinkery.evaluation.metrics import avg_at_k, cons_at_k, pass_at_k
-from thinkery.run import SAMPLE_COLUMNS
+from thinkery.run.tables import SAMPLE_COLUMNS
 from thinkery.types import Outcome, UserError, Verdict
 
 Floats = NDArray[np.float64]

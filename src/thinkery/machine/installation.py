@@ -1,10 +1,11 @@
 """Facts about this machine and installation, for manifests and benchmark results. Imports no heavy library.
 
-They are looked up once a process.
+They are looked up once a process, but for what a process has used.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -54,6 +55,15 @@ def commit() -> str | None:
     head = _output("git", "-C", str(root), "rev-parse", "HEAD")
     changes = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
     return head and head + ("+changes" if changes else "")
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, where the system tells it (Linux); else infinity."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.inf
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor() -> str:

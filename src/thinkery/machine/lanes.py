@@ -80,11 +80,13 @@ class Lanes:
                 raise failed[0]
 
 
-def interleave(sources: Sequence[Generator[Sequence[_T], None, None]]) -> Generator[_T, None, None]:
+def interleave(
+    sources: Sequence[Generator[Sequence[_T], None, None]], stop: Callable[[], None] = lambda: None
+) -> Generator[_T, None, None]:
     """The items of all sources: the first portion of each, the second of each, and so on. Each source has a lane.
 
     Sources run ahead while the caller does something else. Raises what a source raised, in its place. When the caller
-    stops early, every source is closed and no lane is left running.
+    stops early, every source is closed and no lane is left running; ``stop`` hurries those that are amid a portion.
     """
     if len(sources) == 1:
         for portion in sources[0]:
@@ -110,6 +112,7 @@ def interleave(sources: Sequence[Generator[Sequence[_T], None, None]]) -> Genera
                     else:
                         yield from got
         finally:
+            stop()
             over.set()
             for lane in lanes:
                 lane.join()

@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
+from thinkery.files import require_regular
 from thinkery.machine.shared_weights import share
 from thinkery.models.attention import check_supported
 from thinkery.models.pretrained import (
@@ -128,6 +129,7 @@ def resolve_model(ref: str) -> str:
             raise UserError(f"{ref} is not shipped; shipped models: {', '.join(shipped) or 'none'}")
         return str(folder)
     folder = Path(ref).expanduser()
+    require_regular(folder)
     if folder.is_dir():
         if not (folder / "config.json").exists():
             raise UserError(f"{ref} has no config.json: name a folder that holds a Hugging Face checkpoint")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from thinkery.files import require_regular
 from thinkery.models.flops import Lengths, Work, forward_work, rollout_work, update_work
 from thinkery.plan.decoders import Decoder
 from thinkery.plan.decoding import decode_seconds
@@ -225,6 +226,7 @@ class ProfiledMachine:
 
 def read_profile(path: Path) -> ProfiledMachine:
     """The machine of a file that ``thinkery profile --json`` wrote. Raises ``UserError`` if it is none."""
+    require_regular(path)
     try:
         profile = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from thinkery.files import require_regular
 from thinkery.models.flops import Shape
 from thinkery.plan.known_models import CONFIGS
 from thinkery.types import UserError
@@ -187,6 +188,7 @@ def _weights(matrices: list[tuple[int, int]]) -> int:
 
 def _read(path: Path, what: str) -> Mapping[str, Any]:
     file = path / "config.json" if path.is_dir() else path
+    require_regular(file)
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

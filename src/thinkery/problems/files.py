@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thinkery.files import require_regular
 from thinkery.types import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -102,6 +103,7 @@ def _reader(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: a folder, where a file is expected")
     if not path.exists():
         raise UserError(f"{path}: no such file")
+    require_regular(path)
     name = path.name
     if name.endswith(".jsonl"):
         with path.open("rb") as file:

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal, Protocol
 
-from thinkery.files import sha256_of
+from thinkery.files import require_regular, sha256_of
 from thinkery.plugins import load, registered
 from thinkery.problems.columns import item_of, problems_of, text_columns
 from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
@@ -303,6 +303,7 @@ def read_texts(source: str, split: str, columns: Columns | None = None) -> Itera
 def open_rows(source: str, split: str = "train") -> tuple[str, Iterator[Row]]:
     """A short name and the rows of a file, a folder or a data set. Files have no splits."""
     path = Path(source)
+    require_regular(path)
     name = path.name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         name = name.removesuffix(suffix)
@@ -331,6 +332,7 @@ def require_source(field: str, spec: ProblemSpec) -> None:
 
 def require_file(field: str, source: str) -> None:
     """Raises ``UserError`` unless a source is a file, a folder or may be a data set of the Hub. Reads nothing."""
+    require_regular(Path(source))
     if Path(source).is_dir() or (is_hub_name(source) and not has_known_suffix(source)):
         require_datasets(f"{field} = {source!r}")
     elif not Path(source).is_file():

@@ -13,9 +13,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from thinkery.files import require_regular
 from thinkery.recipe.base import Strict
 from thinkery.recipe.recipe import PERMISSIONS, TRUST_REMOTE_CODE, UNSAFE_LOCAL, Recipe
 from thinkery.recipe.verification import Verification
+from thinkery.run.inputs import OF_RECORDS
 from thinkery.types import UserError
 
 _BOUNDS = {"exclusiveMinimum": "> ", "minimum": ">= ", "exclusiveMaximum": "< ", "maximum": "<= "}
@@ -151,6 +153,7 @@ def read_yaml(path: Path, fields: Iterable[str]) -> dict[str, Any]:
 
     Raises ``UserError`` with line and column, or with the ``fields`` that a recipe has.
     """
+    require_regular(path, stream=True)  # it is read once
     try:
         data = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -286,10 +289,10 @@ def _refuse_permissions(given: Recipe | _Settings, allow: Collection[str], where
 def diff_recipes(old: Recipe, new: Recipe) -> list[str]:
     """What changed, as ``field: old -> new``.
 
-    Where a run is kept, which workers do it and whether checkpoints' own code may run is no change of it.
+    Where a run is kept and how often, which workers do it and whether checkpoints' own code may run is no change of it.
     """
     before, after = (dict(_flat(recipe)) for recipe in (old, new))
-    paths = dict.fromkeys([*before, *after])
+    paths = [path for path in dict.fromkeys([*before, *after]) if path.rpartition(".")[2] not in OF_RECORDS]
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
         for path in paths

@@ -75,8 +75,8 @@ class Recipe(Strict):
                 self._check_model(f"{stage.name}.{field}", reference, earlier, "policy")
             for field, reference in stage.reward_models():
                 self._check_model(f"{stage.name}.{field}", reference, earlier, "reward model")
-            for field, spec in stage.data_specs():
-                _check_data(f"{stage.name}.{field}.source", spec.source, stage, earlier)
+            for field, data in stage.data_specs():
+                _check_data(f"{stage.name}.{field}.source", data.source, stage, earlier)
             earlier[stage.name] = stage
         self._check_correction()
         for name, spec in self.evaluate.items():

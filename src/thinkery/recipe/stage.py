@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
-from thinkery.recipe.base import Name, Strict
+from thinkery.recipe.base import Dtype, Name, Strict
 from thinkery.recipe.data import DataSpec, JudgeSpec, ProblemSpec, RewardSpec
 from thinkery.recipe.rollout import RolloutSpec
 
@@ -46,6 +46,8 @@ class StageBase(Strict):
 
     name: Name
     kind: str
+    dtype: Dtype = "bfloat16"  # in which its products are computed
+    device: str = "auto"  # auto: the first GPU, else the CPU
 
     runner: ClassVar[str]
     on_cluster: ClassVar[bool] = True  # whether a cluster's workers can do its work

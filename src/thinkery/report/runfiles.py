@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -148,7 +149,11 @@ def _spread(steps: Sequence[int], limit: int) -> list[int]:
 
 
 def _read_rows(path: Path, limit: int) -> list[Row]:
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason}); it only shows samples: take it away to go on") from None
     rows = table.slice(0, limit).to_pylist()
     return [{name: _plain(row.get(name)) for name in COLUMNS} for row in rows]
 

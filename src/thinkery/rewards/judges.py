@@ -1,30 +1,42 @@
 """A strong model as the judge: asked over an OpenAI-compatible chat endpoint, answering in JSON.
 
 Every question asks for an analysis first and a verdict after it, as DeepSeek-R1's judges do; an answer that is not the
-JSON asked for is asked for once more. Overloaded and unreachable servers are tried again with growing pauses. Left
-out: streaming, tools, and the choice of pairs and orders (``stages/judge.py``).
+JSON asked for is asked for once more. Overloaded and unreachable servers are tried again with growing pauses, up to a
+patience in all, and whoever watches is told. Left out: streaming, tools, and the choice of pairs and orders
+(``stages/judge.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import re
+import socket
+import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import Message as Headers
-from http.client import HTTPException
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPResponse
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
+from thinkery.connections import Timed
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.recipe import JudgeSpec
 from thinkery.types import Message, Problem, UserError
 
-ATTEMPTS = 5
+PATIENCE_S = 300.0  # for an outage, from the first request that failed in it
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+_PASSING = (408, 429)  # of the refusals, those that may be none later
 MAX_ANSWER_BYTES = 1 << 24
 _CHUNK = 1 << 16
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -98,20 +110,22 @@ class NoVerdict(UserError):  # noqa: N818  # what happened, not whose fault it i
 class Endpoint:
     """A model behind an OpenAI-compatible chat endpoint. Thread-safe; all settings but the seed are the server's own.
 
-    A request has ``spec.timeout_s``; it is sent again, ``ATTEMPTS`` times in all, where the server is overloaded, fails
-    or can't be reached. Raises ``UserError`` with address, model and what was said.
+    A request has ``spec.timeout_s`` from its connection to the last byte of the answer; it is sent again for
+    ``PATIENCE_S`` where the server is overloaded, fails or can't be reached, and ``tell`` hears of it once an outage.
+    Raises ``UserError`` with address, model and what was said.
     """
 
-    def __init__(self, spec: JudgeSpec) -> None:
+    def __init__(self, spec: JudgeSpec, tell: Callable[[str], None] | None = None) -> None:
         self.spec = spec
         self.address = spec.source.rstrip("/")
+        self._tell, self._outage = tell, threading.Lock()  # held while there is one
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if spec.api_key_env is not None:
             key = os.environ.get(spec.api_key_env)
             if not key:
                 raise self._error(f"needs a key: set the environment variable {spec.api_key_env}")
             self._headers["Authorization"] = f"Bearer {key}"
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), _TimedHTTP(), _TimedHTTPS()]
         if urlsplit(self.address).hostname in _LOOPBACK:  # never through a proxy
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
@@ -136,37 +150,76 @@ class Endpoint:
 
     def _post(self, body: bytes) -> bytes:
         """The answer to a request, which is sent again while there is hope."""
-        request = urllib.request.Request(f"{self.address}/chat/completions", body, self._headers, method="POST")
-        for attempt in range(ATTEMPTS):
-            last = attempt == ATTEMPTS - 1
-            pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
-            try:
-                return self._once(request)
-            except urllib.error.HTTPError as error:
-                with error:
-                    said = _shown(error.read(_CHUNK))
-                if last or (error.code != 429 and error.code < 500):
-                    raise self._error(f"answered HTTP {error.code}: {said}") from None
-                pause = _asked_for(error.headers, pause)
-            except (OSError, HTTPException) as error:
-                reason = getattr(error, "reason", error) or type(error).__name__
-                if last:
-                    raise self._error(f"can't be reached: {reason} ({ATTEMPTS} attempts)") from None
-            time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        attempts, ends, pause = 0, 0.0, FIRST_PAUSE_S
+        while True:
+            attempts += 1
+            answer = self._attempt(body)
+            if isinstance(answer, bytes):
+                self._over()
+                return answer
+            now = time.monotonic()
+            ends = ends or now + PATIENCE_S
+            wait_s = pause if answer.wait_s is None else answer.wait_s
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            if answer.final or now + wait_s > ends:
+                tried = (
+                    "" if answer.final else f" ({attempts} attempts; {PATIENCE_S:g} s is how long one is waited for)"
+                )
+                raise self._error(answer.what + tried)
+            self._waits(answer.what, ends - now)
+            if INTERRUPTS.leaving.wait(wait_s):
+                raise self._error(f"{answer.what}; the run is being stopped")
 
-    def _once(self, request: urllib.request.Request) -> bytes:
+    def _attempt(self, body: bytes) -> bytes | _Failure:
+        """The answer, or why there is none."""
+        try:
+            return self._once(body)
+        except urllib.error.HTTPError as error:
+            with error:
+                said = _shown(error.read(_CHUNK))
+            final = error.code < 500 and error.code not in _PASSING
+            return _Failure(f"answered HTTP {error.code}: {said}", final, _asked_for(error.headers))
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error) or type(error).__name__
+            # A name that nobody has and a certificate that proves nothing are mistakes, not outages.
+            final = isinstance(reason, ssl.SSLCertVerificationError) or (
+                isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME
+            )
+            return _Failure(f"can't be reached: {reason}", final)
+
+    def _once(self, body: bytes) -> bytes:
         timeout_s = self.spec.timeout_s
-        deadline = time.monotonic() + timeout_s
-        with self._opener.open(request, timeout=timeout_s) as response:
-            parts: list[bytes] = []
-            while part := response.read1(_CHUNK):
-                parts.append(part)
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"no whole answer within {timeout_s:g} s")
-                if sum(map(len, parts)) > MAX_ANSWER_BYTES:
-                    raise self._error(f"answered with more than {MAX_ANSWER_BYTES >> 20} MiB")
+        with Timed(timeout_s) as timed:
+            request = _Request(f"{self.address}/chat/completions", body, self._headers, method="POST")
+            request.timed = timed
+            try:
+                with self._opener.open(request, timeout=timeout_s) as response:
+                    parts: list[bytes] = []
+                    while part := response.read1(_CHUNK):
+                        parts.append(part)
+                        if sum(map(len, parts)) > MAX_ANSWER_BYTES:
+                            raise self._error(f"answered with more than {MAX_ANSWER_BYTES >> 20} MiB")
+                    if response.length:  # how much of the announced length did not come
+                        raise HTTPException("the answer broke off")
+            except (OSError, HTTPException) as error:
+                if timed.late:
+                    raise TimeoutError(f"timed out, no whole answer within {timeout_s:g} s") from error
+                raise
+            if timed.late:
+                raise TimeoutError(f"timed out, no whole answer within {timeout_s:g} s")
             return b"".join(parts)
+
+    def _waits(self, what: str, patience_s: float) -> None:
+        """Tells of an outage; of many questions that meet it one is enough."""
+        if self._outage.acquire(blocking=False) and self._tell is not None:
+            self._tell(f"{self} {what}; it is asked again for up to {patience_s:.0f} s")
+
+    def _over(self) -> None:
+        if self._outage.locked():
+            with contextlib.suppress(RuntimeError):  # another question was faster
+                self._outage.release()
+                if self._tell is not None:
+                    self._tell(f"{self} answers again")
 
     def _error(self, what: str) -> UserError:
         return UserError(f"{self} {what}")
@@ -175,11 +228,20 @@ class Endpoint:
         return f"the endpoint {self.address} (model {self.spec.model})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a request has no answer; whether another will have none either, and how long to wait if the server says."""
+
+    what: str
+    final: bool
+    wait_s: float | None = None
+
+
 class EndpointJudge:
     """A judge behind an endpoint (a ``types.Judge``). Thread-safe. Raises ``UserError`` as the endpoint does."""
 
-    def __init__(self, spec: JudgeSpec) -> None:
-        self._endpoint = Endpoint(spec)
+    def __init__(self, spec: JudgeSpec, tell: Callable[[str], None] | None = None) -> None:
+        self._endpoint = Endpoint(spec, tell)
 
     @property
     def concurrency(self) -> int:
@@ -245,6 +307,28 @@ def read_verdict(reply: str, field: str, known: Mapping[Any, _V]) -> _V:
     return known[verdict]
 
 
+class _Request(urllib.request.Request):
+    """A request that knows when its connections end."""
+
+    timed: Timed
+
+
+class _TimedHTTP(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        assert isinstance(req, _Request)
+        return self.do_open(req.timed.plain, req)
+
+
+class _TimedHTTPS(urllib.request.HTTPSHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._tls = ssl.create_default_context()  # reads all certificates, so once
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        assert isinstance(req, _Request)
+        return self.do_open(req.timed.encrypted, req, context=self._tls)  # type: ignore[arg-type]
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another server: it is shown instead."""
 
@@ -260,12 +344,17 @@ def _prompt_text(problem: Problem) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in problem.prompt)
 
 
-def _asked_for(headers: Headers, pause: float) -> float:
-    """The pause that the server asks for, if it does, within bounds."""
+def _asked_for(headers: Headers) -> float | None:
+    """The pause that the server asks for, if it does: seconds, or a date."""
+    said = headers.get("Retry-After", "")
     try:
-        return min(LONGEST_PAUSE_S, max(0.0, float(headers.get("Retry-After", ""))))
+        seconds = float(said)
     except ValueError:
-        return pause
+        try:
+            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # TypeError: a date without a time zone
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _shown(text: str | bytes) -> str:

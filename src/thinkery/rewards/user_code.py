@@ -27,6 +27,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 import thinkery
+from thinkery.files import require_regular
 from thinkery.types import UserError
 
 _SHOWN_FRAMES = 3
@@ -131,6 +132,7 @@ def source_file(where: str) -> Path:
             raise UserError(f"there is no module {where!r}; for a file write its path, for example my_rewards.py:name")
         return Path(spec.origin)
     path = Path(where).expanduser()
+    require_regular(path)
     if path.is_file():
         return path.resolve()
     folder = path.parent

@@ -13,18 +13,20 @@ Reference: Cheng et al. 2024, "FullStack Bench" (arXiv:2412.00535), and the serv
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import math
-import socket
+import ssl
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from thinkery.connections import Timed
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 from thinkery.types import UserError
 
@@ -56,7 +58,10 @@ class SandboxFusion:
         self.url = url
         self._parts = _checked(url)
         self._patience_s = patience_s
+        self._tls = ssl.create_default_context() if self._parts.scheme == "https" else None
         self._closed = threading.Event()
+        self._exchanges: set[Timed] = set()
+        self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sandboxfusion")
 
     def run(self, program: Program, stdin: str | bytes = "", limits: Limits = DEFAULT_LIMITS) -> RunResult:
@@ -92,8 +97,12 @@ class SandboxFusion:
         return self._pool.submit(self.run, program, stdin, limits)
 
     def close(self) -> None:
-        """Drop what has not started, stop waiting between attempts, and wait for the requests under way."""
+        """Drop what has not started, and end the requests under way."""
         self._closed.set()
+        with self._lock:
+            exchanges = list(self._exchanges)
+        for timed in exchanges:
+            timed.hang_up()
         self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> SandboxFusion:
@@ -104,30 +113,43 @@ class SandboxFusion:
     ) -> None:
         self.close()
 
-    def _post(self, body: bytes, limits: Limits, deadline: float) -> _Answer:
-        connection = _connect(self._parts, deadline)
+    @contextmanager
+    def _in_flight(self, timed: Timed) -> Iterator[None]:
+        """Has ``close`` end an exchange."""
+        with self._lock:
+            self._exchanges.add(timed)
+        if self._closed.is_set():
+            timed.hang_up()
         try:
-            connection.connect()
-        except OSError as error:
-            return _Answer(problem=f"no connection: {error}", reached=False)
-        # A socket's timeout bounds one read, not an answer that drips; this bounds the whole. (The connection lets
-        # go of its socket once the answer's head is read.)
-        alarm = threading.Timer(max(deadline - time.monotonic(), 0.0), _hang_up, [connection.sock])
-        alarm.daemon = True
-        alarm.start()
-        try:
-            path = self._parts.path.rstrip("/") + "/run_code"
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            most = _ESCAPED * 2 * max(limits.output_bytes, SERVER_OUTPUT_BYTES) + _OVERHEAD_BYTES
-            content = response.read(most + 1)
-        except (OSError, http.client.HTTPException) as error:
-            late = time.monotonic() >= deadline
-            return _Answer(problem=_LATE if late else f"{type(error).__name__}: {error}")
+            yield
         finally:
-            alarm.cancel()
-            connection.close()
-        if time.monotonic() >= deadline:  # and so perhaps not whole
+            with self._lock:
+                self._exchanges.discard(timed)
+
+    def _connection(self, timed: Timed) -> http.client.HTTPConnection:
+        assert self._parts.hostname is not None
+        if self._tls is None:
+            return timed.plain(self._parts.hostname, self._parts.port)
+        return timed.encrypted(self._parts.hostname, self._parts.port, context=self._tls)
+
+    def _post(self, body: bytes, limits: Limits, deadline: float) -> _Answer:
+        with Timed(max(deadline - time.monotonic(), 0.0)) as timed, self._in_flight(timed):
+            connection = self._connection(timed)
+            try:
+                connection.connect()
+            except OSError as error:
+                return _Answer(problem=f"no connection: {error}", reached=False)
+            try:
+                path = self._parts.path.rstrip("/") + "/run_code"
+                connection.request("POST", path, body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                most = _ESCAPED * 2 * max(limits.output_bytes, SERVER_OUTPUT_BYTES) + _OVERHEAD_BYTES
+                content = response.read(most + 1)
+            except (OSError, http.client.HTTPException) as error:
+                return _Answer(problem=_LATE if timed.late else f"{type(error).__name__}: {error}")
+            finally:
+                connection.close()
+        if timed.late:  # and so perhaps not whole
             return _Answer(problem=_LATE)
         if response.status >= 500 or response.status == 429:
             return _Answer(problem=f"HTTP {response.status} {response.reason}")
@@ -152,17 +174,6 @@ def _checked(url: str) -> SplitResult:
     if not usable or parts.query or parts.fragment or parts.username:
         raise UserError(f"not the address of a SandboxFusion server: {url!r}; write it as http://localhost:8080")
     return parts
-
-
-def _connect(parts: SplitResult, deadline: float) -> http.client.HTTPConnection:
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    assert parts.hostname is not None
-    return kind(parts.hostname, parts.port, timeout=max(deadline - time.monotonic(), 0.01))
-
-
-def _hang_up(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _request(program: Program, stdin: str | bytes, limits: Limits) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.problems.source import read_benchmarks
 from thinkery.recipe import CollectStage
@@ -51,6 +52,7 @@ def run_collect(stage: CollectStage, context: StageContext) -> dict[str, Any]:
         collector = Collector(stage, context, policy, grader, problems)
         first, parts = context.run.latest_checkpoint() or (0, None)
         for batch in range(first, -(-len(problems) // stage.batch_problems)):
+            INTERRUPTS.check()
             started = time.monotonic()
             samples = collector.collect(problems[batch * stage.batch_problems :][: stage.batch_problems], batch)
             record(context, batch + 1, samples, time.monotonic() - started)
@@ -73,7 +75,7 @@ class Collector:
         self, stage: CollectStage, context: StageContext, policy: Policy, grader: Grader, problems: Sequence[Problem]
     ) -> None:
         self.stage, self.context, self.policy, self.grader = stage, context, policy, grader
-        self.matcher = Matcher(stage, context.seed, problems)
+        self.matcher = Matcher(stage, context.seed, problems, context.view.note)
         self.second_look = SecondLook(grader, policy.template, context.recipe.verification.step_deadline_s)
         self.refiner = open_refiner(stage, policy, problems, context)
         self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)

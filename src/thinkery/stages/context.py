@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from thinkery.machine.clock import Clock
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import BASE, Recipe
-from thinkery.run import StageRun
+from thinkery.run.stage_run import StageRun
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View

@@ -63,7 +63,7 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
     context.run.log_completions(step, completion_rows(groups, no_advantages_PG, policy, 64))
     rows = sample_rows(groups, policy)
     if spec.judge is not None:
-        _add_judgements(rows, groups, policy, open_judge(spec.judge), context, name)
+        _add_judgements(rows, groups, policy, open_judge(spec.judge, context.view.note), context, name)
     context.run.save_samples(name, rows)
     report = summarize(Samples.of(rows), seed=context.seed)
     return report | {"golds_masked": len(golds.masked), "golds_refused": len(golds.refused)}

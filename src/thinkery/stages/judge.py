@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from thinkery.files import write_json_atomic
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import split_response
 from thinkery.models.template import END_THINK, THINK
@@ -45,11 +46,12 @@ _MAX_LOOKED_THROUGH = 64  # problems looked at for one that belongs to the task
 
 def run_judge(stage: JudgeStage, context: StageContext) -> dict[str, Any]:
     """Samples, judges, and writes ``data.jsonl``, ``dropped.jsonl`` and ``table.json``; returns the figures."""
-    judge = open_judge(stage.judge)
+    judge = open_judge(stage.judge, context.view.note)
     problems = problems_of(stage, context)
     work = _Work(stage, context, judge, problems)
     checkpoint = context.run.latest_checkpoint()
     for step in range(checkpoint[0] if checkpoint else 0, work.steps):
+        INTERRUPTS.check()
         name, rows, metrics = work.do(step)
         context.run.log(step + 1, metrics)
         before = context.run.latest_checkpoint()

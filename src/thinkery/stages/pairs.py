@@ -23,12 +23,15 @@ _Q = TypeVar("_Q")
 _A = TypeVar("_A")
 
 
-def open_judge(spec: JudgeSpec) -> Judge:
-    """The judge of a recipe: one that an installed package registers, or an endpoint."""
+def open_judge(spec: JudgeSpec, tell: Callable[[str], None]) -> Judge:
+    """The judge of a recipe: one that an installed package registers, or an endpoint.
+
+    ``tell`` hears of an endpoint's outages.
+    """
     if spec.source in registered("judges"):
         make: Callable[[], Judge] = load("judges", spec.source)
         return make()
-    return EndpointJudge(spec)
+    return EndpointJudge(spec, tell)
 
 
 def ask_all(judge: Judge, ask: Callable[[_Q], _A], questions: Sequence[_Q]) -> Iterator[_A]:

@@ -6,12 +6,11 @@ Left out: what the rows are (``collect.py``, ``judge.py``).
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from thinkery.files import link_or_copy
 from thinkery.problems.source import ProblemSource
 from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
@@ -39,10 +38,7 @@ def require_references(
 def write_part(folder: Path, before: Path | None, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a batch into a checkpoint's ``folder``, beside the batches of the checkpoint ``before``."""
     for path in sorted(before.glob("*.jsonl")) if before is not None else ():
-        try:
-            os.link(path, folder / path.name)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, folder / path.name)
+        link_or_copy(path, folder / path.name)
     write_lines(folder / f"{name}.jsonl", rows)
 
 

@@ -28,11 +28,13 @@ from transformers import (
     Qwen3Config,
 )
 
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
 from thinkery.models.loading import DTYPES, Policy, place_of, restore_weights, save_policy, save_weights
 from thinkery.models.template import TAGS, TEMPLATES
 from thinkery.plugins import load
 from thinkery.recipe import PretrainStage
+from thinkery.stages.boundary import stop_between
 from thinkery.stages.context import StageContext
 from thinkery.training.forward import token_logprobs
 from thinkery.training.optimizer import Optimizers, build_optimizer
@@ -90,7 +92,9 @@ def run_pretrain(stage: PretrainStage, context: StageContext) -> dict[str, Any]:
         trainer.load(resumed[1])
     loss = math.nan
     for step in range(first, stage.steps):
-        loss = trainer.update(step)
+        stop_between(context, step, trainer.save)
+        with INTERRUPTS.finished():
+            loss = trainer.update(step)
         done = step + 1
         if done % LOG_STEPS == 0 or done == stage.steps:
             seconds = time.monotonic() - started

@@ -9,12 +9,12 @@ numbers: what changes is the policy. Left out: acting on anything but a fall bel
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 from pathlib import Path
 
 from thinkery.evaluation.metrics import avg_at_k
+from thinkery.files import link_or_copy
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProbeSpec, RLStage
@@ -131,11 +131,4 @@ class Probe:
 
 def _link(source: Path, target: Path) -> None:
     """The same files in another folder, without a copy where the file system knows how."""
-    shutil.copytree(source, target, copy_function=_same)
-
-
-def _same(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    shutil.copytree(source, target, copy_function=lambda one, other: link_or_copy(Path(one), Path(other)))

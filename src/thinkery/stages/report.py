@@ -5,19 +5,25 @@ Left out: the parts (installed packages) and the page (``report``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from thinkery.files import write_json_atomic
+from thinkery.files import DiskFull, write_json_atomic
 from thinkery.report.html import write_report
 from thinkery.report.parts import measure_parts
 
 
-def report_run(folder: Path) -> dict[str, Any]:
-    """Measures the report's parts on a run, writes ``report.html``; returns them, as ``summary.json`` has them."""
+def report_run(folder: Path, note: Callable[[str], None]) -> dict[str, Any]:
+    """Measures the report's parts on a run, writes ``report.html``; returns them, as ``summary.json`` has them.
+
+    A page that can't be written takes nothing from the run: ``note`` is told how to have it later.
+    """
     measured = measure_parts([folder])
-    write_report(folder, measured)
+    try:
+        write_report(folder, measured)
+    except (OSError, DiskFull) as error:
+        note(f"{folder / 'report.html'} can't be written ({error}); later, `thinkery report {folder}` does it")
     return measured
 
 

@@ -19,9 +19,11 @@ from typing import Any
 from thinkery.evaluation.intervals import mean_ci
 from thinkery.evaluation.preference import area_under_curve, calibration, correlation, share_of_longer
 from thinkery.files import write_json_atomic
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.reward_model import RewardModel, calibrated, new_reward_model, save_reward_model, sigmoid
 from thinkery.problems.preferences import Judged, PreferencePair, Response, SafetyLabel, read_labels, read_pairs
 from thinkery.recipe import RewardModelStage
+from thinkery.stages.boundary import stop_between
 from thinkery.stages.context import StageContext
 from thinkery.training.preference import Example, Label, Pair, PreferenceConfig, PreferenceLearner, batch_of
 from thinkery.types import UserError
@@ -155,10 +157,12 @@ def train(
         first = checkpoint[0]
         learner.load(checkpoint[1])
     for step in range(first, total_steps):
+        stop_between(context, step, learner.save)
         batch = batch_of(len(examples), stage.batch_size, step, seed=context.seed, stage=stage.name)
-        metrics = learner.update([examples[index] for index in batch], step)
         done = step + 1
-        context.run.log(done, metrics)
+        with INTERRUPTS.finished():
+            metrics = learner.update([examples[index] for index in batch], step)
+            context.run.log(done, metrics)
         if done % LOG_STEPS == 0 or done == total_steps:
             context.view.step(done, metrics)
         if done % stage.save_steps == 0 and done < total_steps:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import RLStage
 from thinkery.rewards.metrics import group_metrics
 from thinkery.stages.advantage_estimator import learner_config, make_advantage_estimator, mean_advantages
+from thinkery.stages.boundary import unchanged
 from thinkery.stages.completion_metrics import completion_rows, health_metrics, reading_metrics
 from thinkery.stages.context import StageContext
 from thinkery.stages.learning_signal import LearningSignal
@@ -53,20 +55,22 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
         metrics: dict[str, float] = {}
         for step in range(first, stage.steps):
             clock.lap()  # what came before, records and checkpoints, is no part of the step
-            groups = sampler.informative_groups(step)
-            with clock.part(REFERENCE if stage.teacher else UPDATE):
-                samples, credited = credit.assign(groups, step)
-            with clock.part(UPDATE):
-                learnt = learner.update(samples, step) if credit.ready(step) else {}
-            metrics = group_metrics(groups) | reading_metrics(groups, policy) | health_metrics(groups, policy)
-            metrics |= credited | learnt | sampler.metrics
-            metrics |= work_metrics(work.of(samples, step, learns=credit.ready(step)))
-            metrics |= pace(clock.lap(), sum(len(sample.token_ids) for sample in samples))
-            if probe and probe.due(step + 1):
-                metrics |= probe.look(step + 1)
-            record(stage, context, policy, step + 1, groups, samples, metrics)
-            signal.look(step, groups, metrics)
-            keep(stage, context, learner, parts, step + 1)
+            with unchanged(context, step, writer(learner, parts)):
+                groups = sampler.informative_groups(step)
+            with INTERRUPTS.finished():
+                with clock.part(REFERENCE if stage.teacher else UPDATE):
+                    samples, credited = credit.assign(groups, step)
+                with clock.part(UPDATE):
+                    learnt = learner.update(samples, step) if credit.ready(step) else {}
+                metrics = group_metrics(groups) | reading_metrics(groups, policy) | health_metrics(groups, policy)
+                metrics |= credited | learnt | sampler.metrics
+                metrics |= work_metrics(work.of(samples, step, learns=credit.ready(step)))
+                metrics |= pace(clock.lap(), sum(len(sample.token_ids) for sample in samples))
+                if probe and probe.due(step + 1):
+                    metrics |= probe.look(step + 1)
+                record(stage, context, policy, step + 1, groups, samples, metrics)
+                signal.look(step, groups, metrics)
+                keep(stage, context, learner, parts, step + 1)
             if probe and probe.fallen:
                 break
     summary: dict[str, Any] = {name: metrics[name] for name in ("reward", "accuracy") if name in metrics}
@@ -92,9 +96,16 @@ class Stateful(Protocol):
 def keep(stage: RLStage, context: StageContext, learner: RLLearner, parts: Mapping[str, Stateful], step: int) -> None:
     """A checkpoint after ``step`` updates, where one is due or the probe has seen its best policy."""
     probe = parts.get("probe")
+    wanted = isinstance(probe, Probe) and probe.wants_checkpoint
+    if step < stage.steps and (wanted or (step > 0 and step % stage.save_steps == 0)):
+        context.run.save_checkpoint(step, writer(learner, parts))
+
+
+def writer(learner: RLLearner, parts: Mapping[str, Stateful]) -> Callable[[Path], Callable[[], None] | None]:
+    """What writes a checkpoint."""
 
     def write(folder: Path) -> Callable[[], None] | None:
-        if probe:
+        if "probe" in parts:
             learner.save(folder / "learner")  # the probe keeps files of it
             rest = None
         else:
@@ -104,9 +115,7 @@ def keep(stage: RLStage, context: StageContext, learner: RLLearner, parts: Mappi
                 part.save(folder / name)
         return rest
 
-    wanted = isinstance(probe, Probe) and probe.wants_checkpoint
-    if step < stage.steps and (wanted or (step > 0 and step % stage.save_steps == 0)):
-        context.run.save_checkpoint(step, write)
+    return write
 
 
 def resume(context: StageContext, parts: Mapping[str, Stateful]) -> int:

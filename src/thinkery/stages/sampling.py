@@ -21,16 +21,17 @@ from thinkery.models.reward_model import require_same_tokenizer
 from thinkery.problems.source import ProblemSource
 from thinkery.recipe import MODEL_REWARDS, Ahead, RewardSpec, RLStage
 from thinkery.rewards.grader import Grader, GraderSpec
-from thinkery.rollout.base import PartialCompletion, fresh
+from thinkery.rollout.base import PartialCompletion, ResumableRollout, fresh
 from thinkery.stages.context import StageContext
 from thinkery.stages.parts import require_references
-from thinkery.stages.runtime import ResumableRollout
 from thinkery.stages.throughput import GRADING, ROLLOUT, lengths_of, work_metrics
 from thinkery.training.losses import SMALLEST_SPREAD
 from thinkery.types import Completion, Group, Outcome, Problem, Sampling, UserError
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View
+
+State = dict[str, Any]  # as JSON has it
 
 _FILE = "sampler.json"
 
@@ -135,12 +136,14 @@ class InFlight:
             del self._open[problem.id]
         return done
 
-    def save(self, folder: Path) -> None:
-        """Writes all of it, settled; ``folder`` does not exist yet."""
+    def state(self) -> State:
+        """All of it, settled."""
         assert self._flow is None, "settle first: what is on its way can't be written"
-        folder.mkdir()
-        kept = {name: [_row(one) for one in some] for name, some in self._lists().items()}
-        (folder / _FILE).write_text(json.dumps({"drawn": self.drawn} | kept))
+        return {"drawn": self.drawn} | {name: [_row(one) for one in some] for name, some in self._lists().items()}
+
+    def save(self, folder: Path) -> None:
+        """Writes its state; ``folder`` does not exist yet."""
+        write_state(self.state(), folder)
 
     def load(self, folder: Path) -> list[Completion]:
         """Restores what ``save`` wrote; gives the completions of problems that are under way."""
@@ -187,6 +190,12 @@ class InFlight:
         pieces = [PartialCompletion(**_tuples(piece)) for piece in row["pieces"]]
         completions = [Completion(problem_id=problem.id, **_tuples(one)) for one in row["completions"]]
         return Open(problem, (start, count, place), pieces, completions)
+
+
+def write_state(state: State, folder: Path) -> None:
+    """Writes what ``InFlight.load`` restores; ``folder`` does not exist yet."""
+    folder.mkdir()
+    (folder / _FILE).write_text(json.dumps(state))
 
 
 def _row(one: Open) -> dict[str, Any]:
@@ -258,6 +267,7 @@ class Sampler:
         self.metrics: dict[str, float] = {}
         self._shape, self._work = policy_shape(policy), Work()
         self._told = False  # of the first restart of the rewards' process
+        self._before: State | None = None  # what was under way before the step that is being sampled
 
     @property
     def drawn(self) -> int:
@@ -284,7 +294,9 @@ class Sampler:
         is made up with the groups first put aside, so that a step always has its size.
         """
         self.metrics, self._work = {}, Work()
+        self._before = None if self.ahead.off_policy else self.in_flight.state()
         groups = self._informative(step)
+        self._before = None
         if self.ahead.off_policy:
             versions = [completion.policy_version for group in groups for completion in group.completions_G]
             self.metrics["rollout/staleness"] = self.policy.version - statistics.fmean(versions)
@@ -296,7 +308,10 @@ class Sampler:
         return groups
 
     def save(self, folder: Path) -> None:
-        """Writes all that the next step's groups depend on."""
+        """Writes all that the next step's groups depend on; amid a step, all that this one's do."""
+        if self._before is not None:
+            write_state(self._before, folder)
+            return
         for completion in self.in_flight.settle():
             self._submit(completion)
         self.in_flight.save(folder)

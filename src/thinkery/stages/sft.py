@@ -15,10 +15,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.flops import policy_shape, update_work
 from thinkery.models.loading import Policy
 from thinkery.problems.demonstrations import read_demonstrations
 from thinkery.recipe import SFTStage
+from thinkery.stages.boundary import stop_between
 from thinkery.stages.context import StageContext
 from thinkery.stages.runtime import TextLearner
 from thinkery.stages.throughput import UPDATE, lengths_of, pace, work_metrics
@@ -191,17 +193,19 @@ def _train(stage: SFTStage, context: StageContext, policy: Policy, learner: Text
 
     shape = policy_shape(policy)
     for step in range(done, total):
+        stop_between(context, step, save)
         context.clock.lap()  # what came before, records and checkpoints, is no part of the step
-        tokens = learner.tokens
-        with context.clock.part(UPDATE):
-            metrics = learner.update(step)
-        batch = lengths_of(learner.examples[index] for index in learner.batch(step))
-        metrics |= work_metrics({UPDATE: update_work(shape, batch)})
-        metrics |= pace(context.clock.lap(), learner.tokens - tokens)
-        loss = metrics["loss"]
-        first_loss = loss if step == 0 else first_loss
-        context.run.log(step + 1, metrics)
-        context.view.step(step + 1, metrics)
-        if (step + 1) % stage.save_steps == 0 and step + 1 < total:
-            context.run.save_checkpoint(step + 1, save)
+        with INTERRUPTS.finished():
+            tokens = learner.tokens
+            with context.clock.part(UPDATE):
+                metrics = learner.update(step)
+            batch = lengths_of(learner.examples[index] for index in learner.batch(step))
+            metrics |= work_metrics({UPDATE: update_work(shape, batch)})
+            metrics |= pace(context.clock.lap(), learner.tokens - tokens)
+            loss = metrics["loss"]
+            first_loss = loss if step == 0 else first_loss
+            context.run.log(step + 1, metrics)
+            context.view.step(step + 1, metrics)
+            if (step + 1) % stage.save_steps == 0 and step + 1 < total:
+                context.run.save_checkpoint(step + 1, save)
     return first_loss, loss

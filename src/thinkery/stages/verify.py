@@ -182,7 +182,7 @@ def _found(row: Row, error: UserError) -> Found:
 
 
 def _grader(template: Template, verification: Verification | None) -> Grader:
-    return Grader(GraderSpec(template, {"accuracy": RewardSpec()}, max_completion_length=1, verification=verification))
+    return Grader(GraderSpec(template, {"accuracy": RewardSpec()}, 1, verification or Verification()))
 
 
 def _not_accepted(golds: GoldReport) -> set[str]:

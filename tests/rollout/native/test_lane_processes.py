@@ -7,14 +7,17 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.rollout import NativeRollout
+from thinkery.rollout.native import lane_processes
 from thinkery.rollout.native.engine import Call
 from thinkery.rollout.native.lane_processes import LANES
 from thinkery.types import Completion, Problem, Sampling
@@ -117,12 +120,94 @@ def test_an_error_in_a_process_reaches_the_caller(rollout: NativeRollout) -> Non
     assert len(list(sample(rollout, problems[:1] + PROBLEMS[:1]))) == 2 * SAMPLING.num_generations
 
 
-def test_a_process_that_dies_is_named_and_the_next_call_works(rollout: NativeRollout) -> None:
+def test_the_work_of_a_process_that_is_killed_is_done_by_a_thread_and_a_new_one_starts(rollout: NativeRollout) -> None:
     expected = list(sample(rollout))
-    os.kill(LANES.pids[0], signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"lane 1 ended with exit code -9 \(SIGKILL\)"):
-        list(sample(rollout))
-    assert list(sample(rollout)) == expected  # by a thread, as long as the new process starts
+    killed = LANES.pids[0]
+    stream = sample(rollout)
+    first = next(stream)
+    os.kill(killed, signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match=r"lane 1 ended with exit code -9 \(SIGKILL\)"):
+        assert [first, *stream] == expected
+    assert LANES.pids[0] != killed
+    assert list(sample(rollout)) == expected  # by a thread, if the new process still starts
+    LANES.wait(DEADLINE_S)
+    assert list(sample(rollout)) == expected
+
+
+def test_a_process_that_is_killed_amid_a_share_gives_nothing_twice(
+    rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(sample(rollout))
+    killed = LANES.pids[0]
+    receive = lane_processes._Process.receive
+
+    def receive_and_kill(process: lane_processes._Process) -> object:
+        said = receive(process)
+        if isinstance(said, list) and said and process.pid == killed:
+            os.kill(killed, signal.SIGKILL)
+        return said
+
+    monkeypatch.setattr(lane_processes._Process, "receive", receive_and_kill)
+    with pytest.warns(RuntimeWarning, match="lane 1 ended"):
+        assert list(sample(rollout)) == expected
+
+
+def test_a_process_that_is_stopped_is_replaced_like_one_that_is_killed(
+    rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(sample(rollout))
+    monkeypatch.setattr(lane_processes, "STILL_S", 0.5)
+    stopped = LANES.pids[0]
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.warns(RuntimeWarning, match="lane 1 had no processor time"):
+        assert list(sample(rollout)) == expected
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+
+
+def test_whoever_leaves_a_stopped_process_early_is_not_held_up(
+    rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(sample(rollout))
+    monkeypatch.setattr(lane_processes, "STILL_S", 0.5)
+    stopped = LANES.pids[0]
+    stream = sample(rollout)
+    assert next(stream) == expected[0]
+    os.kill(stopped, signal.SIGSTOP)
+    stream.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+    assert list(sample(rollout)) == expected
+
+
+def test_a_run_that_is_given_up_waits_for_no_process(rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = list(sample(rollout))
+    monkeypatch.setattr(lane_processes, "STILL_S", 3600.0)
+    stopped = LANES.pids[0]
+    stream = sample(rollout)
+    assert next(stream) == expected[0]
+    os.kill(stopped, signal.SIGSTOP)
+    monkeypatch.setattr(INTERRUPTS, "leaving", threading.Event())
+    INTERRUPTS.leaving.set()
+    stream.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+
+
+def test_a_process_that_cannot_start_leaves_its_work_to_a_thread_for_good(
+    rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(sample(rollout))
+    monkeypatch.setattr(lane_processes.sys, "executable", "/bin/false")
+    LANES.end()
+    LANES.start([1])
+    for failures in range(lane_processes.MOST_FAILED_STARTS):
+        assert LANES._lanes[1].process.answers(DEADLINE_S)  # the end of it
+        with pytest.warns(RuntimeWarning, match="from now on" if failures == 2 else "another process is started"):
+            assert list(sample(rollout)) == expected
+    monkeypatch.undo()
+    assert list(sample(rollout)) == expected
+    LANES.end()
 
 
 SAMPLES_ON = """

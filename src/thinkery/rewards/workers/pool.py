@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import socket
@@ -27,10 +26,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
 from typing import Any
 
 from thinkery.machine.children import start_child
+from thinkery.machine.installation import cpu_seconds
 from thinkery.rewards.workers.zygote import COMMAND, LAST, READY, Reply
 
 START_DEADLINE_S = 60.0  # a cold disk and a busy machine
@@ -65,15 +64,6 @@ class _Worker:
     cpu_s: float  # what it had used by then
     patience_ends: float
     slow: bool = False
-
-
-def _cpu_seconds(pid: int) -> float:
-    """The processor time that a process has used, where the system tells it (Linux); else infinity."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return math.inf
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class _Zygote:
@@ -239,7 +229,7 @@ class WorkerPool:
             return
         pid, connection = self._idle.pop() if self._idle and not slow else self._zygote.fork()
         now = time.monotonic()
-        worker = _Worker(pid, connection, queue.popleft(), now, _cpu_seconds(pid), now + self._patience_s)
+        worker = _Worker(pid, connection, queue.popleft(), now, cpu_seconds(pid), now + self._patience_s)
         self._busy[connection] = worker
         if slow:
             self._slow_down(worker)
@@ -286,7 +276,7 @@ class WorkerPool:
         now = time.monotonic()
         if worker.slow or now >= worker.since + self._deadline_s:
             self._lose(worker, f"no verdict after {self._deadline_s:g} s")
-        elif _cpu_seconds(worker.pid) - worker.cpu_s < self._patience_s / 2:  # a busy machine's fault, not its own
+        elif cpu_seconds(worker.pid) - worker.cpu_s < self._patience_s / 2:  # a busy machine's fault, not its own
             worker.patience_ends = min(now + self._patience_s, worker.since + self._deadline_s)
         elif sum(other.slow for other in self._busy.values()) < self._width * SLOW_PER_WORKER:
             self._slow_down(worker)

@@ -75,7 +75,7 @@ class NativeRollout(RolloutBase):
             prompts = tuple(self._prompts(problems[lane::lanes], own, sampling, slots))
             calls.append(Call(self.policy, Share(prompts, sampling, stops, slots, counted_by, version), stop, cut))
         sources = [self._counted(LANES.run(lane, call, cut)) for lane, call in enumerate(calls)]
-        with closing(interleave(sources)) as completions:
+        with closing(interleave(sources, cut.set)) as completions:
             try:
                 yield from require_fresh(completions, self.policy, version, max_staleness=0)
             finally:
@@ -144,7 +144,7 @@ class Call:
         finished: list[Completion] = []
         for _ in range(BURST):
             finished += self._admit()
-            if not self.cohorts:
+            if not self.cohorts or self.cut.is_set():
                 break
             finished += self._step()
         return finished

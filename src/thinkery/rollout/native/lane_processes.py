@@ -6,8 +6,9 @@ for it is made, and ends with this process, however that ends. It maps the polic
 sampled from there at once.
 
 Where a lane's process is not ready yet, or samples for another call, or can't have the weights, a thread of this
-process does the same work, and the completions are the same bit for bit. Left out: what a lane does
-(``lane_worker.py``), and accelerators, which are one lane.
+process does the same work, and the completions are the same bit for bit. So it is where a process is killed, or stands
+still, amid its work: a thread does that from the beginning, what had come already is not given out again, and a new
+process is started. Left out: what a lane does (``lane_worker.py``), and accelerators, which are one lane.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import math
 import os
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
+import time
+import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -32,6 +38,8 @@ import torch
 
 from thinkery.machine.allocator import environment
 from thinkery.machine.children import start_child
+from thinkery.machine.installation import cpu_seconds
+from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.machine.shared_weights import Memory, memory_of, pack
 from thinkery.models.loading import Policy
 from thinkery.rollout.base import PartialCompletion
@@ -42,6 +50,8 @@ READY = "ready"  # a lane's first word
 START_DEADLINE_S = 120.0  # a busy machine imports torch
 POLL_S = 0.05  # how soon a lane hears that it is to stop
 END_DEADLINE_S = 10.0  # for a process that has closed its end or was killed
+STILL_S = 15.0  # a process that is waited for and has no processor time for so long has been stopped, or is stuck
+MOST_FAILED_STARTS = 3  # then a thread does a lane's work for good
 
 _numbers = itertools.count()
 
@@ -97,6 +107,25 @@ class Call(Protocol):
         ...
 
 
+class LaneLost(RuntimeError):  # noqa: N818  (what happened)
+    """A lane's process has died, or stands still and was killed. Says which."""
+
+
+class _Still:
+    """How long a process has had no processor time since it was first waited for."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._used, self._since = pid, cpu_seconds(pid), time.monotonic()
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it will not go on by itself. Where the system tells no times, nobody can know."""
+        now, used = time.monotonic(), cpu_seconds(self._pid)
+        if used > self._used or used == math.inf:
+            self._used, self._since = used, now
+        return now - self._since > STILL_S
+
+
 class _Process:
     """A lane's process and the pipe to it. Used by one thread at a time."""
 
@@ -116,11 +145,14 @@ class _Process:
                 environment=os.environ | environment(),
                 stderr=self._words,
             )
+        limit = struct.pack("ll", math.floor(STILL_S), round(STILL_S % 1 * 1e6))
+        for which in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # of a process that is stopped amid a message
+            ours.setsockopt(socket.SOL_SOCKET, which, limit)
         self._connection = Connection(ours.detach())
         self.pid = self._process.pid
 
     def ready(self, timeout_s: float) -> bool:
-        """Whether it is there, within so many seconds. Raises ``RuntimeError`` if it has died."""
+        """Whether it is there, within so many seconds. Raises ``LaneLost`` if it has died."""
         if not self._ready and self.answers(timeout_s):
             self._ready = self.receive() == READY
         return self._ready
@@ -130,18 +162,22 @@ class _Process:
         return self._connection.poll(timeout_s)
 
     def receive(self) -> Any:
-        """Its next word. Raises ``RuntimeError`` if it has died."""
+        """Its next word, which it has begun to say. Raises ``LaneLost`` if it has died."""
         try:
             return self._connection.recv()
+        except BlockingIOError as error:
+            raise self.lost_still() from error
         except (EOFError, OSError) as error:
             raise self._lost() from error
 
     def send(self, message: Meet | Forget | Run | Stop, descriptor: int | None = None) -> None:
-        """Raises ``RuntimeError`` if it has died."""
+        """Raises ``LaneLost`` if it has died."""
         try:
             self._connection.send(message)
             if descriptor is not None:
                 reduction.send_handle(self._connection, descriptor, self.pid)
+        except BlockingIOError as error:
+            raise self.lost_still() from error
         except OSError as error:
             raise self._lost() from error
 
@@ -174,7 +210,12 @@ class _Process:
         self._connection.close()
         self._words.close()
 
-    def _lost(self) -> RuntimeError:
+    def lost_still(self) -> LaneLost:
+        """Kills it, and says that it stood still."""
+        self.end()
+        return LaneLost(f"the process of sampling lane {self._lane} had no processor time for {STILL_S:g} s")
+
+    def _lost(self) -> LaneLost:
         """Says what became of a process that no longer answers."""
         try:
             code = self._process.wait(END_DEADLINE_S)
@@ -186,7 +227,7 @@ class _Process:
         last = self._words.read().decode(errors="replace").strip().rpartition("\n")[2]
         self.leave()
         words = f": {last}" if last else ""
-        return RuntimeError(f"the process of sampling lane {self._lane} ended with exit code {code}{name}{words}")
+        return LaneLost(f"the process of sampling lane {self._lane} ended with exit code {code}{name}{words}")
 
 
 class _Lane:
@@ -195,6 +236,7 @@ class _Lane:
     def __init__(self, number: int) -> None:
         self._number = number
         self._taken = threading.Lock()
+        self._failed_starts = 0
         self.process = _Process(number, self._forget)
 
     def run(self, call: Call, over: threading.Event) -> Generator[list[Completion], None, None]:
@@ -202,40 +244,77 @@ class _Lane:
             yield from call.run()
             return
         try:
-            if self.process.gone:
-                self.process = _Process(self._number, self._forget)
             memory = memory_of(call.policy.model)
-            if memory is None or not self.process.ready(0):
+            if memory is None or not self._is_ready():
                 yield from call.run()
-            else:
-                number = self.process.meet(call.policy, memory)
-                yield from _sampled(self.process, number, call, over)
+                return
+            given = 0
+            try:
+                with closing(_sampled(self.process, memory, call, over)) as portions:
+                    for finished in portions:
+                        given += 1
+                        yield finished
+            except LaneLost as lost:
+                self._replace(lost)
+                with closing(call.run()) as portions:
+                    yield from itertools.islice(portions, given, None)  # burst by burst they are the same
         finally:
             self._taken.release()
+
+    def _is_ready(self) -> bool:
+        """Whether there is a process to sample in; one that is gone is followed by another."""
+        if self._failed_starts >= MOST_FAILED_STARTS:
+            return False
+        try:
+            if self.process.gone:
+                self.process = _Process(self._number, self._forget)
+            ready = self.process.ready(0)
+        except LaneLost as lost:
+            self._failed_starts += 1
+            self._replace(lost)
+            return False
+        if ready:
+            self._failed_starts = 0
+        return ready
+
+    def _replace(self, lost: LaneLost) -> None:
+        """Says what happened, and starts another process while a thread does the work."""
+        if self._failed_starts >= MOST_FAILED_STARTS:
+            warnings.warn(f"{lost}; a thread does its work from now on", RuntimeWarning, stacklevel=2)
+            return
+        warnings.warn(f"{lost}; a thread does its work, and another process is started", RuntimeWarning, stacklevel=2)
+        self.process = _Process(self._number, self._forget)
 
     def _forget(self, _: object) -> None:
         """Lets go of policies that are gone; not while a call has the lane, for this may come in the middle of it."""
         if self._taken.acquire(blocking=False):
             try:
                 if not self.process.gone:
-                    with contextlib.suppress(RuntimeError):  # it is dead, as the next call will say
+                    with contextlib.suppress(LaneLost):  # it is dead, as the next call will say
                         self.process.forget()
             finally:
                 self._taken.release()
 
 
 def _sampled(
-    process: _Process, policy: int, call: Call, over: threading.Event
+    process: _Process, memory: Memory, call: Call, over: threading.Event
 ) -> Generator[list[Completion], None, None]:
-    """What each burst of the process finished. When the caller stops early, the process is free again."""
-    run = Run(next(_numbers), policy, torch.get_num_threads(), call.share)
+    """What each burst of the process finished. When the caller stops early, the process is free again, or ended."""
+    run = Run(next(_numbers), process.meet(call.policy, memory), torch.get_num_threads(), call.share)
     process.send(run)
-    ended = False
+    ended = told = False
     try:
         while not ended:
+            still = _Still(process.pid)
             while not process.answers(POLL_S):
                 if over.is_set():
-                    process.send(Stop(run.number))
+                    if INTERRUPTS.leaving.is_set():
+                        return
+                    if not told:
+                        process.send(Stop(run.number))
+                    told = True
+                if still.too_long:
+                    raise process.lost_still()
             said = process.receive()
             ended = not isinstance(said, list)
             if isinstance(said, BaseException):
@@ -246,9 +325,22 @@ def _sampled(
                 yield said
     finally:
         if not ended and not process.gone:
-            process.send(Stop(run.number))
-            while isinstance(process.receive(), list):
-                pass
+            _stop(process, run)
+
+
+def _stop(process: _Process, run: Run) -> None:
+    """Has the process leave a run. It is ended if it doesn't, or if all of this process is to end at once."""
+    with contextlib.suppress(LaneLost):  # the next call starts another
+        process.send(Stop(run.number))
+        still = _Still(process.pid)
+        while True:
+            if process.answers(POLL_S):
+                if not isinstance(process.receive(), list):
+                    return
+                still = _Still(process.pid)
+            elif INTERRUPTS.leaving.is_set() or still.too_long:
+                process.end()
+                return
 
 
 class LaneProcesses:
@@ -279,7 +371,7 @@ class LaneProcesses:
     def run(self, lane: int, call: Call, over: threading.Event) -> Generator[list[Completion], None, None]:
         """What each burst of ``call`` finished, in the lane's process if it can be had; ``over`` stops it.
 
-        Raises what the lane raised, and ``RuntimeError`` if its process has died.
+        Raises what the lane raised.
         """
         kept = self._lanes.get(lane)
         return call.run() if kept is None else kept.run(call, over)

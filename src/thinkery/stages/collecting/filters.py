@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import compress
 
@@ -61,12 +61,14 @@ def foreign_share(spec: ReadableSpec, thinking: str, language: str) -> float | N
 
 
 class Matcher:
-    """Asks the stage's judge about unchecked samples, several at once.
+    """Asks the stage's judge about unchecked samples, several at once. ``tell`` hears of its outages.
 
     Raises ``UserError`` if a problem needs a judge and the stage has none.
     """
 
-    def __init__(self, stage: CollectStage, seed: int, problems: Sequence[Problem]) -> None:
+    def __init__(
+        self, stage: CollectStage, seed: int, problems: Sequence[Problem], tell: Callable[[str], None]
+    ) -> None:
         self._seed, self._stage = seed, stage.name
         unchecked = [problem for problem in problems if problem.verifier == NONE]
         if unchecked and stage.judge is None:
@@ -75,7 +77,7 @@ class Matcher:
                 f"check, the first is {unchecked[0].id}; name who compares with the reference, for example judge: mini "
                 "or judge: {source: http://host/v1, model: m}, or choose problems with a verifier"
             )
-        self._judge: Judge | None = open_judge(stage.judge) if unchecked and stage.judge is not None else None
+        self._judge: Judge | None = open_judge(stage.judge, tell) if unchecked and stage.judge is not None else None
 
     def match(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples, those dropped that don't agree with their reference. What a rule checks passes."""

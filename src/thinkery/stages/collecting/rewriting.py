@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from thinkery.models.loading import Policy
@@ -91,10 +91,10 @@ _THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)  # of a model that thinks alou
 
 
 class EndpointClient:
-    """Asks an endpoint about samples; the random numbers are the samples' own."""
+    """Asks an endpoint about samples; the random numbers are the samples' own. ``tell`` hears of its outages."""
 
-    def __init__(self, spec: JudgeSpec, seed: int, stage: str) -> None:
-        self._endpoint = Endpoint(spec)
+    def __init__(self, spec: JudgeSpec, seed: int, stage: str, tell: Callable[[str], None]) -> None:
+        self._endpoint = Endpoint(spec, tell)
         self._concurrency, self._seed, self._stage = spec.concurrency, seed, stage
 
     def ask(self, samples: Sequence[Sample], questions: Sequence[str]) -> list[str]:
@@ -243,7 +243,9 @@ def open_refiner(
     if spec.by == "few-shot":
         rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         return FewShotRewriter(stage, policy, rollout, seed)
-    asker = EndpointClient(_endpoint(where, spec.endpoint), seed, stage.name) if spec.endpoint is not None else None
+    asker = None
+    if spec.endpoint is not None:
+        asker = EndpointClient(_endpoint(where, spec.endpoint), seed, stage.name, context.view.note)
     if spec.by == "endpoint":
         assert asker is not None  # the recipe refuses it without
         return EndpointRewriter(asker)

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from thinkery.files import atomic_folder, sha256_of, write_bytes_atomic, write_json_atomic
-from thinkery.run import COMPLETION_COLUMNS, Run
+from thinkery.run import Run
+from thinkery.run.tables import COMPLETION_COLUMNS
 from thinkery.types import UserError
 
 # Four steps of a stage that adds up its step numbers, with a checkpoint at every second one. Its two files must agree.
@@ -32,9 +33,9 @@ def run_stage(folder):
     with Run(folder) as run:
         run.begin("test", 0, "name: test\\n")
         stage = run.stage("zero")
-        if stage.is_done("inputs"):
+        if stage.is_done({"made": "so"}):
             return
-        stage.start("inputs")
+        stage.start({"made": "so"})
         checkpoint = stage.latest_checkpoint()
         step, total = 0, 0
         if checkpoint:
@@ -101,6 +102,54 @@ print(operation - 1)
 )
 
 
+# A stage of two files and its metrics is set aside, and done again; a kill leaves the old result in one place whole.
+SET_ASIDE = (
+    STAGE
+    + """
+def set_aside(folder):
+    with Run(folder) as run:
+        run.begin("test", 0, "name: test\\n")
+        stage = run.stage("zero")
+        if stage.differences({"made": "otherwise"}):
+            stage.set_aside()
+        if not stage.is_done({"made": "otherwise"}):
+            stage.start({"made": "otherwise"})
+            stage.save_output(lambda place: (place / "model").write_text("new"))
+            stage.done({})
+"""
+)
+KILL_SETTING_ASIDE = (
+    SET_ASIDE
+    + KILL_EVERYWHERE.removeprefix(STAGE).partition("root = Path")[0]
+    + """
+import shutil
+
+root = Path(sys.argv[1])
+run_stage(root / "0")
+with Run(root / "0") as run:
+    run.stage("zero").log_completions(1, [{"completion": "old"}])
+run_stage = set_aside
+for operation in range(1, 10_000):
+    folder = root / str(operation)
+    shutil.copytree(root / "0", folder)
+    status = child(lambda: killed_before(operation, folder))
+    if status == 0:
+        break
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+    assert child(lambda: set_aside(folder)) == 0, operation
+    assert (folder / "checkpoints/zero/model/model").read_text() == "new"
+    (old,) = folder.glob("set-aside/*/checkpoints/zero/model/model")
+    aside = old.parents[3]
+    assert old.read_text() == "10"
+    assert len((aside / "metrics.jsonl").read_text().splitlines()) == 4, operation
+    assert (aside / "completions/zero-000001.parquet").exists(), operation
+    assert not (folder / "completions/zero-000001.parquet").exists(), operation
+    assert not (folder / "metrics.jsonl").read_text(), operation
+print(operation - 1)
+"""
+)
+
+
 DEADLINE_S = 500  # some seconds on a machine that has nothing else to do
 
 
@@ -125,8 +174,9 @@ def content(folder: Path) -> dict[str, object]:
         elif path.name == "metrics.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{key: line[key] for key in line if key != "time"} for line in lines]
-        elif path.name == "manifest.json":
-            stage = json.loads(path.read_text())["stages"]["zero"]
+        elif path.name in ("manifest.json", "record.json"):
+            said = json.loads(path.read_text())
+            stage = said["stages"]["zero"] if "stages" in said else said["stage"]
             found[name] = {key: stage[key] for key in stage if key != "seconds"}
         elif path.is_file() and path.name != ".owner.json":
             found[name] = path.read_bytes()
@@ -151,9 +201,17 @@ def test_a_run_killed_before_any_file_operation_ends_like_one_that_was_not(in_me
     assert uninterrupted["metrics.jsonl"] == [
         {"stage": "zero", "step": step, "total": sum(range(step + 1))} for step in range(1, 5)
     ]
-    assert [name for name in uninterrupted if name.startswith("checkpoints")] == ["checkpoints/zero/model/model"]
+    kept = [name for name in uninterrupted if name.startswith("checkpoints")]
+    assert kept == ["checkpoints/zero/model/model", "checkpoints/zero/record.json"]
     for operation in range(1, kills + 1):
         assert content(in_memory / str(operation)) == uninterrupted, f"killed before operation {operation}"
+
+
+def test_a_stage_that_is_set_aside_is_lost_by_no_kill(in_memory: Path) -> None:
+    with python(KILL_SETTING_ASIDE, in_memory) as child:
+        out, err = child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 0, err
+    assert int(out) > 20
 
 
 def test_a_second_owner_is_refused_by_name_until_the_first_dies(tmp_path: Path) -> None:
@@ -206,11 +264,11 @@ def test_metrics_after_the_checkpoint_are_forgotten_those_of_other_stages_are_no
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         other = run.stage("zero-2")
-        other.start("x")
+        other.start({"made": "x"})
         other.log(9, {"reward": 1})
         other.log_completions(9, [])
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         for step in (1, 2, 3):
             stage.log(step, {"reward": step})
             stage.log_completions(step, [{"reward": step}])
@@ -218,15 +276,11 @@ def test_metrics_after_the_checkpoint_are_forgotten_those_of_other_stages_are_no
                 stage.save_checkpoint(step, lambda folder: (folder / "state").touch())
     with Run(tmp_path) as run:
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         assert stage.last_step == 2
         assert [(line["stage"], line["step"]) for line in run.metrics()] == [("zero-2", 9), ("zero", 1), ("zero", 2)]
         kept = sorted(path.stem for path in (tmp_path / "completions").iterdir())
         assert kept == ["zero-000001", "zero-000002", "zero-2-000009"]
-        # Other inputs: nothing of the stage is left to go on from.
-        stage.start("y")
-        assert (stage.last_step, stage.latest_checkpoint()) == (None, None)
-        assert [line["stage"] for line in run.metrics()] == ["zero-2"]
 
 
 def test_a_checkpoint_that_is_still_written_counts_from_the_next_step_on(tmp_path: Path) -> None:
@@ -242,18 +296,18 @@ def test_a_checkpoint_that_is_still_written_counts_from_the_next_step_on(tmp_pat
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         for step in (1, 2):
             stage.log(step, {})
             stage.save_checkpoint(step, partial(write, step=step))
         assert ended == [1]  # at step 2; its own checkpoint goes on
         assert [path.name for path in stage.folder.glob("step-*")] == ["step-000001"]
         stage.log(3, {})
-        assert [path.name for path in stage.folder.glob("step-*")] == ["step-000002"]
+        assert sorted(path.name for path in stage.folder.glob("step-*")) == ["step-000001", "step-000002"]
         stage.save_checkpoint(3, partial(write, step=3))
     with Run(tmp_path) as run:  # the third was killed while it was written
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         assert stage.latest_checkpoint() == (2, stage.folder / "step-000002")
         assert (stage.folder / "step-000002" / "state").read_text() == "2"
         assert [line["step"] for line in run.metrics()] == [1, 2]
@@ -267,12 +321,12 @@ def test_a_checkpoint_whose_rest_fails_leaves_the_one_before_it(tmp_path: Path) 
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         stage = run.stage("zero")
-        stage.start("x")
+        stage.start({"made": "x"})
         stage.save_checkpoint(1, lambda folder: None)
         stage.save_checkpoint(2, lambda folder: fail)
         with pytest.raises(UserError, match="the disk is full"):
             stage.log(3, {})
-        assert [path.name for path in stage.folder.iterdir()] == ["step-000001"]
+        assert [path.name for path in stage.folder.glob("step*")] == ["step-000001"]
 
 
 class Sink:
@@ -310,23 +364,31 @@ def test_completions_have_all_columns_and_no_others(tmp_path: Path) -> None:
     assert (first["stage"], first["step"], first["answer"], second["reward"]) == ("zero", 5, None, None)
 
 
-def test_a_done_stage_is_done_until_its_inputs_or_its_result_change(tmp_path: Path) -> None:
+def test_a_done_stage_is_done_for_what_it_was_made_from_and_for_nothing_else(tmp_path: Path) -> None:
+    made, other = {"made": "x"}, {"made": "y"}
     with Run(tmp_path) as run:
         run.begin("test", 0, "")
         stage = run.stage("zero")
-        assert not stage.is_done("x")
-        stage.start("x")
-        assert not stage.is_done("x")
+        assert not stage.is_done(made)
+        stage.start(made)
+        assert not stage.is_done(made)
         stage.save_output(lambda folder: write_bytes_atomic(folder / "model", b"weights"))
         stage.done({"pass@1": 0.7})
-        assert stage.is_done("x")
-        assert not stage.is_done("y")
+        assert stage.is_done(made)
+        assert not stage.is_done(other)
     with Run(tmp_path) as run:
         stage = run.stage("zero")
-        assert stage.is_done("x")
+        assert stage.is_done(made)
         assert stage.record["summary"] == {"pass@1": 0.7}
+        (stage.output / "README.md").write_text("mine")
+        assert stage.is_done(made)
+        with pytest.raises(UserError, match=r"^zero: made: x -> y$"):
+            stage.start(other)
         (stage.output / "model").write_text("tampered")
-        assert not stage.is_done("x")
+        assert not stage.is_done(made)
+        with pytest.raises(UserError, match=r"^zero: checkpoints/zero/model/model: other checksum$"):
+            stage.start(made)
+        assert (stage.output / "model").read_text() == "tampered"
 
 
 def test_the_manifest_says_what_ran_where(tmp_path: Path) -> None:
@@ -339,17 +401,6 @@ def test_the_manifest_says_what_ran_where(tmp_path: Path) -> None:
     assert {"torch", "transformers", "thinkery"} <= manifest["versions"].keys()
     assert manifest["hardware"]["cores"] >= 1
     assert manifest["hardware"]["memory_gib"] > 0
-
-
-def test_a_damaged_manifest_is_reported(tmp_path: Path) -> None:
-    with Run(tmp_path) as run:
-        run.begin("test", 0, "")
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match=r"manifest\.json is damaged"), Run(tmp_path):
-        pass
-    (tmp_path / "manifest.json").unlink()
-    with Run(tmp_path):  # and the lock was given back
-        pass
 
 
 def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
