@@ -1,7 +1,7 @@
 """Does an answer keep the constraints that its question states? For instructions that rules can check, as in IFEval.
 
 A problem's column ``constraints`` lists them (``thinkery.constraints`` says which there are; ``language`` is added
-here). What is judged is what the reader sees: the answer tag's content, or all that follows the thinking. Every
+here, and so are IFEval's own, ``ifeval.py``). What is judged is what the reader sees: the answer tag's content, or all that follows the thinking. Every
 constraint must hold. Left out: whether the answer is any good beyond them.
 """
 
@@ -15,6 +15,7 @@ from pydantic import Field
 from thinkery.constraints import RULES, Rule, normal, read_rules
 from thinkery.models.template import Template
 from thinkery.rewards.answers.extraction import after_thinking, written_answer
+from thinkery.rewards.ifeval import IFEVAL, ResponseLanguage
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.language import language_proportion
 from thinkery.rewards.texts.scripts import require_language
@@ -38,7 +39,7 @@ class Language(Rule):
         return proportion is not None and proportion >= self.share
 
 
-ALL_RULES: Mapping[str, type[Rule]] = {**RULES, "language": Language}
+ALL_RULES: Mapping[str, type[Rule]] = {**RULES, "language": Language, **IFEVAL}
 
 
 class InstructionVerifier:
@@ -81,6 +82,6 @@ def _rules_of(problem: Problem) -> list[Rule]:
     except ValueError as error:
         raise UserError(f"problem {problem.id}: {error}") from None
     for rule in rules:
-        if isinstance(rule, Language):
-            require_language(rule.value)
+        if isinstance(rule, Language | ResponseLanguage):
+            require_language(rule.value if isinstance(rule, Language) else rule.language)
     return rules

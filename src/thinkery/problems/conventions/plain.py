@@ -50,6 +50,9 @@ def read_plain(fields: Fields) -> Task:
         return Task(prompt, "", NONE)
     if fields.verifier == "code" and isinstance(fields.values.get(fields.answer), dict | list):
         return Task(prompt, json.dumps(fields.take(fields.answer), default=str), "code")
+    if fields.verifier == "f1" and isinstance(fields.values.get(fields.answer), list):  # each of them is right
+        accepted = [[str(one)] for one in fields.take(fields.answer)]
+        return Task(prompt, json.dumps(accepted, ensure_ascii=False), "f1")
     worked = fields.values.get(fields.answer)
     reference = reference_of(fields)
     math = fields.verifier in (None, "math")

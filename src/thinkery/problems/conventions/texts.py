@@ -69,9 +69,14 @@ def _ifeval(fields: Fields, names: str, arguments: str) -> list[dict[str, Any]]:
     if not all(one is None or isinstance(one, dict) for one in given):
         raise fields.error(arguments, "must hold objects")
     return [
-        {"type": name} | {key: value for key, value in (one or {}).items() if value is not None}
+        {"type": name} | {key: _whole(value) for key, value in (one or {}).items() if value is not None}
         for name, one in zip(listed, given, strict=True)
     ]
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as such: parquet makes floats of them where some rows have none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def read_tulu(fields: Fields) -> Task:
