@@ -1,7 +1,7 @@
 """What reward models learn from, read from a judge stage or from users' files: preference pairs and safety labels.
 
 Pairs are ``prompt``, ``chosen``, ``rejected`` (TRL); without ``prompt`` the two are conversations with the same
-beginning. Labels are ``prompt``, ``response`` (or ``completion``) and ``safe`` (or ``label``): true or false, 1 or 0.
+beginning, or HH-RLHF's texts that begin with ``Human:``. Labels are ``prompt``, ``response`` (or ``completion``) and ``safe`` (or ``label``): true or false, 1 or 0.
 A response is text, with its thinking in tags if it has any; messages, of which the last counts; or the object
 ``{"thinking", "answer"}``. ``columns`` gives the file's names for ours. Left out: templates and tokens
 (``models/reward_model.py``).
@@ -9,6 +9,7 @@ A response is text, with its thinking in tags if it has any; messages, of which 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ _NAMES = {
     "response": ("response", "completion"),
     "safe": ("safe", "is_safe", "label"),
 }
+_HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"  # HH-RLHF's marks before a turn
 _TRUTHS: Mapping[Any, bool] = {
     True: True,
     False: False,
@@ -83,6 +85,9 @@ def read_labels(specs: Sequence[DataSpec], resolve: Resolve) -> list[SafetyLabel
 def pair_of(row: Row, columns: Columns) -> PreferencePair:
     """A row as a pair. Raises ``UserError`` with file, line and field."""
     fields = Fields(row.place, row.values(), "prompt", "chosen")
+    for side in ("chosen", "rejected"):
+        if isinstance(fields.values.get(side), str) and fields.values[side].startswith(_HUMAN):
+            fields.values[side] = _dialogue(fields.values[side])
     names = {ours: _column(fields, ours, columns) for ours in ("chosen", "rejected")}
     chosen, rejected = (_response(fields, name) for name in names.values())
     if chosen == rejected:
@@ -159,6 +164,13 @@ def _column(fields: Fields, ours: str, columns: Columns, *, required: bool = Tru
 def _prompt(fields: Fields, column: str) -> Prompt:
     fields.prompt = column
     return prompt_of(fields)
+
+
+def _dialogue(text: str) -> list[dict[str, str]]:
+    """HH-RLHF's text as messages."""
+    parts = re.split(f"({_HUMAN}|{_ASSISTANT})", text)[1:]
+    roles = {_HUMAN: "user", _ASSISTANT: "assistant"}
+    return [{"role": roles[mark], "content": said.strip()} for mark, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _response(fields: Fields, column: str) -> Response:
