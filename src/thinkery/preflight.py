@@ -29,7 +29,7 @@ from thinkery.recipe import (
     data_references,
     model_references,
 )
-from thinkery.types import UserError
+from thinkery.types import Problem, UserError
 
 Files = Mapping[str, str]  # name -> hash, or what stands for it
 
@@ -74,9 +74,11 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
         for field, reference in model_references(stage):
             if field.startswith("rewards.") and reference not in _names(recipe):
                 _require_reward_model(f"{stage.name}.{field}", reference, _root(recipe, stage))
+    told_apart = {f"{s.name}.problems" for s in recipe.stages if isinstance(s, RLStage) and "language" in s.rewards}
+    judged = {f"{stage.name}.problems" for stage in recipe.stages if isinstance(stage, JudgeStage)}
     for field, spec in problem_specs(recipe):
         if field.partition(".")[0] not in done:
-            _read_problems(field, spec)
+            _read_problems(field, spec, graded=field not in judged, language=field in told_apart)
     for stage in left:
         if isinstance(stage, SFTStage | RewardModelStage):
             _read_data(stage, _names(recipe))
@@ -157,14 +159,18 @@ def _in_field(field: str) -> Iterator[None]:
         raise UserError(f"{field}: {error}") from None
 
 
-def _read_problems(field: str, spec: ProblemSpec) -> None:
-    """Reads the files of a set of problems to their end."""
+def _read_problems(field: str, spec: ProblemSpec, *, graded: bool, language: bool) -> None:
+    """Reads the files of a set of problems to their end, and asks of every row whether it can be graded."""
     from thinkery.problems.source import open_source
+    from thinkery.rewards.fitness import why_unfit
+
+    def vet(problem: Problem) -> str | None:
+        return why_unfit(problem, language=language) if graded else None
 
     for one in spec.all:
         if Path(one.source).is_file():
             with _in_field(field):
-                open_source(one.model_copy(update={"also": [], "decontaminate": []}))
+                open_source(one.model_copy(update={"also": [], "decontaminate": []}), vet)
 
 
 def _read_data(stage: SFTStage | RewardModelStage, made: Collection[str]) -> None:

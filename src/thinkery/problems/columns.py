@@ -198,13 +198,8 @@ def problems_of(
     """The layout of rows, and the rows with their problems. Raises ``UserError`` at the first row that is wrong."""
     first = next(rows)
     layout = recognise(first, name, columns, verifier)
-
-    def problems() -> Iterator[tuple[Row, Problem]]:
-        ids = Ids()
-        for row in chain([first], rows):
-            yield row, ids.check(layout.problem(row), row.place)
-
-    return layout, problems()
+    ids = Ids()
+    return layout, ((row, ids.check(layout.problem(row), row.place)) for row in chain([first], rows))
 
 
 def item_of(row: Row, prompt: str, answer: str | None = None) -> Item:

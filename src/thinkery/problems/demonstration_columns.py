@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from thinkery.problems.bad_rows import BadRows, layout_of
 from thinkery.problems.conventions.base import CALLS, Fields, prompt_of, shown
 from thinkery.problems.files import Row
 from thinkery.problems.labels import Columns, Labels
@@ -32,8 +33,16 @@ _UNREAD = {*CALLS, "image", "images", "video", "videos", "audio"}
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}  # ShareGPT's -> ours
 
 
-def demonstrations_of(rows: Iterator[Row], name: str, columns: Columns | None = None) -> Iterator[Demonstration]:
-    """Rows as demonstrations. ``name`` is the source's, for ids. ``UserError`` at the first row that is wrong."""
+def demonstrations_of(
+    rows: Iterator[Row], name: str, columns: Columns | None = None, bad: BadRows | None = None
+) -> Iterator[Demonstration]:
+    """Rows as demonstrations. ``name`` is the source's, for ids.
+
+    Rows that are wrong are noted in ``bad``; without it, ``UserError`` at the first.
+    """
+    if bad is not None:
+        layout, rows = layout_of(rows, lambda row: _recognise(row, name, columns or {}), bad)
+        return (demonstration for _, demonstration in bad.sift(rows, layout.demonstration))
     first = next(rows)
     layout = _recognise(first, name, columns or {})
     return (layout.demonstration(row) for row in chain([first], rows))

@@ -50,7 +50,7 @@ class InstructionVerifier:
 
     def begin(self, completion: str, problem: Problem) -> Verdict:
         """The verdict. Raises ``UserError`` for a constraint that there isn't."""
-        rules = _rules_of(problem)
+        rules = rules_of(problem)
         written = written_answer(completion, prefilled_think=self._template.prefilled_think)
         if written.reason:
             return Verdict(Outcome.NO_ANSWER, written.reason)
@@ -67,7 +67,7 @@ class InstructionVerifier:
 
     def gold(self, problem: Problem) -> str | None:
         """A completion that gives the reference; None where there is none."""
-        _rules_of(problem)
+        rules_of(problem)
         if not problem.reference:
             return None
         return gold_completion(self._template, problem.reference, boxed=False)
@@ -76,7 +76,8 @@ class InstructionVerifier:
         """Nothing was started."""
 
 
-def _rules_of(problem: Problem) -> list[Rule]:
+def rules_of(problem: Problem) -> list[Rule]:
+    """The rules of a problem. Raises ``UserError`` for a constraint that there isn't."""
     try:
         rules = read_rules(problem.columns.get(CONSTRAINTS), ALL_RULES)
     except ValueError as error:

@@ -22,6 +22,7 @@ from thinkery.stages.health import health_metrics
 from thinkery.stages.probe import Probe
 from thinkery.stages.reading import completion_rows, reading_metrics
 from thinkery.stages.sampling import Sampler, open_grader
+from thinkery.stages.vetting import vet_for
 from thinkery.stages.work import REFERENCE, UPDATE, LearningWork, pace, work_metrics
 from thinkery.training.learner import Sample
 from thinkery.types import Group
@@ -40,7 +41,8 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     credit = make_credit(stage, context, policy)
     clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:
-        sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)
+        vet = vet_for(policy, stage.max_completion_length, rewards=stage.rewards, vllm=stage.vllm)
+        sampler = Sampler(stage, context, policy, open_source(stage.problems, vet), grader)
         sampler.mask_unreadable()
         probe = Probe(stage.probe, stage, context, policy, grader, learner) if stage.probe else None
         parts: dict[str, Stateful] = {"learner": learner, "credit": credit, "sampler": sampler}

@@ -151,7 +151,7 @@ def _parts(fields: Fields, where: str, parts: Sequence[Any]) -> str:
     for part in parts:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             kind = part.get("type") if isinstance(part, dict) else kind_of(part)
-            raise fields.error(fields.prompt, f"{where} has a part of type {kind!r} in its content; only text is read")
+            raise fields.error(fields.prompt, f"{where} has a list as its content, not text (a part is {kind})")
     return "\n".join(part["text"] for part in parts)
 
 
