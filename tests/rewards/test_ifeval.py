@@ -55,7 +55,12 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("combination:repeat_prompt", {"prompt_to_repeat": "Say hi."}, "say hi. Hi!", "Hi! Say hi."),
     ("startend:end_checker", {"end_phrase": "Any questions?"}, '"So it is. any questions?"', "Any questions? No."),
     ("startend:quotation", {}, '"So it is."', '"So" it is.'),
-    ("change_case:capital_word_frequency", {"capital_frequency": 2, "capital_relation": "at least"}, "GO OUT", "Go OUT"),
+    (
+        "change_case:capital_word_frequency",
+        {"capital_frequency": 2, "capital_relation": "at least"},
+        "GO OUT",
+        "Go OUT",
+    ),
     ("change_case:english_capital", {}, ENGLISH.upper(), ENGLISH),
     ("change_case:english_capital", {}, ENGLISH.upper(), "DAS WETTER IST HEUTE SEHR SCHÖN UND WIR GEHEN SPAZIEREN."),
     ("change_case:english_lowercase", {}, ENGLISH.lower(), ENGLISH),

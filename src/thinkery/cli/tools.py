@@ -9,16 +9,21 @@ from typing import Annotated
 import typer
 
 from thinkery.cli.options import UnsafeLocal, app, columns_of, plain_errors, unsafe
+from thinkery.types import UserError
 
 
 @app.command(epilog="Example: thinkery verify problems.jsonl --reward math")
 def verify(
-    problems: Annotated[
+    source: Annotated[
         str, typer.Argument(help="A file, a folder of datasets, or owner/name on the Hub.", show_default=False)
     ],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="What it holds: problems, demonstrations, pairs, labels.", show_default="as its columns say"),
+    ] = None,
     reward: Annotated[
         str | None,
-        typer.Option(help="Who judges: math, code, choice, gym.", show_default="as the columns say"),
+        typer.Option(help="Who judges problems: math, code, choice, f1, ...", show_default="as the columns say"),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -32,25 +37,34 @@ def verify(
     ] = None,
     unsafe_local: UnsafeLocal = False,
 ) -> None:
-    """Check that every problem's own answer is accepted, and list those that are not, by line."""
+    """Check every row of a data set, and every problem's own answer; list what can't be used, by line."""
     with plain_errors():
         from rich.console import Console
 
         from thinkery.recipe import load_verification
         from thinkery.report.terminal import make_view
-        from thinkery.stages.verify import verify_problems
+        from thinkery.stages.verify import VerifyReport, verify_problems
+        from thinkery.stages.verify_data import KINDS, DataReport, kind_of_source, verify_data
 
+        mapped = columns_of(columns)
+        known = next((one for one in KINDS if one == kind), None) if kind else kind_of_source(source, split, mapped)
+        if known is None:
+            raise UserError(f"--kind {kind}: allowed: {', '.join(KINDS)}")
+        report: VerifyReport | DataReport
         verification = load_verification([*(overrides or []), *unsafe(unsafe_local)])
         with closing(make_view(Console(stderr=True))) as view:
-            report = verify_problems(
-                problems,
-                verifier=reward,
-                verification=verification,
-                template=template,
-                split=split,
-                columns=columns_of(columns),
-                progress=view.progress,
-            )
+            if known == "problems" or reward:
+                report = verify_problems(
+                    source,
+                    verifier=reward,
+                    verification=verification,
+                    template=template,
+                    split=split,
+                    columns=mapped,
+                    progress=view.progress,
+                )
+            else:
+                report = verify_data(source, known, template=template, split=split, columns=mapped)
         typer.echo(report.render())
     raise typer.Exit(0 if report.ok else 1)
 

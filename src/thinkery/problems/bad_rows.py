@@ -90,8 +90,12 @@ def described(rows: Sequence[BadRow], shown: int = SHOWN) -> list[str]:
     """The first rows in full, then how many there are more, by reason."""
     lines = [f"  {row.said}" for row in rows[:shown]]
     if len(rows) > shown:
-        reasons = Counter(_VALUES.sub("...", row.reason) for row in rows)
-        lines += [f"  and {len(rows) - shown:,} more; all of them by reason:"]
-        lines += [f"  {count:,} x {reason}" for reason, count in reasons.most_common(SHOWN)]
-        lines += [f"  and {len(reasons) - SHOWN:,} reasons more"] if len(reasons) > SHOWN else []
+        lines += [f"  and {len(rows) - shown:,} more; all of them by reason:", *by_reason([row.reason for row in rows])]
     return lines
+
+
+def by_reason(reasons: Sequence[str]) -> list[str]:
+    """How many there are of each reason, values aside; the most frequent first."""
+    counts = Counter(_VALUES.sub("...", reason) for reason in reasons)
+    lines = [f"  {count:,} x {reason}" for reason, count in counts.most_common(SHOWN)]
+    return lines + ([f"  and {len(counts) - SHOWN:,} reasons more"] if len(counts) > SHOWN else [])

@@ -2,9 +2,10 @@
 
 ``messages`` (TRL; the last turn is the completion), ``conversations`` (ShareGPT), ``prompt`` with ``completion``,
 ``instruction`` (and ``input``) or ``input`` alone with ``output`` or ``response``, ``question`` or ``problem`` with
-``answer`` or ``solution``. Turns that call tools, and what is no text, are refused: no template writes them. The first row decides; ``columns`` says otherwise: ``{prompt: question, thinking: trace, answer: final}``.
-A completion that holds its thinking in tags is taken apart. Left out: reading files (``files.py``), templates, and
-whether what a demonstration says is right.
+``answer`` or ``solution``. The first row decides; ``columns`` says otherwise: ``{prompt: question, thinking: trace,
+answer: final}``. A completion that holds its thinking in tags is taken apart. Turns that call tools, and what is no
+text, are refused: no template writes them. Left out: reading files (``files.py``), templates, and whether what a
+demonstration says is right.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ def demonstrations_of(
     first = next(rows)
     layout = _recognise(first, name, columns or {})
     return (layout.demonstration(row) for row in chain([first], rows))
+
+
+def require_demonstration(row: Row, columns: Columns) -> None:
+    """Raises ``UserError`` unless a row has the columns of a demonstration, whatever is wrong inside."""
+    _recognise(row, "", columns)
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -118,7 +124,9 @@ def _recognise(row: Row, name: str, columns: Columns) -> _Layout:
             return _Layout(talks[0], None, labels)
         groups = ([column for column in group if column in values] for group in ANSWERS)
         answer = _only(row, "answer", next((group for group in groups if group), []), values)
-    prompts = [column for column in PROMPTS if column in values] or [column for column in ("input",) if column in values]
+    prompts = [column for column in PROMPTS if column in values] or [
+        column for column in ("input",) if column in values
+    ]
     prompt = prompt or _only(row, "prompt", prompts, values)
     return _Layout(prompt, answer, labels)
 

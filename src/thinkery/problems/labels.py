@@ -82,7 +82,9 @@ class Labels:
             return text
         if text.strip().casefold() not in _NAMED:
             advice = "if it is no language of people, write columns: {language: null}"
-            raise fields.error(str(column), f"must be an ISO 639 code such as en, zh or pt, not {shown(text)}; {advice}")
+            raise fields.error(
+                str(column), f"must be an ISO 639 code such as en, zh or pt, not {shown(text)}; {advice}"
+            )
         return _NAMED[text.strip().casefold()]
 
     def short_text(self, fields: Fields, ours: str) -> str | None:

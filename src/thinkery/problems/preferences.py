@@ -1,10 +1,10 @@
 """What reward models learn from, read from a judge stage or from users' files: preference pairs and safety labels.
 
 Pairs are ``prompt``, ``chosen``, ``rejected`` (TRL); without ``prompt`` the two are conversations with the same
-beginning, or HH-RLHF's texts that begin with ``Human:``. Labels are ``prompt``, ``response`` (or ``completion``) and ``safe`` (or ``label``): true or false, 1 or 0.
-A response is text, with its thinking in tags if it has any; messages, of which the last counts; or the object
-``{"thinking", "answer"}``. ``columns`` gives the file's names for ours. Left out: templates and tokens
-(``models/reward_model.py``).
+beginning, or HH-RLHF's texts that begin with ``Human:``. Labels are ``prompt``, ``response`` (or ``completion``) and
+``safe`` (or ``label``): true or false, 1 or 0. A response is text, with its thinking in tags if it has any; messages,
+of which the last counts; or the object ``{"thinking", "answer"}``. ``columns`` gives the file's names for ours. Left
+out: templates and tokens (``models/reward_model.py``).
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ Judged = PreferencePair | SafetyLabel
 _Judged = TypeVar("_Judged", PreferencePair, SafetyLabel)
 
 
-def read_pairs(
-    specs: Sequence[DataSpec], resolve: Resolve, note: Note = lambda text: None
-) -> list[PreferencePair]:
+def read_pairs(specs: Sequence[DataSpec], resolve: Resolve, note: Note = lambda text: None) -> list[PreferencePair]:
     """The pairs of all sources. ``resolve`` gives an earlier stage's folder; ``note`` is told what is left out.
 
     Raises ``UserError`` with every row that is no pair, by file and line.

@@ -41,7 +41,7 @@ class GoldReport:
         return frozenset(problem.id for problem, _ in self.unparseable)
 
     def require(self, place: Place = str, skips: Callable[[str], bool] = lambda identity: False) -> frozenset[str]:
-        """The ids of refused problems that the user goes on without (``skips``, by id); ``place`` says where one stands.
+        """The ids of refused problems that the user goes on without, by ``skips``; ``place`` says where one stands.
 
         Raises ``UserError`` with the first golds that are refused otherwise, or if no problem is left.
         """
@@ -105,9 +105,7 @@ def _judge(grader: Grader, problems: Sequence[Problem]) -> Iterator[tuple[Proble
 
 
 def _lines(judged: Sequence[Judged], place: Place, shown: int = 5) -> list[str]:
-    lines = [
-        f"  {_at(p, place)}: {short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]
-    ]
+    lines = [f"  {_at(p, place)}: {short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]]
     return lines + ([f"  and {len(judged) - shown} more"] if len(judged) > shown else [])
 
 

@@ -1,8 +1,8 @@
 """Does an answer keep the constraints that its question states? For instructions that rules can check, as in IFEval.
 
-A problem's column ``constraints`` lists them (``thinkery.constraints`` says which there are; ``language`` is added
-here, and so are IFEval's own, ``ifeval.py``). What is judged is what the reader sees: the answer tag's content, or all that follows the thinking. Every
-constraint must hold. Left out: whether the answer is any good beyond them.
+A problem's column ``constraints`` lists them: ``thinkery.constraints`` says which there are; ``language`` is added
+here, and so are IFEval's own (``ifeval.py``). What is judged is what the reader sees: the answer tag's content, or all
+that follows the thinking. Every constraint must hold. Left out: whether the answer is any good beyond them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Every problem's own answer is put through the verifier that training uses, and what is not accepted is listed by line.
 Also told: rows that can't be read, the convention recognised, duplicates, prompts that give their answer away, and
-wrong answers that are accepted, tried on a sample of pairs. Left out: whether an accepted reference is true.
+wrong answers that are accepted, tried on a sample of pairs. Left out: whether an accepted reference is true, and sets
+that are no problems (``verify_data.py``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from random import Random
 from typing import NamedTuple
 
 from thinkery.models.template import TEMPLATES, Template
+from thinkery.problems.bad_rows import by_reason
 from thinkery.problems.columns import Ids, Layout, item_of, recognise
 from thinkery.problems.conventions.plain import last_box
 from thinkery.problems.files import Row
@@ -23,6 +25,7 @@ from thinkery.problems.labels import Columns
 from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
+from thinkery.rewards.fitness import why_unfit
 from thinkery.rewards.gold import GoldReport, check_gold, short
 from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.registry import require_verifier
@@ -90,6 +93,8 @@ class VerifyReport:
                 lines.append(f"{head}: {len(found):,}")
                 lines += [f"  {place}: {text}" if text else f"  {place}" for place, text in found[:shown]]
                 lines += [f"  and {len(found) - shown:,} more"] if len(found) > shown else []
+                if len(found) > shown and found is self.unreadable:
+                    lines += ["  all of them by reason:", *by_reason([text for _, text in found])]
         return "\n".join(lines)
 
 
@@ -154,6 +159,10 @@ def _read(source: str, split: str, columns: Columns | None, verifier: str | None
             problem = ids.check(layout.problem(row), row.place)
         except UserError as error:
             read.unreadable.append(_found(row, error))
+            continue
+        reason = why_unfit(problem)
+        if reason:
+            read.unreadable.append(Found(row.place, reason))
             continue
         # What was read is held by the problem: the line itself would be a second copy.
         read.problems[problem.id] = Row(row.place, row.number), problem
@@ -254,7 +263,7 @@ def _counts(problems: Sequence[Problem]) -> list[str]:
     lines = []
     for name in ("verifier", "language", "level"):
         counts = Counter(getattr(problem, name) for problem in problems)
-        if name != "level" or set(counts) != {0}:
+        if counts and (name != "level" or set(counts) != {0}):
             listed = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
             lines.append(f"{name}: {listed}")
     return lines

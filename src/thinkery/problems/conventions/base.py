@@ -162,7 +162,8 @@ def reference_of(fields: Fields) -> str:
         value = value[0]
     finite = isinstance(value, str) or (isinstance(value, int | float | Decimal) and math.isfinite(value))
     if isinstance(value, bool) or not finite:
-        raise fields.error(fields.answer, f"must be text or a number, not {shown(value)}")
+        advice = "; each item of a list is right with verifier: f1" if isinstance(value, list) else ""
+        raise fields.error(fields.answer, f"must be text or a number, not {shown(value)}{advice}")
     try:
         return fields.checked(fields.answer, str(value))
     except ValueError:

@@ -17,7 +17,6 @@ from thinkery.problems.conventions.base import Fields, Task, shown
 MAX_OPTIONS = 10  # A to J, as many as MMLU-Pro has
 _ASK = "Answer with the letter of the right option."
 _ASK_ZH = "请用正确选项的字母作答。"
-_WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 _LISTS = ("choices", "options")
 
 
@@ -60,12 +59,16 @@ def columns_of(*columns: str, ask: str = _ASK) -> Callable[[Fields], Task]:
 read_chinese = columns_of("A", "B", "C", "D", ask=_ASK_ZH)
 
 
-def read_gpqa(fields: Fields) -> Task:
-    """The right answer and three wrong ones, shuffled."""
-    question, correct = fields.text(fields.prompt), fields.text(fields.answer)
-    options = [correct, *(fields.text(column) for column in _WRONG)]
-    order = Random(f"gpqa/{question}").sample(range(len(options)), len(options))
-    return _task(question, [options[position].strip() for position in order], order.index(0))
+def shuffled(*wrong: str) -> Callable[[Fields], Task]:
+    """The right answer in one column, wrong ones in others; shuffled, since the column gives it away."""
+
+    def read(fields: Fields) -> Task:
+        question, correct = fields.text(fields.prompt), fields.text(fields.answer)
+        options = [correct, *(fields.text(column) for column in wrong)]
+        order = Random(f"gpqa/{question}").sample(range(len(options)), len(options))
+        return _task(question, [options[position].strip() for position in order], order.index(0))
+
+    return read
 
 
 def read_cluewsc(fields: Fields) -> Task:

@@ -10,23 +10,61 @@ out: running anything (``rewards``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from thinkery.problems.conventions.base import Fields, Task, prompt_of, shown
 from thinkery.problems.conventions.packed import unpack_text
 
-_BLOCK = "Give it in one ```python block."
-_ASK_PROGRAM = (
+BLOCK = "{text}\n\nGive it in one ```python block."
+CONTINUE = "Complete this Python function. Give the whole function in one ```python block.\n\n```python\n{code}\n```"
+ASSERTIONS = "{text}\n\nYour code should pass these tests:\n\n{test_list}\n\nGive it in one ```python block."
+AS_IT_IS = "{text}"
+_PROGRAM = (
     "Write a Python program that reads standard input and writes its answer to standard output. "
     "Give the whole program in one ```python block."
 )
-_ASK_FUNCTION = "Write the Python function {name}. Give it in one ```python block."
-_ASK_CONTINUE = (
-    "Complete this Python function. Give the whole function in one ```python block.\n\n```python\n{start}\n```"
-)
-_SYNTHETIC = {"fn_name": "fn_name", "test_case_inputs": "inputs", "test_case_outputs": "outputs"}  # theirs -> ours
+_FUNCTION = "Write the Python function {name}. Give it in one ```python block."
+_STARTS = " It starts like this:\n\n```python\n{starter}\n```"
+# Other people's names of what ``rewards/programs`` reads: SYNTHETIC-2's, and Skywork's unit tests.
+_NAMES = {"test_case_inputs": "inputs", "test_case_outputs": "outputs", "test_code": "unit_tests",
+          "assert_case": "unit_tests", "import_prefix": "setup"}  # fmt: skip
+_PARTS = {"input_format": "Input", "output_format": "Output", "note": "Note"}  # of codeforces' statements
+_SOURCES = ("unit_tests", "setup", "prompt")
 _PYTHON3 = 3  # code_contests' number for it
+
+
+def program_tests(whole: str = "", *, ask: str = "", solution: str = "", **keys: str) -> Callable[[Fields], Task]:
+    """A reader of tests. ``whole`` is a column that holds all of them; ``keys`` say where single keys stand.
+
+    A place is a column, ``column.key`` of one that holds objects, ``a | b`` (the first that is there) or ``a + b``
+    (lists or texts, one after the other). ``ask`` makes the prompt of the ``{text}``, its ``{code}`` and the row's
+    ``{test_list}``; without it the task asks for a function or a program, as the tests are. ``solution`` is the place
+    of a known one; without it the column ``solutions`` lists some.
+    """
+
+    def read(fields: Fields) -> Task:
+        text = _statement(fields)
+        fields.values[fields.prompt] = text  # a key, or the solution, may need it as well
+        row = {"text": text.strip(), "code": text.strip("\n"), "test_list": _source(fields, "test_list")}
+        known = _source(fields, solution) if solution else _listed_solution(fields)
+        reference = tests_of(fields, whole) if whole else {}
+        for ours, place in keys.items():
+            value = _source(fields, place) if ours in _SOURCES else _at(fields, place)
+            if value not in (None, "", [], {}) or ours == "setup":
+                reference[ours] = value
+        if not reference:
+            raise fields.error(fields.answer, "holds no tests")
+        for place in keys.values():
+            for column in place.replace(" | ", " + ").split(" + "):
+                fields.take(column.partition(".")[0])
+        fields.take(fields.prompt)
+        prompt = ask.format(**row) if ask else f"{row['text']}\n\n{_asked(fields, reference)}"
+        if fields.prompt == "prompt" and not ask:  # a set's own prompt says how to answer
+            prompt = text
+        return Task(prompt, written(reference), "code", {"solution_code": known} if known.strip() else {})
+
+    return read
 
 
 def read_verification(fields: Fields) -> Task:
@@ -35,206 +73,104 @@ def read_verification(fields: Fields) -> Task:
     info = fields.json("verification_info")
     if not isinstance(info, dict):
         raise fields.error("verification_info", f"must be an object with language and test_cases, not {shown(info)}")
+    known = fields.optional_text("gold_standard_solution")
     if "math" in kind and info.get("ground_truth") is not None:
-        return Task(prompt, str(info["ground_truth"]), "math", {"gold_solution": fields.take("gold_standard_solution")})
+        return Task(prompt, str(info["ground_truth"]), "math", {"solution": known} if known else {})
     if "code" not in kind or "ground_truth" in info:
         raise fields.error("task_type", f"is {kind!r}, which is not read; read are code with tests, and math")
-    renamed = {_SYNTHETIC.get(key, key): value for key, value in info.items()}
-    return Task(prompt, written(renamed), "code", _solution(fields, "gold_standard_solution"))
-
-
-def read_humaneval(fields: Fields) -> Task:
-    """A function to complete, with ``check(candidate)``."""
-    start, tests, name = fields.text(fields.prompt), fields.text("test"), fields.text("entry_point")
-    body = fields.optional_text("canonical_solution")
-    reference = {"language": "python", "unit_tests": tests, "entry_point": name, "setup": start, "prompt": start}
-    solution = {"solution_code": start + body} if body else {}
-    return Task(_ASK_CONTINUE.format(start=start.strip("\n")), written(reference), "code", solution)
-
-
-def read_mbpp(fields: Fields) -> Task:
-    """Assertions, which the prompt shows; MBPP+ has a test beside that holds more of them."""
-    text = fields.text(fields.prompt)
-    tests = fields.json("test_list")
-    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
-        raise fields.error("test_list", f"must be a list of assert statements, not {shown(tests)}")
-    setup = fields.optional_text("test_setup_code")
-    imports = fields.json("test_imports") or []
-    if not isinstance(imports, list):
-        raise fields.error("test_imports", f"must be a list of import statements, not {shown(imports)}")
-    shown_tests = "\n".join(fields.checked("test_list", test) for test in tests)
-    more = fields.text("test") if fields.values.get("test") is not None else shown_tests
-    reference = {"language": "python", "unit_tests": more, "setup": "\n".join([*map(str, imports), setup]).strip()}
-    prompt = f"{text.strip()}\n\nYour code should pass these tests:\n\n{shown_tests}\n\n{_BLOCK}"
-    return Task(prompt, written(reference), "code", _solution(fields, "code"))
-
-
-def read_kodcode(fields: Fields) -> Task:
-    """A pytest file that imports the solution."""
-    text, tests = fields.text(fields.prompt), fields.text("test")
-    info = fields.values.get("test_info")
-    told = [one.get("function_declaration") for one in info if isinstance(one, dict)] if isinstance(info, list) else []
-    named = "\n".join(line for line in told if isinstance(line, str))
-    ask = f"Your code is called like this:\n\n```python\n{named}\n```\n\n{_BLOCK}" if named else _BLOCK
-    reference = {"language": "python", "unit_tests": tests}
-    return Task(f"{text.strip()}\n\n{ask}", written(reference), "code", _solution(fields, "solution"))
-
-
-def read_leetcode(fields: Fields) -> Task:
-    """A method with ``check(candidate)``; the column ``prompt`` holds imports that both sides start with."""
-    query, tests, name = fields.text(fields.prompt), fields.text("test"), fields.text("entry_point")
-    reference = {"language": "python", "unit_tests": tests, "entry_point": name, "setup": fields.optional_text("prompt")}
-    return Task(query, written(reference), "code", _solution(fields, "completion"))
-
-
-def tests_in(column: str, **other: str) -> Callable[[Fields], Task]:
-    """Reads tests that stand in one column, in whatever form ``tests_of`` knows; ``other``: further keys of theirs.
-
-    APPS, TACO, DeepCoder, LiveCodeBench in its older forms, open-r1's codeforces.
-    """
-
-    def read(fields: Fields) -> Task:
-        text = _statement(fields)
-        tests = tests_of(fields, column)
-        for ours, theirs in other.items():
-            value = fields.take(theirs)
-            if value not in (None, "", [], {}):
-                tests[ours] = value
-        return _task(fields, text, tests)
-
-    return read
-
-
-def read_rstar(fields: Fields) -> Task:
-    """Inputs and outputs in columns of their own."""
-    text = _statement(fields)
-    tests = {"inputs": fields.json("inputs"), "outputs": fields.json("outputs")}
-    name, owner = fields.optional_text("func_name"), fields.optional_text("class_name")
-    if name:
-        tests["fn_name"] = f"{owner}.{name}" if owner and "." not in name else name
-    return _task(fields, text, tests)
-
-
-def read_contests(fields: Fields) -> Task:
-    """code_contests: public, private and generated tests are all tests."""
-    text = _statement(fields)
-    tests: dict[str, Any] = {"inputs": [], "outputs": []}
-    for column in ("public_tests", "private_tests", "generated_tests"):
-        part = fields.json(column) or {}
-        for ours, theirs in (("inputs", "input"), ("outputs", "output")):
-            values = part.get(theirs) if isinstance(part, dict) else None
-            if not isinstance(values, list):
-                raise fields.error(column, f"must be an object with the lists input and output, not {shown(part)}")
-            tests[ours] += values
-    for column in ("input_file", "output_file"):
-        if fields.values.get(column):
-            tests[column] = fields.take(column)
-    return _task(fields, text, tests)
-
-
-def read_livecodebench(fields: Fields) -> Task:
-    """Public tests and private ones, the latter as JSON or packed (``packed.py``)."""
-    text = _statement(fields)
-    tests: dict[str, Any] = {"test_cases": []}
-    for column in ("public_test_cases", "private_test_cases"):
-        cases = fields.values.get(column)
-        if column.startswith("private") and isinstance(cases, str) and cases.lstrip()[:1] not in ("[", ""):
-            try:
-                fields.values[column] = unpack_text(cases)
-            except ValueError as error:
-                raise fields.error(column, str(error)) from None
-        cases = fields.json(column) or []
-        if not isinstance(cases, list):
-            raise fields.error(column, f"must be a list of tests with input, output and testtype, not {shown(cases)}")
-        tests["test_cases"] += cases
-    tests["metadata"] = fields.json("metadata")
-    return _task(fields, text, tests)
+    return Task(prompt, written(info), "code", {"solution_code": known} if known.strip() else {})
 
 
 def tests_of(fields: Fields, column: str) -> dict[str, Any]:
-    """The tests that a column holds, as JSON or its text: a list of cases, or an object in any of these forms.
-
-    Skywork's ``{"import_prefix", "test_code", "entry_point"}`` and ``{"assert_case": [...]}`` become unit tests.
-    """
-    tests = fields.json(column)
-    if isinstance(tests, list):
-        asserted = tests and all(isinstance(test, str) for test in tests)
-        return {"unit_tests": "\n".join(tests)} if asserted else {"test_cases": tests}
-    if not isinstance(tests, dict):
-        raise fields.error(column, f"must be an object with inputs and outputs, not {shown(tests)}")
-    if "test_code" in tests:
-        known = {"test_code": "unit_tests", "import_prefix": "setup"}
-        return {known.get(key, key): value for key, value in tests.items()}
-    if "assert_case" in tests:
-        return {"unit_tests": "\n".join(map(str, tests["assert_case"]))}
-    return tests
+    """The tests that a column holds, as JSON or its text: an object, a list of cases, or of assert statements."""
+    found = fields.json(column)
+    if isinstance(found, list):
+        return {"unit_tests" if found and isinstance(found[0], str) else "test_cases": found}
+    if not isinstance(found, dict):
+        raise fields.error(column, f"must be an object with inputs and outputs, not {shown(found)}")
+    return found
 
 
-def written(tests: Mapping[str, Any]) -> str:
+def written(found: Mapping[str, Any]) -> str:
     """JSON text. Escaped to ASCII, so that nothing in the tests can be unwritable."""
-    return json.dumps({"language": "python", **tests}, default=str)
-
-
-def _task(fields: Fields, text: str, tests: dict[str, Any]) -> Task:
-    """The task of a statement and its tests, asking for a function where they call one, else for a program."""
-    starter = fields.optional_text("starter_code").strip("\n")
-    name = _function(tests)
-    ask = _ASK_FUNCTION.format(name=name) if name else _ASK_PROGRAM
-    if starter.strip():
-        ask += f" It starts like this:\n\n```python\n{starter}\n```"
-    language = fields.take("language") if str(fields.values.get("language")).lower() in ("cpp", "c++") else None
-    if language:
-        tests, ask = {**tests, "language": language}, _ASK_PROGRAM.replace("Python", "C++").replace("python", "cpp")
-    known = _known_solution(fields)
-    if fields.prompt == "prompt":  # a set's own prompt says how to answer
-        return Task(text, written(tests), "code", {"solution_code": known} if known else {})
-    return Task(f"{text.strip()}\n\n{ask}", written(tests), "code", {"solution_code": known} if known else {})
+    return json.dumps({"language": "python"} | {_NAMES.get(k, k): v for k, v in found.items()}, default=str)
 
 
 def _statement(fields: Fields) -> str:
-    """What is asked; codeforces keeps the parts of a statement apart."""
     text = fields.text(fields.prompt)
     if fields.prompt != "description":
         return text
-    parts = {"input_format": "Input", "output_format": "Output", "note": "Note"}
-    told = [(head, fields.optional_text(column)) for column, head in parts.items()]
-    return "\n\n".join([text.strip(), *(f"{head}\n{part.strip()}" for head, part in told if part.strip())])
+    told = [(head, fields.optional_text(column).strip()) for column, head in _PARTS.items()]
+    return "\n\n".join([text.strip(), *(f"{head}\n{part}" for head, part in told if part)])
 
 
-def _function(tests: Mapping[str, Any]) -> str:
+def _at(fields: Fields, place: str) -> Any:
+    """What stands at a place."""
+    values = [_first(fields, part) for part in place.split(" + ")]
+    found = [value for value in values if value is not None]
+    if all(isinstance(value, list) for value in found):
+        return [item for value in found for item in value] if found else None
+    return found[0] if len(found) == 1 else "".join(map(str, found))
+
+
+def _source(fields: Fields, place: str) -> str:
+    """What stands at a place, as text of a program: lines or statements in a list are joined."""
+    values = [_first(fields, part) for part in place.split(" + ")]
+    texts = []
+    for value in values:
+        lines = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(line, str) for line in lines):
+            raise fields.error(place, f"must be source, or a list of its lines, not {shown(value)}")
+        texts += lines
+    joint = "" if place.startswith("prompt + ") else "\n"  # HumanEval's body goes on in the prompt's last line
+    return joint.join(text for text in texts if text)
+
+
+def _first(fields: Fields, alternatives: str) -> Any:
+    for place in alternatives.split(" | "):
+        column, _, key = place.partition(".")
+        value = fields.values.get(column)
+        if column == "private_test_cases" and isinstance(value, str) and value.lstrip()[:1] not in ("[", ""):
+            try:
+                value = unpack_text(value)
+            except ValueError as error:
+                raise fields.error(column, str(error)) from None
+        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+            value = Fields(fields.place, {column: value}, "", "").json(column)
+        elif isinstance(value, str):
+            fields.checked(column, value)
+        if key and value is not None:
+            value = value.get(key) if isinstance(value, Mapping) else None
+            if not isinstance(value, list):
+                raise fields.error(column, f"must be an object with the list {key}")
+        if value is not None:
+            return value
+    return None
+
+
+def _asked(fields: Fields, reference: dict[str, Any]) -> str:
+    """What the tests ask for: a function where they call one, else a program."""
+    starter, name = fields.optional_text("starter_code").strip("\n"), _function(reference)
+    if str(reference.get("language")).lower() in ("cpp", "c++"):
+        return _PROGRAM.replace("Python", "C++").replace("python", "cpp")
+    ask = _FUNCTION.format(name=name) if name else _PROGRAM
+    return ask + (_STARTS.format(starter=starter) if starter.strip() else "")
+
+
+def _function(reference: Mapping[str, Any]) -> str:
     """The function that tests call; "" where they run whole programs."""
-    cases = tests.get("test_cases")
-    first = cases[0] if isinstance(cases, list) and cases and isinstance(cases[0], dict) else {}
-    for told in (tests, first, _object(tests.get("metadata")), _object(first.get("metadata"))):
-        for key in ("fn_name", "func_name"):
-            if told.get(key):
-                return str(told[key])
-    return ""
+    cases = reference.get("test_cases")
+    first = cases[0] if isinstance(cases, list) and cases and isinstance(cases[0], Mapping) else {}
+    told = (reference, first, reference.get("metadata"), first.get("metadata"))
+    names = (one.get(key) for one in told if isinstance(one, Mapping) for key in ("fn_name", "func_name"))
+    return str(next(filter(None, names), ""))
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
-    return value if isinstance(value, Mapping) else {}
-
-
-def _known_solution(fields: Fields) -> str:
-    """The first solution in Python that a row lists; "" without one."""
-    solutions = fields.values.get("solutions")
-    if isinstance(solutions, Mapping):  # code_contests: numbers of languages beside the programs
-        pairs = zip(_list(solutions.get("language")), _list(solutions.get("solution")), strict=False)
-        return next((text for number, text in pairs if number == _PYTHON3 and isinstance(text, str)), "")
-    listed = fields.json("solutions") if solutions else None
+def _listed_solution(fields: Fields) -> str:
+    """The first solution in Python that the column ``solutions`` lists; "" without one."""
+    listed = fields.json("solutions") if fields.values.get("solutions") else None
+    if isinstance(listed, Mapping):  # code_contests: numbers of languages beside the programs
+        numbers, programs = listed.get("language"), listed.get("solution")
+        pairs = zip(numbers, programs, strict=False) if isinstance(numbers, list) and isinstance(programs, list) else ()
+        listed = [program for number, program in pairs if number == _PYTHON3]
     return listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], str) else ""
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _solution(fields: Fields, column: str) -> dict[str, Any]:
-    source = fields.optional_text(column)
-    return {"solution_code": source} if source.strip() else {}

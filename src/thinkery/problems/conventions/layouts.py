@@ -1,8 +1,10 @@
-"""The ways in which data sets write problems, declared: which columns make one up, and who reads them.
+"""The ways in which data sets write problems, declared: which columns make one up, and how they are read.
 
-The first column is the name, the second where the prompt stands (``a > b``: b where there is no a), the third where
-the answer stands, in groups. ``docs/data.md`` shows the same table to users, and ``tests/problems/layout_rows.jsonl``
-holds a row of every data set under ``known``. Left out: reading (the modules beside this one), choosing (``columns``).
+In order: the name; where the prompt stands (``a > b``: b where there is no a); where the answer stands, in groups; what
+a user is told of the reference; the reader, which takes columns to fields; further columns that the row must have; the
+data sets that are known to be written so. ``docs/data.md`` shows the table to users, and
+``tests/problems/layout_rows.jsonl`` holds a row of every data set. Left out: reading (the modules beside this one) and
+choosing (``columns.py``).
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from thinkery.problems.conventions.base import Convention
 _PROMPTS = ("prompt", "question", "problem", "Problem", "Question")
 _STATEMENTS = ("problem", "prompt", "problem_statement", "question")
 _ANSWERS = (("answer", "final_answer", "ground_truth", "reference"), ("Answer",), ("solution",))
-_QUESTIONS = ("question", "question_stem", "prompt", "problem")
 _OPTIONS = ("choices|options",)
-_LETTERS = ("A", "B", "C", "D")
+_WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+_LETTER = "reference = {answer} as a letter"
 
 
 def _is_object(values: Mapping[str, Any], answer: str) -> bool:
@@ -43,50 +45,62 @@ CONVENTIONS: tuple[Convention, ...] = (
     Convention("open-r1 code", _STATEMENTS, (("verification_info",),), "tests = verification_info",
                code.read_verification, known="open-r1 problems with tests"),
     Convention("synthetic", _STATEMENTS, (("verification_info",),), "reference = verification_info by task_type",
-               code.read_verification, ("task_type",),
-               "open-r1 verifiable-coding-problems, PrimeIntellect verifiable-coding-problems, "
-               "PrimeIntellect verifiable-math-problems, SYNTHETIC-1, SYNTHETIC-2"),
-    Convention("humaneval", ("prompt",), (("test",),), "tests = test", code.read_humaneval, ("entry_point",),
-               "HumanEval, HumanEval+"),
-    Convention("leetcode", ("query > problem_description",), (("test",),), "tests = test", code.read_leetcode,
+               code.read_verification, ("task_type",), "open-r1 verifiable-coding-problems, SYNTHETIC-1, SYNTHETIC-2, "
+               "PrimeIntellect verifiable-coding-problems, PrimeIntellect verifiable-math-problems"),
+    Convention("humaneval", ("prompt",), (("test",),), "tests = test",
+               code.program_tests(unit_tests="test", entry_point="entry_point", setup="prompt", prompt="prompt",
+                          solution="prompt + canonical_solution", ask=code.CONTINUE),
+               ("entry_point",), "HumanEval, HumanEval+"),
+    Convention("leetcode", ("query > problem_description",), (("test",),), "tests = test",
+               code.program_tests(unit_tests="test", entry_point="entry_point", setup="prompt", solution="completion",
+                          ask=code.AS_IT_IS),
                ("entry_point", "query|problem_description"), "LeetCodeDataset"),
-    Convention("kodcode", ("question",), (("test",),), "tests = test", code.read_kodcode, ("test_info|gpt_difficulty",),
+    Convention("kodcode", ("question",), (("test",),), "tests = test",
+               code.program_tests(unit_tests="test", solution="solution", ask=code.BLOCK), ("test_info|gpt_difficulty",),
                "KodCode"),
-    Convention("mbpp", ("text", "prompt"), (("test_list",),), "tests = test_list", code.read_mbpp,
+    Convention("mbpp", ("text", "prompt"), (("test_list",),), "tests = test_list",
+               code.program_tests(unit_tests="test | test_list", setup="test_imports + test_setup_code", solution="code",
+                          ask=code.ASSERTIONS),
                known="MBPP, MBPP sanitized, MBPP+"),
     Convention("apps", ("question", "problem"), (("input_output",),), "tests = input_output",
-               code.tests_in("input_output"), known="APPS, TACO"),
+               code.program_tests("input_output"), known="APPS, TACO"),
     Convention("deepcoder", ("problem", "question"), (("tests",),), "tests = tests",
-               code.tests_in("tests", metadata="metadata"), known="DeepCoder taco, DeepCoder primeintellect, DeepCoder codeforces, DeepCoder lcbv5"),
+               code.program_tests("tests", metadata="metadata"),
+               known="DeepCoder taco, DeepCoder primeintellect, DeepCoder codeforces, DeepCoder lcbv5"),
     Convention("livecodebench", ("question_content",), (("private_test_cases",), ("public_test_cases",)),
-               "tests = public_test_cases and private_test_cases", code.read_livecodebench, ("public_test_cases",),
+               "tests = public_test_cases and private_test_cases",
+               code.program_tests(test_cases="public_test_cases + private_test_cases", metadata="metadata"),
+               ("public_test_cases",),
                "LiveCodeBench stdin, LiveCodeBench functional, LiveCodeBench with tests as JSON"),
     Convention("codeforces", ("prompt > description",), (("official_tests",),), "tests = official_tests",
-               code.tests_in("official_tests", checker="generated_checker", interactor="interaction_format"),
+               code.program_tests(test_cases="official_tests", checker="generated_checker", language="language",
+                          interactor="interaction_format", input_mode="input_mode"),
                ("input_mode|description",), "open-r1/codeforces, open-r1/codeforces with prompts"),
     Convention("code_contests", ("description",), (("private_tests",), ("public_tests",)),
-               "tests = public_tests, private_tests, generated_tests", code.read_contests, ("public_tests",),
-               "deepmind/code_contests"),
-    Convention("rstar", ("question",), (("inputs",),), "tests = inputs, outputs", code.read_rstar, ("outputs",),
-               "rStar-Coder"),
-    Convention("multiple choice", _QUESTIONS, (("answer", "answerKey"), ("answer_index", "answer_idx")),
-               "reference = {answer} as a letter", choice.read_choice, _OPTIONS,
+               "tests = public_tests, private_tests, generated_tests",
+               code.program_tests(inputs="public_tests.input + private_tests.input + generated_tests.input",
+                          outputs="public_tests.output + private_tests.output + generated_tests.output",
+                          input_file="input_file", output_file="output_file"),
+               ("public_tests",), "deepmind/code_contests"),
+    Convention("rstar", ("question",), (("inputs",),), "tests = inputs, outputs",
+               code.program_tests(inputs="inputs", outputs="outputs", fn_name="func_name"), ("outputs",), "rStar-Coder"),
+    Convention("multiple choice", ("question", "question_stem", "prompt", "problem"),
+               (("answer", "answerKey"), ("answer_index", "answer_idx")), _LETTER, choice.read_choice, _OPTIONS,
                "MMLU, MMLU-Pro, ARC, CommonsenseQA, OpenBookQA, MedQA, SuperGPQA"),
     Convention("mmlu-redux", ("question",), (("answer",),), "reference = {answer} or correct_answer as a letter",
                choice.read_redux, (*_OPTIONS, "error_type"), "MMLU-Redux"),
-    Convention("gpqa", ("Question", "question"), (("Correct Answer",),),
-               "reference = {answer} as a letter, options shuffled", choice.read_gpqa,
-               ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"), "GPQA"),
-    Convention("c-eval", ("question", "Question"), (("answer", "Answer"),), "reference = {answer} as a letter",
-               choice.read_chinese, _LETTERS, "C-Eval, CMMLU", language="zh"),
-    Convention("medmcqa", ("question",), (("cop",),), "reference = {answer} as a letter",
-               choice.columns_of("opa", "opb", "opc", "opd"), ("opa", "opb", "opc", "opd"), "MedMCQA"),
+    Convention("gpqa", ("Question", "question"), (("Correct Answer",),), f"{_LETTER}, options shuffled",
+               choice.shuffled(*_WRONG), _WRONG, "GPQA"),
+    Convention("c-eval", ("question", "Question"), (("answer", "Answer"),), _LETTER, choice.read_chinese,
+               ("A", "B", "C", "D"), "C-Eval, CMMLU", language="zh"),
+    Convention("medmcqa", ("question",), (("cop",),), _LETTER, choice.columns_of("opa", "opb", "opc", "opd"),
+               ("opa", "opb", "opc", "opd"), "MedMCQA"),
     Convention("cluewsc", ("text",), (("label",),), "reference = label as a letter", choice.read_cluewsc, ("target",),
                "CLUEWSC2020, CLUEWSC2020 on the Hub", language="zh"),
-    Convention("ifeval", ("prompt", "messages"), (("instruction_id_list",),), "constraints = instruction_id_list, kwargs",
-               texts.read_ifeval, ("kwargs",), "IFEval"),
+    Convention("ifeval", ("prompt", "messages"), (("instruction_id_list",),),
+               "constraints = instruction_id_list, kwargs", texts.read_ifeval, ("kwargs",), "IFEval"),
     Convention("drop", ("question",), (("answers_spans",),), "reference = {answer}", texts.read_drop, ("passage",),
                "DROP"),
-    Convention("drop as published", ("question",), (("answer",),), "reference = {answer}", texts.read_drop, ("passage",),
-               "DROP as published", fits=_is_object),
+    Convention("drop as published", ("question",), (("answer",),), "reference = {answer}", texts.read_drop,
+               ("passage",), "DROP as published", fits=_is_object),
 )  # fmt: skip

@@ -30,17 +30,14 @@ def unpack_text(packed: str) -> str:
 
 
 def _pickled_text(pickled: bytes) -> str:
-    texts: list[str] = []
     try:
-        for operation, value, _ in pickletools.genops(pickled):
-            if operation.name in _TEXT:
-                texts.append(str(value))
-            elif operation.name not in _AROUND:
-                raise ValueError(f"holds a pickle that does more than give a text ({operation.name}); nothing was run")
-    except UnicodeDecodeError:
-        raise ValueError("holds a pickled text that is not UTF-8") from None
-    except (IndexError, EOFError) as error:
+        operations = [(operation.name, value) for operation, value, _ in pickletools.genops(pickled)]
+    except (ValueError, IndexError, EOFError) as error:
         raise ValueError(f"holds a pickle that is damaged ({error})") from None
+    others = [name for name, _ in operations if name not in _TEXT | _AROUND]
+    if others:
+        raise ValueError(f"holds a pickle that does more than give a text ({others[0]}); nothing of it was run")
+    texts = [value for name, value in operations if name in _TEXT]
     if len(texts) != 1:
         raise ValueError(f"holds a pickle of {len(texts)} texts, where one is expected")
-    return texts[0]
+    return str(texts[0])

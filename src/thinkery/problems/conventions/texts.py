@@ -80,7 +80,7 @@ def _whole(value: Any) -> Any:
 
 
 def read_tulu(fields: Fields) -> Task:
-    """Tulu's RLVR sets: the column ``dataset`` says what ``ground_truth`` is. ``reference_of`` unwraps a list of one."""
+    """Tulu's RLVR sets: the column ``dataset`` says what ``ground_truth`` is, perhaps in a list of one."""
     prompt, kind = prompt_of(fields), fields.take("dataset")
     kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
     name = str(kind).casefold()
@@ -145,5 +145,7 @@ def _drop_answers(answer: Any) -> list[Sequence[str]]:
     if spans and isinstance(types, list) and "span" not in types:
         return [[span] for span in spans]
     date = answer.get("date")
-    parts = [str(date.get(part) or "").strip() for part in ("day", "month", "year")] if isinstance(date, Mapping) else []
+    parts = (
+        [str(date.get(part) or "").strip() for part in ("day", "month", "year")] if isinstance(date, Mapping) else []
+    )
     return [spans] if spans else [[" ".join(filter(None, parts))]] if any(parts) else []

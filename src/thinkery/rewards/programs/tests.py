@@ -34,11 +34,11 @@ MAX_REFERENCE = 64 << 20  # characters
 _LANGUAGES: Mapping[str, Language] = {
     "python": "python", "python3": "python", "py": "python", "cpp": "cpp", "c++": "cpp",
 }  # fmt: skip
-# What a reference, or one of its tests, may ask for that no judge here does yet. Whoever teaches the judge takes it out.
+# What a reference, or one of its tests, may ask for that no judge here does yet; who teaches the judge takes it out.
 UNHONOURED: Mapping[str, str] = {
     **dict.fromkeys(("checker", "checker_code", "generated_checker"), "a program that judges outputs can't be run"),
     **dict.fromkeys(("interactor", "interaction_format"), "a program that answers back can't be run"),
-    **dict.fromkeys(("input_file", "output_file"), "programs read standard input and write standard output"),
+    **dict.fromkeys(("input_file", "output_file", "input_mode"), "programs read standard input and write standard output"),
     **dict.fromkeys(("test_setup", "test_teardown"), "nothing is run before or after a test; setup goes in setup"),
 }
 _FUNCTION = re.compile(r"([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?", re.ASCII)
@@ -125,7 +125,7 @@ def parse_tests(reference: str) -> CodeTests:
 
 def _refuse_unhonoured(record: Mapping[str, Any], where: str) -> None:
     for key in UNHONOURED.keys() & record.keys():
-        if record[key]:
+        if record[key] and record[key] != "stdio":
             raise UnreadableTestsError(f"{where}{key}: can't be honoured: {UNHONOURED[key]}")
 
 
