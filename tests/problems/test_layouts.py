@@ -61,7 +61,11 @@ def _verifiers() -> list[str]:
 def test_a_row_becomes_the_problem_that_it_is_meant_to_be(case: dict[str, Any], verifiers: dict[str, Verifier]) -> None:
     name, problem = read(case["row"])
     gives = case["gives"]
-    assert (name, problem.verifier, problem.language) == (case["layout"], gives["verifier"], gives.get("language", "en"))
+    assert (name, problem.verifier, problem.language) == (
+        case["layout"],
+        gives["verifier"],
+        gives.get("language", "en"),
+    )
     reference = gives["reference"]
     if reference is not None:
         assert (problem.reference if isinstance(reference, str) else json.loads(problem.reference)) == reference
@@ -69,9 +73,7 @@ def test_a_row_becomes_the_problem_that_it_is_meant_to_be(case: dict[str, Any], 
     assert gives.get("prompt_has", "") in str(problem.prompt)
     assert why_unfit(problem) is None
     verifier = verifiers[problem.verifier]
-    right, wrong = (
-        settle(verifier.begin(case[side], problem), time.monotonic() + 120) for side in ("right", "wrong")
-    )
+    right, wrong = (settle(verifier.begin(case[side], problem), time.monotonic() + 120) for side in ("right", "wrong"))
     assert right.outcome is Outcome.CORRECT, right.reason
     assert wrong.outcome is Outcome.WRONG, wrong.reason
     gold = verifier.gold(problem)
@@ -185,11 +187,20 @@ def test_what_changes_the_meaning_and_can_not_be_honoured_is_refused(row: dict[s
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (changed("open-r1/codeforces", generated_checker="print(1)"), "checker: can't be honoured: a program that judges"),
-        (changed("open-r1/codeforces", interaction_format="Ask."), "interactor: can't be honoured: a program that answ"),
+        (
+            changed("open-r1/codeforces", generated_checker="print(1)"),
+            "checker: can't be honoured: a program that judges",
+        ),
+        (
+            changed("open-r1/codeforces", interaction_format="Ask."),
+            "interactor: can't be honoured: a program that answ",
+        ),
         (changed("open-r1/codeforces", input_mode="file"), "input_mode: can't be honoured"),
         (changed("deepmind/code_contests", input_file="in.txt"), "input_file: can't be honoured"),
-        (changed("open-r1 problems with tests", verification_info=STDIN | {"checker": "x"}), "checker: can't be honoured"),
+        (
+            changed("open-r1 problems with tests", verification_info=STDIN | {"checker": "x"}),
+            "checker: can't be honoured",
+        ),
         (changed("open-r1 problems with tests", verification_info=STDIN | {"language": "rust"}), "language: 'rust'"),
         (changed("IFEval", instruction_id_list=["a:b", "c:d"]), "constraints[0]: type = 'a:b'; allowed: "),
         (changed("this project", verifier="maths"), "there is no verifier 'maths'"),

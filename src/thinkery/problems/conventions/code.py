@@ -34,7 +34,7 @@ _SOURCES = ("unit_tests", "setup", "prompt")
 _PYTHON3 = 3  # code_contests' number for it
 
 
-def program_tests(whole: str = "", *, ask: str = "", solution: str = "", **keys: str) -> Callable[[Fields], Task]:
+def programs(whole: str = "", *, ask: str = "", solution: str = "", **keys: str) -> Callable[[Fields], Task]:
     """A reader of tests. ``whole`` is a column that holds all of them; ``keys`` say where single keys stand.
 
     A place is a column, ``column.key`` of one that holds objects, ``a | b`` (the first that is there) or ``a + b``

@@ -38,7 +38,7 @@ _LANGUAGES: Mapping[str, Language] = {
 UNHONOURED: Mapping[str, str] = {
     **dict.fromkeys(("checker", "checker_code", "generated_checker"), "a program that judges outputs can't be run"),
     **dict.fromkeys(("interactor", "interaction_format"), "a program that answers back can't be run"),
-    **dict.fromkeys(("input_file", "output_file", "input_mode"), "programs read standard input and write standard output"),
+    **dict.fromkeys(("input_file", "output_file", "input_mode"), "programs talk by standard input and output"),
     **dict.fromkeys(("test_setup", "test_teardown"), "nothing is run before or after a test; setup goes in setup"),
 }
 _FUNCTION = re.compile(r"([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?", re.ASCII)
