@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thinkery.files import sha256_of
 from thinkery.recipe import (
@@ -30,6 +32,9 @@ from thinkery.recipe import (
     model_references,
 )
 from thinkery.types import Problem, UserError
+
+if TYPE_CHECKING:
+    from thinkery.models.checking import Window
 
 Files = Mapping[str, str]  # name -> hash, or what stands for it
 
@@ -74,11 +79,9 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
         for field, reference in model_references(stage):
             if field.startswith("rewards.") and reference not in _names(recipe):
                 _require_reward_model(f"{stage.name}.{field}", reference, _root(recipe, stage))
-    told_apart = {f"{s.name}.problems" for s in recipe.stages if isinstance(s, RLStage) and "language" in s.rewards}
-    judged = {f"{stage.name}.problems" for stage in recipe.stages if isinstance(stage, JudgeStage)}
-    for field, spec in problem_specs(recipe):
-        if field.partition(".")[0] not in done:
-            _read_problems(field, spec, graded=field not in judged, language=field in told_apart)
+    for use in _problem_uses(recipe):
+        if use.field.partition(".")[0] not in done:
+            _read_problems(recipe, use)
     for stage in left:
         if isinstance(stage, SFTStage | RewardModelStage):
             _read_data(stage, _names(recipe))
@@ -159,18 +162,80 @@ def _in_field(field: str) -> Iterator[None]:
         raise UserError(f"{field}: {error}") from None
 
 
-def _read_problems(field: str, spec: ProblemSpec, *, graded: bool, language: bool) -> None:
-    """Reads the files of a set of problems to their end, and asks of every row whether it can be graded."""
+@dataclass(frozen=True)
+class _Use:
+    """A set of problems, with who answers them: a model under a template, in so many tokens."""
+
+    field: str
+    spec: ProblemSpec
+    model: str  # a stage, base, a folder or a Hub id
+    template: str | None
+    max_completion_length: int
+    vllm: VLLMSpec | None
+    graded: bool = True
+    language: bool = False  # whether a reward reads the problems' language
+
+
+def _problem_uses(recipe: Recipe) -> Iterator[_Use]:
+    for stage in recipe.stages:
+        if isinstance(stage, RLStage | CollectStage | JudgeStage):
+            template, length = getattr(stage, "template", None), stage.max_completion_length
+            read = isinstance(stage, RLStage) and "language" in stage.rewards
+            field, graded = f"{stage.name}.problems", not isinstance(stage, JudgeStage)
+            yield _Use(field, stage.problems, stage.from_, template, length, stage.vllm, graded, read)
+        if isinstance(stage, RLStage) and stage.probe is not None:
+            field = f"{stage.name}.probe.problems"
+            yield _Use(
+                field, stage.probe.problems, stage.from_, stage.template, stage.max_completion_length, stage.vllm
+            )
+    for name, spec in recipe.evaluate.items():
+        field = f"evaluate.{name}.problems"
+        yield _Use(field, spec.problems, BASE, spec.template, spec.max_completion_length, spec.vllm)
+
+
+def _read_problems(recipe: Recipe, use: _Use) -> None:
+    """Reads the files of a set of problems to their end; asks of every row whether it can be answered and graded."""
+    files = [one for one in use.spec.all if Path(one.source).is_file()]
+    if not files:
+        return
     from thinkery.problems.source import open_source
     from thinkery.rewards.fitness import why_unfit
 
-    def vet(problem: Problem) -> str | None:
-        return why_unfit(problem, language=language) if graded else None
+    window = _window(recipe, use)
 
-    for one in spec.all:
-        if Path(one.source).is_file():
-            with _in_field(field):
-                open_source(one.model_copy(update={"also": [], "decontaminate": []}), vet)
+    def vet(problem: Problem) -> str | None:
+        reason = why_unfit(problem, language=use.language) if use.graded else None
+        if reason is None and window is not None:
+            reason = window.why_too_long(problem.prompt, use.max_completion_length)
+        return reason
+
+    for one in files:
+        with _in_field(use.field):
+            open_source(one.model_copy(update={"also": [], "decontaminate": []}), vet)
+
+
+def _window(recipe: Recipe, use: _Use) -> Window | None:
+    """What the model that answers can read at once; None where a stage makes that model from nothing."""
+    from thinkery.models.checking import window_of
+    from thinkery.models.template import TEMPLATES
+
+    made = {stage.name: stage for stage in recipe.stages}
+    reference, template = use.model, use.template
+    while reference in made:
+        maker = made[reference]
+        if isinstance(maker, PretrainStage):
+            return None
+        template = template or getattr(maker, "template", None)
+        reference = maker.from_
+    if reference == BASE:
+        if recipe.base is None:
+            return None
+        reference, template = recipe.base, template or recipe.template
+    with _in_field(use.field):
+        window = window_of(reference, TEMPLATES[template] if template else None)
+    if use.vllm is not None and use.vllm.max_model_len is not None:
+        return replace(window, context=use.vllm.max_model_len)
+    return window
 
 
 def _read_data(stage: SFTStage | RewardModelStage, made: Collection[str]) -> None:

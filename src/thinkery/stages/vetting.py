@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from thinkery.models.checking import Window
 from thinkery.models.loading import Policy
 from thinkery.problems.source import Vet
 from thinkery.recipe import VLLMSpec
@@ -16,37 +17,18 @@ from thinkery.types import Problem
 
 
 def vet_for(
-    policy: Policy,
-    max_completion_length: int,
-    *,
-    rewards: Collection[str] = (),
-    vllm: VLLMSpec | None = None,
-    graded: bool = True,
+    policy: Policy, max_completion_length: int, *, rewards: Collection[str] = (), vllm: VLLMSpec | None = None
 ) -> Vet:
-    """Why a problem is none for this policy: its verifier, its reference, its language where the reward reads it, its
-    length with the template. ``graded``: a verifier judges it.
+    """Why a problem is none for this policy: its verifier, its reference, its language where a reward reads it, its
+    length with the template.
     """
     context = getattr(policy.model.config, "max_position_embeddings", None)
     if vllm is not None and vllm.max_model_len is not None:
         context = vllm.max_model_len
+    window = Window(policy.tokenizer, policy.template, context)
 
     def vet(problem: Problem) -> str | None:
-        reason = why_unfit(problem, language="language" in rewards) if graded else None
-        return reason or _why_too_long(policy, problem, max_completion_length, context)
+        reason = why_unfit(problem, language="language" in rewards)
+        return reason or window.why_too_long(problem.prompt, max_completion_length)
 
     return vet
-
-
-def _why_too_long(policy: Policy, problem: Problem, max_completion_length: int, context: int | None) -> str | None:
-    if context is None:
-        return None
-    rendered = policy.template.render(problem.prompt)
-    if len(rendered.encode()) + max_completion_length <= context:  # no tokenizer here makes more tokens than bytes
-        return None
-    length = len(policy.encode_prompt(problem))
-    if length + max_completion_length <= context:
-        return None
-    return (
-        f"its prompt of {length:,} tokens and max_completion_length {max_completion_length:,} exceed the model's "
-        f"context of {context:,}"
-    )
