@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thinkery.cli.options import UnsafeLocal, app, columns_of, plain_errors, unsafe
 from thinkery.types import UserError
+
+if TYPE_CHECKING:
+    from thinkery.models.checking import Window
 
 
 @app.command(epilog="Example: thinkery verify problems.jsonl --reward math")
@@ -31,6 +34,9 @@ def verify(
     ] = None,
     split: Annotated[str, typer.Option(help="The split of a data set.")] = "train",
     template: Annotated[str, typer.Option(help="How a completion is written.")] = "r1-zero",
+    model: Annotated[
+        str | None, typer.Option(help="Whose context the prompts must fit into.", show_default="no model's")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of verification; repeatable."),
@@ -61,12 +67,21 @@ def verify(
                     template=template,
                     split=split,
                     columns=mapped,
+                    window=_window(model, template),
                     progress=view.progress,
                 )
             else:
                 report = verify_data(source, known, template=template, split=split, columns=mapped)
         typer.echo(report.render())
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _window(model: str | None, template: str) -> Window | None:
+    """What a model can read at once under the template."""
+    from thinkery.models.checking import window_of
+    from thinkery.models.template import TEMPLATES
+
+    return None if model is None or template not in TEMPLATES else window_of(model, TEMPLATES[template])
 
 
 @app.command(

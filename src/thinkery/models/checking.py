@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from thinkery.models.attention import check_supported
 from thinkery.models.loading import resolve_model, saved_template
@@ -43,7 +43,7 @@ class Window:
 def window_of(ref: str, template: Template | None) -> Window:
     """A checkpoint's window; ``template`` None is the one saved with it. Raises ``UserError`` if it can't be read."""
     path = resolve_model(ref)
-    config = AutoConfig.from_pretrained(path).get_text_config()
+    config = _config(ref).get_text_config()
     context = getattr(config, "max_position_embeddings", None)
     return Window(load_tokenizer(ref), template or saved_template(path), context)
 
@@ -63,10 +63,7 @@ def require_policy(ref: str, template: Template | None) -> None:
     ``template`` None is the one saved with it. Of a model of the Hub the configuration and the tokenizer are fetched.
     """
     path = resolve_model(ref)
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
+    config = _config(ref)
     check_supported(config)
     tokenizer = load_tokenizer(ref)
     template = template or saved_template(path)
@@ -82,3 +79,11 @@ def require_policy(ref: str, template: Template | None) -> None:
             f"{ref} has no end-of-sequence token, so it could never end: set eos_token in its tokenizer_config.json to "
             "a token of its vocabulary"
         )
+
+
+def _config(ref: str) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(resolve_model(ref))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model {ref}: {str(error).splitlines()[0]}") from error
+    return config

@@ -16,6 +16,7 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple
 
+from thinkery.models.checking import Window
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.problems.bad_rows import by_reason
 from thinkery.problems.columns import Ids, Layout, item_of, recognise
@@ -106,19 +107,21 @@ def verify_problems(
     template: str = "r1-zero",
     split: str = "train",
     columns: Columns | None = None,
+    window: Window | None = None,
     pairs: int = PAIRS,
     progress: Progress = lambda what, done, total: None,
 ) -> VerifyReport:
     """Checks a file, a folder or a data set of problems.
 
-    ``verifier`` judges all of them (None: as the columns say). ``template`` decides how answers are written. ``pairs``
-    is how many wrong answers are tried. Raises ``UserError`` if the source can't be read at all, or a name is wrong.
+    ``verifier`` judges all of them (None: as the columns say). ``template`` decides how answers are written. A prompt
+    that leaves no room in the ``window`` of a model can't be used. ``pairs`` is how many wrong answers are tried.
+    Raises ``UserError`` if the source can't be read at all, or a name is wrong.
     """
     if verifier is not None:
         require_verifier(verifier)
     if template not in TEMPLATES:
         raise UserError(f"--template {template}: allowed: {', '.join(TEMPLATES)}")
-    read = _read(source, split, columns, verifier)
+    read = _read(source, split, columns, verifier, window)
     problems = [problem for _, problem in read.problems.values()]
     with _grader(TEMPLATES[template], verification) as grader:
         golds = check_gold(grader, problems, lambda done: progress("checking references", done, len(problems)))
@@ -149,7 +152,7 @@ class _Read:
     unreadable: list[Found] = field(default_factory=list)
 
 
-def _read(source: str, split: str, columns: Columns | None, verifier: str | None) -> _Read:
+def _read(source: str, split: str, columns: Columns | None, verifier: str | None, window: Window | None) -> _Read:
     """All rows. The first that can be read decides the convention; a bad one is noted, and the next one read."""
     name, rows = open_rows(source, split)
     layout, passed, unreadable = _recognise(rows, name, columns, verifier)
@@ -160,7 +163,7 @@ def _read(source: str, split: str, columns: Columns | None, verifier: str | None
         except UserError as error:
             read.unreadable.append(_found(row, error))
             continue
-        reason = why_unfit(problem)
+        reason = why_unfit(problem) or (window.why_too_long(problem.prompt, 1) if window else None)
         if reason:
             read.unreadable.append(Found(row.place, reason))
             continue

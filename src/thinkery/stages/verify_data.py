@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.problems.bad_rows import SHOWN, BadRow, BadRows, described
@@ -18,7 +18,6 @@ from thinkery.problems.columns import recognise
 from thinkery.problems.demonstration_columns import THINKINGS, demonstrations_of, require_demonstration
 from thinkery.problems.files import Row
 from thinkery.problems.labels import Columns
-from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.preferences import Judged, Prompt, SafetyLabel, label_of, pair_of
 from thinkery.problems.source import open_rows
 from thinkery.types import Demonstration, UserError
@@ -38,7 +37,7 @@ class DataReport:
     total: int
     counts: Sequence[str]
     bad: Sequence[BadRow]
-    duplicates: Sequence[Duplicate]
+    duplicates: Sequence[tuple[str, str]]  # places: of a row, and of the first one that says the same
 
     @property
     def ok(self) -> bool:
@@ -54,7 +53,7 @@ class DataReport:
             lines += ["on_bad_row: skip goes on without them"] if self.good else []
         if self.duplicates:
             lines.append(f"rows that repeat an earlier one: {len(self.duplicates):,}")
-            lines += [f"  {one.place}: repeats {one.first}" for one in self.duplicates[:shown]]
+            lines += [f"  {place}: repeats {first}" for place, first in self.duplicates[:shown]]
             lines += [f"  and {len(self.duplicates) - shown:,} more"] if len(self.duplicates) > shown else []
         return "\n".join(lines)
 
@@ -98,7 +97,7 @@ def verify_data(
     if template not in TEMPLATES:
         raise UserError(f"--template {template}: allowed: {', '.join(TEMPLATES)}")
     name, rows = open_rows(source, split)
-    bad, items, counts = BadRows(source), list[Item](), Counter[str]()
+    bad, items, counts = BadRows(source), list[_Item](), Counter[str]()
     if kind == "demonstrations":
         written, places = TEMPLATES[template], _Places(rows)
         for one in demonstrations_of(iter(places), name, columns, bad):
@@ -107,20 +106,32 @@ def verify_data(
                 bad.rows.append(BadRow(places.last, why, f"{places.last}: {why}"))
                 continue
             counts["with thinking" if one.thinking else "without thinking"] += 1
-            items.append(Item(places.last, (_text(one.prompt), one.answer)))
+            items.append(_Item(places.last, (_text(one.prompt), one.answer)))
     else:
         read: Callable[[Row, Mapping[str, str | None]], Judged] = pair_of if kind == "pairs" else label_of
         for row, judged in bad.sift(rows, lambda row: read(row, columns or {})):
             if isinstance(judged, SafetyLabel):
                 counts["safe" if judged.safe else "unsafe"] += 1
-                items.append(Item(row.place, (_text(judged.prompt), judged.response.answer)))
+                items.append(_Item(row.place, (_text(judged.prompt), judged.response.answer)))
             else:
                 longer = len(judged.chosen.answer) > len(judged.rejected.answer)
                 counts["chosen is the longer one" if longer else "chosen is not the longer one"] += 1
-                items.append(Item(row.place, (_text(judged.prompt), judged.chosen.answer, judged.rejected.answer)))
+                items.append(_Item(row.place, (_text(judged.prompt), judged.chosen.answer, judged.rejected.answer)))
     told = [f"{what}: {count:,}" for what, count in sorted(counts.items())]
-    exact = [one for one in find_duplicates(items) if one.exact]
-    return DataReport(source, kind, len(items), bad.total, told, bad.rows, exact)
+    return DataReport(source, kind, len(items), bad.total, told, bad.rows, list(_repeated(items)))
+
+
+class _Item(NamedTuple):
+    place: str
+    texts: tuple[str, ...]
+
+
+def _repeated(items: Sequence[_Item]) -> Iterator[tuple[str, str]]:
+    firsts: dict[tuple[str, ...], str] = {}
+    for place, texts in items:
+        first = firsts.setdefault(texts, place)
+        if first != place:
+            yield place, first
 
 
 class _Places:
