@@ -265,3 +265,19 @@ def test_a_reward_of_the_users_is_learnt_from_and_its_file_is_part_of_what_the_s
     after = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]["zero"]
     assert before["inputs"] != after["inputs"]
     assert [line for line in metrics_of(tmp_path / "run") if line["stage"] == "zero"][-1][name] == 1.0
+
+
+def test_a_reference_that_its_verifier_refuses_is_left_out_where_the_recipe_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = {"language": "python", "test_cases": [{"input": "2", "output": "4", "type": "stdin_stdout"}]}
+    broken = {"id": "broken", "prompt": "Double it.", "answer": json.dumps(tests), "verifier": "code"}
+    path = problem_file(tmp_path / "mine.jsonl", broken | {"solution_code": "print(5)"})
+    problems = {"source": str(path), "on_bad_row": "skip"}
+    run_recipe(recipe_of(steps=4, problems=problems, log_completions=1000), tmp_path / "run", view=PlainView())
+    shown = capsys.readouterr().out
+    assert "1 of 11 references are not accepted by their verifier:" in shown
+    assert f", in {path}, line " in shown
+    files = sorted((tmp_path / "run" / "completions").rglob("*.parquet"))
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert "broken" not in {row["problem_id"] for row in rows}

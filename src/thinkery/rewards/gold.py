@@ -105,13 +105,13 @@ def _judge(grader: Grader, problems: Sequence[Problem]) -> Iterator[tuple[Proble
 
 
 def _lines(judged: Sequence[Judged], place: Place, shown: int = 5) -> list[str]:
-    lines = [f"  {_at(p, place)}: {short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]]
+    lines = [f"  {p.id}: {short(p.reference)} ({v.outcome}: {v.reason}){_at(p, place)}" for p, v in judged[:shown]]
     return lines + ([f"  and {len(judged) - shown} more"] if len(judged) > shown else [])
 
 
 def _at(problem: Problem, place: Place) -> str:
     where = place(problem.id)
-    return problem.id if where == problem.id else f"{problem.id} ({where})"
+    return "" if where == problem.id else f", in {where}"
 
 
 def short(text: str) -> str:
