@@ -2,8 +2,8 @@
 
     python benchmarks/layouts.py [--cases dataset_rows.jsonl]
 
-A layout counts as read if its row (``tests/problems/layout_rows.jsonl``) becomes the problem that stands beside it, a
-right answer is accepted and a wrong one refused. ``--cases`` is a file of further rows, each with a ``right`` and a
+A layout counts as read if its row (``tests/problems/layout_rows.jsonl``) becomes what stands beside it and, of a
+problem, a right answer is accepted and a wrong one refused. ``--cases`` is a file of further rows, each with a ``right`` and a
 ``wrong`` completion (null: none), counted apart. Left out: whole data sets, which ``thinkery verify`` checks.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from recording import RESULTS, ROOT, write_result
 
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.columns import problems_of
+from thinkery.problems.demonstration_columns import demonstrations_of
 from thinkery.problems.files import Row
+from thinkery.problems.preferences import Prompt, label_of, pair_of
 from thinkery.rewards.grader import settle
 from thinkery.rewards.interfaces import Verifier
 from thinkery.rewards.registry import VERIFIERS, make_verifier
@@ -67,9 +69,12 @@ def _count(rows: Sequence[Mapping[str, Any]], verifiers: Mapping[str, Verifier])
 
 
 def _why_wrong(case: Mapping[str, Any], verifiers: Mapping[str, Verifier]) -> str | None:
+    row = Row("row", 1, parsed=case["row"])
     try:
-        _, problems = problems_of(iter([Row("row", 1, parsed=case["row"])]), "row")
-        problem = next(problems)[1]
+        if case.get("layout") in _TO_LEARN_FROM:
+            learnt = _TO_LEARN_FROM[case["layout"]](row)
+            return None if learnt == case["gives"] else f"read as {learnt}"
+        problem = next(problems_of(iter([row]), "row")[1])[1]
     except UserError as error:
         return str(error)
     gives = case.get("gives")
@@ -81,6 +86,30 @@ def _why_wrong(case: Mapping[str, Any], verifiers: Mapping[str, Verifier]) -> st
             if verdict.outcome is not expected:
                 return f"the {side} answer is {verdict.outcome}: {verdict.reason}"
     return None
+
+
+def _demonstration(row: Row) -> dict[str, Any]:
+    [one] = demonstrations_of(iter([row]), "row")
+    return {"prompt": _text(one.prompt), "thinking": one.thinking, "answer": one.answer}
+
+
+def _pair(row: Row) -> dict[str, Any]:
+    one = pair_of(row, {})
+    return {"prompt": _text(one.prompt), "chosen": one.chosen.answer, "rejected": one.rejected.answer}
+
+
+def _label(row: Row) -> dict[str, Any]:
+    one = label_of(row, {})
+    return {"prompt": _text(one.prompt), "response": one.response.answer, "safe": one.safe}
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "".join(turn["content"] for turn in prompt)
+
+
+_TO_LEARN_FROM: Mapping[str, Callable[[Row], dict[str, Any]]] = {
+    "demonstrations": _demonstration, "pairs": _pair, "labels": _label,
+}  # fmt: skip
 
 
 def _as_given(problem: Problem) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from thinkery.problems.columns import problems_of
 from thinkery.problems.conventions.base import Convention
 from thinkery.problems.conventions.layouts import CONVENTIONS
 from thinkery.problems.conventions.packed import unpack_text
+from thinkery.problems.demonstration_columns import KNOWN, demonstrations_of
 from thinkery.problems.files import Row
+from thinkery.problems.preferences import KNOWN_LABELS, KNOWN_PAIRS, Prompt, label_of, pair_of
 from thinkery.rewards.fitness import why_unfit
 from thinkery.rewards.grader import settle
 from thinkery.rewards.interfaces import Verifier
@@ -31,6 +33,8 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "layout_rows.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 BY_NAME = {row["dataset"]: row for row in ROWS}
+OTHERS = {"demonstrations": KNOWN, "pairs": KNOWN_PAIRS, "labels": KNOWN_LABELS}
+PROBLEMS = [row for row in ROWS if row["layout"] not in OTHERS]
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 
 
@@ -54,10 +58,10 @@ def verifiers() -> Iterator[dict[str, Verifier]]:
 
 
 def _verifiers() -> list[str]:
-    return [row["gives"]["verifier"] for row in ROWS]
+    return [row["gives"]["verifier"] for row in PROBLEMS]
 
 
-@pytest.mark.parametrize("case", ROWS, ids=list(BY_NAME))
+@pytest.mark.parametrize("case", PROBLEMS, ids=[row["dataset"] for row in PROBLEMS])
 def test_a_row_becomes_the_problem_that_it_is_meant_to_be(case: dict[str, Any], verifiers: dict[str, Verifier]) -> None:
     name, problem = read(case["row"])
     gives = case["gives"]
@@ -80,8 +84,27 @@ def test_a_row_becomes_the_problem_that_it_is_meant_to_be(case: dict[str, Any], 
     assert gold is None or settle(verifier.begin(gold, problem), time.monotonic() + 120).correct
 
 
+@pytest.mark.parametrize("case", [row for row in ROWS if row["layout"] in OTHERS], ids=lambda row: row["dataset"])
+def test_a_row_to_learn_from_becomes_what_it_is_meant_to_be(case: dict[str, Any]) -> None:
+    row, gives = Row("a.jsonl, line 1", 1, parsed=case["row"]), case["gives"]
+    if case["layout"] == "demonstrations":
+        [one] = demonstrations_of(iter([row]), "a")
+        assert {"prompt": one.prompt, "thinking": one.thinking, "answer": one.answer} == gives
+    elif case["layout"] == "pairs":
+        pair = pair_of(row, {})
+        assert (text(pair.prompt), pair.chosen.answer, pair.rejected.answer) == tuple(gives.values())
+    else:
+        label = label_of(row, {})
+        assert (text(label.prompt), label.response.answer, label.safe) == tuple(gives.values())
+
+
+def text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "".join(turn["content"] for turn in prompt)
+
+
 def test_every_data_set_that_is_declared_has_a_row_and_forty_are() -> None:
     declared = Counter((one.name, known) for one in CONVENTIONS for known in data_sets(one))
+    declared += Counter((kind, known) for kind, names in OTHERS.items() for known in names.split(", "))
     assert declared == Counter((row["layout"], row["dataset"]) for row in ROWS)
     assert len(declared) >= 40
 
@@ -94,6 +117,8 @@ def test_the_page_lists_every_layout_as_it_is_declared() -> None:
     lines = DOCS.read_text(encoding="utf-8").splitlines()
     for one in CONVENTIONS:
         assert f"| {one.name} | {one.known} | {columns_of(one)} | {one.says.format(answer='the answer')} |" in lines
+    for kind, known in OTHERS.items():
+        assert f"| {kind} | {known} |" in lines
 
 
 def columns_of(convention: Convention) -> str:

@@ -21,6 +21,10 @@ from thinkery.problems.files import Row
 from thinkery.problems.labels import Columns, Labels
 from thinkery.types import Demonstration, Message, UserError
 
+KNOWN = (
+    "TRL messages, TRL prompt and completion, OpenR1-Math messages, Mixture-of-Thoughts, OpenThoughts-114k, "
+    "OpenThoughts-114k metadata, OpenThoughts3, s1K-1.1, AceReason-SFT, Alpaca, SYNTHETIC-1-SFT"
+)  # data sets whose rows are read, each with one in tests/problems/layout_rows.jsonl
 COLUMNS = ("prompt", "thinking", "answer", "system", "input", "id", "domain", "language", "level")
 CONVERSATIONS = ("messages", "conversations")
 PROMPTS = ("prompt", "instruction", "question", "problem", "query")

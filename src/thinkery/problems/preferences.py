@@ -29,6 +29,8 @@ Columns = Mapping[str, str | None]
 Resolve = Callable[[str], str]
 Note = Callable[[str], object]
 
+# Data sets whose rows are read, each with one in tests/problems/layout_rows.jsonl.
+KNOWN_PAIRS, KNOWN_LABELS = "TRL pairs, UltraFeedback binarized, HH-RLHF", "this project's labels, BeaverTails"
 _NAMES = {
     "prompt": ("prompt", "question", "instruction"),
     "chosen": ("chosen",),
