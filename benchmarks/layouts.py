@@ -3,8 +3,9 @@
     python benchmarks/layouts.py [--cases dataset_rows.jsonl]
 
 A layout counts as read if its row (``tests/problems/layout_rows.jsonl``) becomes what stands beside it and, of a
-problem, a right answer is accepted and a wrong one refused. ``--cases`` is a file of further rows, each with a ``right`` and a
-``wrong`` completion (null: none), counted apart. Left out: whole data sets, which ``thinkery verify`` checks.
+problem, a right answer is accepted and a wrong one refused. ``--cases`` is a file of further rows, each with a
+``right`` and a ``wrong`` completion (null: none), counted apart. Left out: whole data sets, which ``thinkery verify``
+checks.
 """
 
 from __future__ import annotations

@@ -190,7 +190,8 @@ def _problem_uses(recipe: Recipe) -> Iterator[_Use]:
             )
     for name, spec in recipe.evaluate.items():
         field = f"evaluate.{name}.problems"
-        yield _Use(field, spec.problems, BASE, spec.template, spec.max_completion_length, spec.vllm)
+        model = spec.models[0] if spec.models and BASE not in spec.models else BASE
+        yield _Use(field, spec.problems, model, spec.template, spec.max_completion_length, spec.vllm)
 
 
 def _read_problems(recipe: Recipe, use: _Use) -> None:
