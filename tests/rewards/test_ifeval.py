@@ -18,7 +18,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("keywords:existence", {"keywords": ["River", "walk"]}, ENGLISH, "We walk."),
     ("keywords:frequency", {"keyword": "fish", "frequency": 2, "relation": "at least"}, "Fish eat fish.", "A fish."),
     ("keywords:frequency", {"keyword": "fish", "frequency": 2, "relation": "less than"}, "A fish.", "Fish eat fish."),
-    ("keywords:frequency", {"keyword": "fish", "frequency": 1, "relation": "exactly"}, "A fish.", "Fish eat fish."),
+    ("keywords:frequency", {"keyword": "fish", "frequency": 1, "relation": "exactly"}, "Fishy fish.", "Fish eat fish."),
     ("keywords:forbidden_words", {"forbidden_words": ["art", "b.c"]}, "He starts.", "Modern ART."),
     ("keywords:letter_frequency", {"letter": "z", "let_frequency": 2, "let_relation": "at least"}, "Zz", "z"),
     ("keywords:letter_frequency", {"letter": "!", "let_frequency": 1, "let_relation": "less than"}, "No", "No!"),

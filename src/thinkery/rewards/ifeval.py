@@ -61,7 +61,7 @@ class Existence(Rule):
 
 
 class Frequency(Rule):
-    """``keyword`` occurs so often."""
+    """``keyword`` occurs so often: as part of words too, as IFEval counts, unless it is to be exactly so often."""
 
     type: Literal["keywords:frequency"]
     keyword: Text
@@ -70,6 +70,8 @@ class Frequency(Rule):
 
     def holds(self, text: str) -> bool:
         """Whether it does."""
+        if self.relation == "exactly":
+            return len(re.findall(rf"(?<!\w){re.escape(self.keyword)}(?!\w)", text, re.IGNORECASE)) == self.frequency
         return _is(_count(text, self.keyword), self.relation, self.frequency)
 
 
