@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from thinkery.problems.demonstrations import open_demonstrations
+from thinkery.problems.mixture import MixedSource
 from thinkery.problems.preferences import read_labels, read_pairs
-from thinkery.problems.source import MixedSource, open_source
+from thinkery.problems.source import open_source
 from thinkery.recipe import DataSpec, ProblemSpec
 from thinkery.types import Problem, UserError
 

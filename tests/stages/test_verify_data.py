@@ -90,6 +90,9 @@ def test_the_command_checks_whatever_a_file_holds(tmp_path: Path, tiny_model: Pa
         "1 of 1 rows are demonstrations" in CliRunner().invoke(app, ["verify", two, "--kind", "demonstrations"]).stdout
     )
     assert "--kind essays: allowed: problems, " in CliRunner().invoke(app, ["verify", two, "--kind", "essays"]).stderr
+    kinds = ["--kind", "demonstrations"]
+    said = CliRunner().invoke(app, ["verify", two, *kinds, "--model", str(tiny_model)])
+    assert "--model and --reward are for problems, and " in said.stderr
     bad = write(tmp_path / "bad.jsonl", ROWS["pairs"][0] | {"rejected": None}, ROWS["pairs"][0])
     assert CliRunner().invoke(app, ["verify", bad, "--kind", "pairs"]).exit_code == 1
     long = write(

@@ -50,16 +50,14 @@ def verify(
         from thinkery.recipe import load_verification
         from thinkery.report.terminal import make_view
         from thinkery.stages.verify import VerifyReport, verify_problems
-        from thinkery.stages.verify_data import KINDS, DataReport, kind_of_source, verify_data
+        from thinkery.stages.verify_data import DataReport, kind_named, kind_of_source, verify_data
 
-        mapped = columns_of(columns)
-        known = next((one for one in KINDS if one == kind), None) if kind else kind_of_source(source, split, mapped)
-        if known is None:
-            raise UserError(f"--kind {kind}: allowed: {', '.join(KINDS)}")
         report: VerifyReport | DataReport
+        mapped = columns_of(columns)
+        known = kind_named(kind) if kind else "problems" if reward else kind_of_source(source, split, mapped)
         verification = load_verification([*(overrides or []), *unsafe(unsafe_local)])
         with closing(make_view(Console(stderr=True))) as view:
-            if known == "problems" or reward:
+            if known == "problems":
                 report = verify_problems(
                     source,
                     verifier=reward,
@@ -70,6 +68,8 @@ def verify(
                     window=_window(model, template),
                     progress=view.progress,
                 )
+            elif model is not None or reward is not None:
+                raise UserError(f"--model and --reward are for problems, and {source} holds {known}; leave them out")
             else:
                 report = verify_data(source, known, template=template, split=split, columns=mapped)
         typer.echo(report.render())

@@ -58,6 +58,14 @@ class DataReport:
         return "\n".join(lines)
 
 
+def kind_named(name: str) -> Kind:
+    """The kind of that name. Raises ``UserError`` with those that exist."""
+    for kind in KINDS:
+        if kind == name:
+            return kind
+    raise UserError(f"--kind {name}: allowed: {', '.join(KINDS)}")
+
+
 def kind_of_source(source: str, split: str = "train", columns: Columns | None = None) -> Kind:
     """What a source's first readable row shows it to hold; problems where it may be more than one.
 

@@ -59,6 +59,7 @@ def programs(whole: str = "", *, ask: str = "", solution: str = "", **keys: str)
             for column in place.replace(" | ", " + ").split(" + "):
                 fields.take(column.partition(".")[0])
         fields.take(fields.prompt)
+        fields.take("incorrect_solutions")  # code_contests': hundreds a problem, and of no use to a reward
         prompt = ask.format(**row) if ask else f"{row['text']}\n\n{_asked(fields, reference)}"
         if fields.prompt == "prompt" and not ask:  # a set's own prompt says how to answer
             prompt = text
