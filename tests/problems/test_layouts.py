@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.columns import problems_of
@@ -247,3 +249,36 @@ def test_small_differences_are_read_over() -> None:
     assert read(changed("ARC", choices=padded, answerKey="B"))[1].columns["choices"] == ["Mars", "Venus"]
     several = {"question": "Which?", "answer": ["2", "two"], "verifier": "f1"}
     assert json.loads(read(several)[1].reference) == [["2"], ["two"]]
+
+
+JSONISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(case=st.sampled_from(ROWS), data=st.data())
+def test_any_value_in_any_field_gives_what_is_meant_or_a_message_with_its_place(
+    case: dict[str, Any], data: st.DataObject
+) -> None:
+    row = dict(case["row"])
+    for column in data.draw(st.lists(st.sampled_from(sorted(row)), min_size=1, max_size=2)):
+        row[column] = data.draw(JSONISH)
+    rows = [
+        Row(f"a.jsonl, line {number}", number, parsed=one) for number, one in enumerate((case["row"], row), start=1)
+    ]
+    try:
+        if case["layout"] == "demonstrations":
+            assert list(demonstrations_of(iter(rows), "a", {"id": None}))
+        elif case["layout"] in OTHERS:
+            read_one: Any = pair_of if case["layout"] == "pairs" else label_of
+            assert read_one(rows[1], {})
+        else:
+            for _, problem in problems_of(iter(rows), "a", {"id": None})[1]:
+                json.dumps([problem.prompt, problem.reference], ensure_ascii=False).encode()
+                why_unfit(problem)
+    except UserError as error:
+        message = str(error)
+    assert message is None or message.startswith("a.jsonl, line ")

@@ -70,6 +70,9 @@ class Layout:
         for column in _UNREAD.keys() & fields.values.keys():
             if fields.values[column] and column not in self.columns.values():
                 raise fields.error(column, f"can't be honoured: {_UNREAD[column]}; leave such rows out, or drop it")
+        if isinstance(task.prompt, str):  # with what was taken from other columns; messages are checked one by one
+            fields.checked(self.prompt, task.prompt)
+        fields.checked(self.answer, task.reference)
         free = {key: value for key, value in fields.values.items() if key not in _ARGUMENTS}
         return Problem(
             id=identity,

@@ -160,7 +160,7 @@ def reference_of(fields: Fields) -> str:
     value = fields.take(fields.answer)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) == 1:
         value = value[0]
-    finite = isinstance(value, str) or (isinstance(value, int | float | Decimal) and math.isfinite(value))
+    finite = isinstance(value, str | int) or (isinstance(value, float | Decimal) and math.isfinite(value))
     if isinstance(value, bool) or not finite:
         advice = "; each item of a list is right with verifier: f1" if isinstance(value, list) else ""
         raise fields.error(fields.answer, f"must be text or a number, not {shown(value)}{advice}")

@@ -122,7 +122,7 @@ def _source(fields: Fields, place: str) -> str:
         lines = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(line, str) for line in lines):
             raise fields.error(place, f"must be source, or a list of its lines, not {shown(value)}")
-        texts += lines
+        texts += [fields.checked(place, line) for line in lines]
     joint = "" if place.startswith("prompt + ") else "\n"  # HumanEval's body goes on in the prompt's last line
     return joint.join(text for text in texts if text)
 

@@ -52,7 +52,7 @@ def read_plain(fields: Fields) -> Task:
         return Task(prompt, json.dumps(fields.take(fields.answer), default=str), "code")
     if fields.verifier == "f1" and isinstance(fields.values.get(fields.answer), list):  # each of them is right
         accepted = [[str(one)] for one in fields.take(fields.answer)]
-        return Task(prompt, json.dumps(accepted, ensure_ascii=False), "f1")
+        return Task(prompt, json.dumps(accepted), "f1")
     worked = fields.values.get(fields.answer)
     reference = reference_of(fields)
     math = fields.verifier in (None, "math")
@@ -120,7 +120,7 @@ def read_verl(fields: Fields) -> Task:
     if isinstance(truth.values["ground_truth"], dict | list) and len(truth.values["ground_truth"]) != 1:
         raise truth.error("ground_truth", "holds several right answers, and one is compared with; name the verifier f1")
     if isinstance(truth.values["ground_truth"], dict):  # search-R1's {"target": [...]}
-        return Task(prompt, json.dumps([[str(one)] for one in _targets(truth)], ensure_ascii=False), "f1")
+        return Task(prompt, json.dumps([[str(one)] for one in _targets(truth)]), "f1")
     return Task(prompt, reference_of(truth), "math")
 
 

@@ -91,7 +91,7 @@ def read_tulu(fields: Fields) -> Task:
     if name == "code":
         return Task(prompt, written(tests_of(fields, fields.answer)), "code")
     if name == "string_f1":
-        return Task(prompt, json.dumps([[reference_of(fields)]], ensure_ascii=False), "f1")
+        return Task(prompt, json.dumps([[reference_of(fields)]]), "f1")
     raise fields.error("dataset", f"is {shown(kind)}; read are gsm8k, math, ifeval, code and string_f1")
 
 
@@ -104,7 +104,7 @@ def _instructions(fields: Fields, told: str) -> list[dict[str, Any]]:
             said = ast.literal_eval(told)  # newer sets write Python
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise fields.error(fields.answer, f"must be JSON that names instructions, not {shown(told)}") from None
-    if isinstance(said, dict) and said.get("func_name") in _FUNCTIONS:
+    if isinstance(said, dict) and str(said.get("func_name")) in _FUNCTIONS:
         name, renamed = _FUNCTIONS[said["func_name"]]
         given = {theirs: said[ours] for ours, theirs in renamed.items() if said.get(ours) is not None}
         return [{"type": name, **given, **({_EXACTLY[name]: "exactly"} if name in _EXACTLY else {})}]
@@ -122,13 +122,14 @@ def read_drop(fields: Fields) -> Task:
     answers = _drop_answers(fields.take(fields.answer))
     others = fields.values.get("validated_answers")
     if isinstance(others, Mapping):  # a column each, as parquet keeps lists of objects
-        others = [dict(zip(others, row, strict=False)) for row in zip(*others.values(), strict=False)]
+        lists = [value if isinstance(value, list) else [] for value in others.values()]
+        others = [dict(zip(others, row, strict=True)) for row in zip(*lists, strict=False)]
     answers += [answer for one in others for answer in _drop_answers(one)] if isinstance(others, list) else []
     accepted = [list(one) for one in dict.fromkeys(tuple(answer) for answer in answers if answer)]
     if not accepted:
         raise fields.error(fields.answer, "holds no number, no date and no spans")
     prompt = f"{passage.strip()}\n\n{question.strip()}\n\n{_ASK_SPAN}"
-    return Task(prompt, json.dumps(accepted, ensure_ascii=False), "f1")
+    return Task(prompt, json.dumps(accepted), "f1")
 
 
 def _drop_answers(answer: Any) -> list[Sequence[str]]:
