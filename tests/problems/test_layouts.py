@@ -239,6 +239,28 @@ def test_what_no_verifier_honours_is_known_without_any_completion(row: dict[str,
     assert said in reason
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        changed("AceReason-Math", answer=10**400),
+        changed("DROP as published", validated_answers={"number": None, "date": [1], "spans": 3}),
+        changed("Tulu 3 RLVR IF", ground_truth='{"func_name": [[1]]}'),
+        changed("MBPP", test_list=["\ud800"]),
+        changed("CLUEWSC2020", target={"span1_text": "\ud800", "span2_text": "x"}),
+        changed("PrimeIntellect verifiable-math-problems", verification_info='{"ground_truth": "\\ud800"}'),
+    ],
+)
+def test_odd_values_deep_in_a_row_give_a_problem_or_a_message(row: dict[str, Any]) -> None:
+    try:
+        problem = read(row)[1]
+        json.dumps([problem.prompt, problem.reference], ensure_ascii=False).encode()
+    except UserError as error:
+        message = str(error)
+    else:
+        message = None
+    assert message is None or message.startswith("a.jsonl, line 1: the field ")
+
+
 def test_small_differences_are_read_over() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "What is"}, {"type": "text", "text": "6*7?"}]}]
     assert read(changed("TRL", prompt=parts))[1].prompt == ({"role": "user", "content": "What is\n6*7?"},)
@@ -266,9 +288,8 @@ def test_any_value_in_any_field_gives_what_is_meant_or_a_message_with_its_place(
     row = dict(case["row"])
     for column in data.draw(st.lists(st.sampled_from(sorted(row)), min_size=1, max_size=2)):
         row[column] = data.draw(JSONISH)
-    rows = [
-        Row(f"a.jsonl, line {number}", number, parsed=one) for number, one in enumerate((case["row"], row), start=1)
-    ]
+    rows = [Row(f"a.jsonl, line {number}", number, parsed=one) for number, one in ((1, case["row"]), (2, row))]
+    message = None
     try:
         if case["layout"] == "demonstrations":
             assert list(demonstrations_of(iter(rows), "a", {"id": None}))
