@@ -25,11 +25,11 @@ from thinkery.problems.columns import problems_of
 from thinkery.problems.demonstration_columns import demonstrations_of
 from thinkery.problems.files import Row
 from thinkery.problems.preferences import Prompt, label_of, pair_of
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.grader import settle
 from thinkery.rewards.interfaces import Verifier
 from thinkery.rewards.registry import VERIFIERS, make_verifier
 from thinkery.types import Outcome, Problem, UserError
-from thinkery.verification import Verification
 
 ROWS = ROOT / "tests" / "problems" / "layout_rows.jsonl"
 DEADLINE_S = 120.0

@@ -24,12 +24,12 @@ from thinkery.problems.conventions.packed import unpack_text
 from thinkery.problems.demonstration_columns import KNOWN, demonstrations_of
 from thinkery.problems.files import Row
 from thinkery.problems.preferences import KNOWN_LABELS, KNOWN_PAIRS, Prompt, label_of, pair_of
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.fitness import why_unfit
 from thinkery.rewards.grader import settle
 from thinkery.rewards.interfaces import Verifier
 from thinkery.rewards.registry import make_verifier
 from thinkery.types import Outcome, Problem, UserError
-from thinkery.verification import Verification
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "layout_rows.jsonl").read_text(encoding="utf-8").splitlines()

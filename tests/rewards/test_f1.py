@@ -7,9 +7,9 @@ import json
 import pytest
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.f1 import F1Verifier, f1
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 VERIFIER = F1Verifier(TEMPLATES["r1-zero"], Verification())
 

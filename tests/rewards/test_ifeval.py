@@ -8,10 +8,10 @@ import pytest
 
 from thinkery.constraints import read_rules
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.ifeval import IFEVAL
 from thinkery.rewards.instruction import ALL_RULES, InstructionVerifier
 from thinkery.types import Outcome, Problem, UserError
-from thinkery.verification import Verification
 
 ENGLISH = "The weather is fine today and all of us go for a walk along the river."
 CASES: list[tuple[str, dict[str, Any], str, str]] = [

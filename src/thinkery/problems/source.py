@@ -16,13 +16,13 @@ from random import Random
 from typing import Literal, Protocol
 
 from thinkery.files import sha256_of
+from thinkery.mini import mini_problem
 from thinkery.problems.bad_rows import BadRows, layout_of
 from thinkery.problems.columns import Ids, item_of, recognise, text_columns
 from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
 from thinkery.problems.gym import GYM, GymProblems, require_gym
 from thinkery.problems.hub import folder_rows, hub_rows, is_hub_name, require_datasets
 from thinkery.problems.labels import Columns
-from thinkery.problems.mini import mini_problem
 from thinkery.problems.mixture import MixedSource
 from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec

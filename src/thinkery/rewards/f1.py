@@ -14,10 +14,10 @@ import string
 from collections.abc import Sequence
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import written_answer
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 MAX_ANSWER = 2000  # characters
 MAX_SPANS = 12

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers.cleaning import clean
 from thinkery.rewards.answers.numbers import MAX_ANSWER, parse_number, parse_words
-from thinkery.verification import MathPolicy
 
 
 @pytest.mark.parametrize(

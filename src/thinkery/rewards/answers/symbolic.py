@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.numbers import ROUNDED_PLACES, parse_number, parse_words, read_unit, units_agree
 from thinkery.rewards.answers.structure import Form, Leaf, Node, interval_of, read, value_of
 from thinkery.types import Outcome
-from thinkery.verification import MathPolicy
 
 _TRAILING_UNIT = re.compile(
     r"(?P<value>.*\S)(?P<unit>\s*\\(?:text|mbox|mathrm|textrm)\s*\{[^{}]*\}\s*(?:\^\s*\{?[23]\}?)?|\\?%|\^\s*\{?\s*\\circ\s*\}?)",
