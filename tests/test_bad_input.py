@@ -83,6 +83,73 @@ def test_a_row_without_its_column_is_refused_by_file_line_and_field(
     assert refused(*alone(command, tiny_model)).startswith(expected)
 
 
+LONG = {"prompt": "How many? " * 400, "answer": "4"}
+
+
+@pytest.fixture
+def short_model(tiny_model: Path, place: Path) -> Path:
+    """The model with a context of 512 tokens."""
+    short = place / "short"
+    shutil.copytree(tiny_model, short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 512}))
+    return short
+
+
+@pytest.mark.parametrize("command", ["grpo", "collect", "eval"])
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_known_before_the_first_step(
+    short_model: Path, place: Path, command: str
+) -> None:
+    write(place / "problems.jsonl", [*GOOD["problems"], LONG])
+    said = refused(*alone(command, short_model))
+    assert "problems: problems.jsonl, line 3: its prompt of " in said
+    assert "tokens and max_completion_length" in said
+    assert said.endswith("; set on_bad_row: skip to go on with the other 2")
+
+
+def test_a_stage_goes_on_without_bad_rows_where_the_recipe_says_so(short_model: Path, place: Path) -> None:
+    write(place / "problems.jsonl", [LONG, *GOOD["problems"], {"prompt": "1 + 5?"}, {"prompt": "1?", "answer": [1, 2]}])
+    settings = {"problems.on_bad_row": "skip", "num_problems": 2, "num_generations": 2, "max_completion_length": 4}
+    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    done = CliRunner().invoke(app, [*alone("grpo", short_model), "--steps", "1", *sets, "--output-dir", "out"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "problems.jsonl: 3 of 5 rows left out:" in done.output
+    assert "problems.jsonl, line 4: the field answer must be text or a number, not null" in done.output
+    assert "problems.jsonl, line 1: its prompt of" in done.output
+
+
+def test_a_language_that_the_language_reward_can_not_tell_is_known_before_the_first_step(
+    tiny_model: Path, place: Path
+) -> None:
+    rows = [*GOOD["problems"], {"prompt": "1 + 3?", "answer": "4", "language": "tlh"}]
+    write(place / "problems.jsonl", rows)
+    said = refused(*alone("grpo", tiny_model, "--reward", "language=0.1", "--reward", "accuracy=1"))
+    assert said.startswith("grpo.problems: problems.jsonl, line 3: language 'tlh': the language reward reads ISO 639")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("verifier", "maths", "there is no verifier 'maths'; known are "),
+        ("verifier", "code", "its tests can't be read: the reference is "),
+    ],
+)
+def test_a_verifier_and_its_tests_are_looked_at_before_the_first_step(
+    tiny_model: Path, place: Path, column: str, value: str, expected: str
+) -> None:
+    write(place / "problems.jsonl", [*GOOD["problems"], {"prompt": "1 + 3?", "answer": "4", column: value}])
+    assert f"problems.jsonl, line 3: {expected}" in refused(*alone("grpo", tiny_model))
+
+
+def test_all_demonstrations_that_can_not_be_learnt_are_told_or_skipped(tiny_model: Path, place: Path) -> None:
+    bad = [{"id": f"mine-{i}", "prompt": "1 + 1?", "thinking": "a</think>b", "answer": "2"} for i in range(3)]
+    write(place / "demonstrations.jsonl", [*GOOD["demonstrations"], *bad])
+    done = CliRunner().invoke(app, [*alone("sft", tiny_model)])
+    assert done.exit_code == 2
+    assert "3 of 5 demonstrations can't be learnt; correct them, or set on_bad_row: skip in data" in done.stderr
+    assert [f"mine-{i}" in done.stderr for i in range(3)] == [True] * 3
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_empty_file_is_refused(tiny_model: Path, place: Path, command: str) -> None:
     kind = COMMANDS[command][0]

@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thinkery.files import sha256_of
 from thinkery.plugins import registered, resolve
 from thinkery.recipe import BASE, DataSpec, JudgeSpec, ProblemSpec, Recipe, RewardSpec, RolloutSpec, Stage
 from thinkery.recipe.stage import DataKind
 from thinkery.run.inputs import code_fingerprint
-from thinkery.types import UserError
+from thinkery.types import Problem, UserError
+
+if TYPE_CHECKING:
+    from thinkery.models.checking import Window
 
 _LOOKED_AT = 1024  # problems of an endless source; a kind that is in none of them is in none at all
 
@@ -61,9 +66,9 @@ def require_inputs(recipe: Recipe, done: Collection[str]) -> None:
         for field, reference in stage.reward_models():
             if reference not in _names(recipe):
                 _require_reward_model(f"{stage.name}.{field}", reference, _root(recipe, stage))
-    for field, spec in problem_specs(recipe):
-        if field.partition(".")[0] not in done:
-            _read_problems(field, spec)
+    for use in _problem_uses(recipe):
+        if use.field.partition(".")[0] not in done:
+            _read_problems(recipe, use)
     for stage in left:
         _read_data(stage, _names(recipe))
 
@@ -203,14 +208,81 @@ def _in_field(field: str) -> Iterator[None]:
         raise UserError(f"{field}: {error}") from None
 
 
-def _read_problems(field: str, spec: ProblemSpec) -> None:
-    """Reads the files of a set of problems to their end."""
-    from thinkery.problems.source import open_source
+@dataclass(frozen=True)
+class _Use:
+    """A set of problems, with who answers them: a model under a template, in so many tokens."""
 
-    for one in spec.all:
-        if Path(one.source).is_file():
-            with _in_field(field):
-                open_source(one.model_copy(update={"also": [], "decontaminate": []}))
+    field: str
+    spec: ProblemSpec
+    model: str  # a stage, base, a folder or a Hub id
+    template: str | None
+    max_completion_length: int
+    rollout: RolloutSpec | None
+    graded: bool = True
+    language: bool = False  # whether a reward reads the problems' language
+
+
+def _problem_uses(recipe: Recipe) -> Iterator[_Use]:
+    for stage in recipe.stages:
+        template, length = getattr(stage, "template", None), getattr(stage, "max_completion_length", 0)
+        rollout = next((one for _, one in stage.rollout_specs()), None)
+        read = any("language" in rewards for _, rewards, _ in stage.reward_specs())
+        for field, spec in stage.problem_specs():
+            own = field == "problems"  # a probe's problems are not rewarded
+            model = stage.starts_from or BASE
+            yield _Use(
+                f"{stage.name}.{field}", spec, model, template, length, rollout, stage.uses_verdicts, read and own
+            )
+    for name, measured in recipe.evaluate.items():
+        field = f"evaluate.{name}.problems"
+        model = measured.models[0] if measured.models and BASE not in measured.models else BASE
+        length, rollout = measured.max_completion_length, measured.rollout
+        yield _Use(field, measured.problems, model, measured.template, length, rollout)
+
+
+def _read_problems(recipe: Recipe, use: _Use) -> None:
+    """Reads the files of a set of problems to their end; asks of every row whether it can be answered and graded."""
+    files = [one for one in use.spec.all if Path(one.source).is_file()]
+    if not files:
+        return
+    from thinkery.problems.source import open_source
+    from thinkery.rewards.fitness import why_unfit
+
+    window = _window(recipe, use)
+
+    def vet(problem: Problem) -> str | None:
+        reason = why_unfit(problem, language=use.language) if use.graded else None
+        if reason is None and window is not None:
+            reason = window.why_too_long(problem.prompt, use.max_completion_length)
+        return reason
+
+    for one in files:
+        with _in_field(use.field):
+            open_source(one.model_copy(update={"also": [], "decontaminate": []}), vet)
+
+
+def _window(recipe: Recipe, use: _Use) -> Window | None:
+    """What the model that answers can read at once; None where a stage makes that model from nothing."""
+    from thinkery.models.checking import window_of
+    from thinkery.models.template import TEMPLATES
+
+    made = {stage.name: stage for stage in recipe.stages}
+    reference, template = use.model, use.template
+    while reference in made:
+        maker = made[reference]
+        if maker.starts_from is None:
+            return None
+        template = template or getattr(maker, "template", None)
+        reference = maker.starts_from
+    if reference == BASE:
+        if recipe.base is None:
+            return None
+        reference, template = recipe.base, template or recipe.template
+    with _in_field(use.field):
+        window = window_of(reference, TEMPLATES[template] if template else None)
+    if use.rollout is not None and use.rollout.context is not None:
+        return replace(window, context=use.rollout.context)
+    return window
 
 
 def _read_data(stage: Stage, made: Collection[str]) -> None:

@@ -319,3 +319,19 @@ def test_totals_that_no_float_can_square_are_refused_in_words(tmp_path: Path) ->
     recipe = recipe_of(steps=1, rewards={f"{tmp_path / 'mine.py'}:huge": 100})
     with pytest.raises(UserError, match=r"the total reward of completion 0 of problem .* is 1e\+19, and it must be"):
         run_recipe(recipe, tmp_path / "run", view=PlainView())
+
+
+def test_a_reference_that_its_verifier_refuses_is_left_out_where_the_recipe_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = {"language": "python", "test_cases": [{"input": "2", "output": "4", "type": "stdin_stdout"}]}
+    broken = {"id": "broken", "prompt": "Double it.", "answer": json.dumps(tests), "verifier": "code"}
+    path = problem_file(tmp_path / "mine.jsonl", broken | {"solution_code": "print(5)"})
+    problems = {"source": str(path), "on_bad_row": "skip"}
+    run_recipe(recipe_of(steps=4, problems=problems, log_completions=1000), tmp_path / "run", view=PlainView())
+    shown = capsys.readouterr().out
+    assert "1 of 11 references are not accepted by their verifier:" in shown
+    assert f", in {path}, line " in shown
+    files = sorted((tmp_path / "run" / "completions").rglob("*.parquet"))
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert "broken" not in {row["problem_id"] for row in rows}

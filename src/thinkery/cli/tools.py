@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thinkery.cli.options import UnsafeLocal, allowed, app, columns_of, plain_errors
+from thinkery.types import UserError
+
+if TYPE_CHECKING:
+    from thinkery.models.checking import Window
 
 
 @app.command(epilog="Example: thinkery verify problems.jsonl --reward math")
 def verify(
-    problems: Annotated[
+    source: Annotated[
         str, typer.Argument(help="A file, a folder of datasets, or owner/name on the Hub.", show_default=False)
     ],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="What it holds: problems, demonstrations, pairs, labels.", show_default="as its columns say"),
+    ] = None,
     reward: Annotated[
         str | None,
-        typer.Option(help="Who judges: math, code, choice, gym.", show_default="as the columns say"),
+        typer.Option(help="Who judges problems: math, code, choice, f1, ...", show_default="as the columns say"),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -26,33 +34,54 @@ def verify(
     ] = None,
     split: Annotated[str, typer.Option(help="The split of a data set.")] = "train",
     template: Annotated[str, typer.Option(help="How a completion is written.")] = "r1-zero",
+    model: Annotated[
+        str | None, typer.Option(help="Whose context the prompts must fit into.", show_default="no model's")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of verification; repeatable."),
     ] = None,
     unsafe_local: UnsafeLocal = False,
 ) -> None:
-    """Check that every problem's own answer is accepted, and list those that are not, by line."""
+    """Check every row of a data set, and every problem's own answer; list what can't be used, by line."""
     with plain_errors():
         from rich.console import Console
 
         from thinkery.recipe import load_verification
         from thinkery.report.terminal import make_view, printable
-        from thinkery.stages.verify import verify_problems
+        from thinkery.stages.verify import VerifyReport, verify_problems
+        from thinkery.stages.verify_data import DataReport, kind_named, kind_of_source, verify_data
 
+        report: VerifyReport | DataReport
+        mapped = columns_of(columns)
+        known = kind_named(kind) if kind else "problems" if reward else kind_of_source(source, split, mapped)
         verification = load_verification(overrides or [], allowed(unsafe_local=unsafe_local))
         with closing(make_view(Console(stderr=True))) as view:
-            report = verify_problems(
-                problems,
-                verifier=reward,
-                verification=verification,
-                template=template,
-                split=split,
-                columns=columns_of(columns),
-                progress=view.progress,
-            )
+            if known == "problems":
+                report = verify_problems(
+                    source,
+                    verifier=reward,
+                    verification=verification,
+                    template=template,
+                    split=split,
+                    columns=mapped,
+                    window=_window(model, template),
+                    progress=view.progress,
+                )
+            elif model is not None or reward is not None:
+                raise UserError(f"--model and --reward are for problems, and {source} holds {known}; leave them out")
+            else:
+                report = verify_data(source, known, template=template, split=split, columns=mapped)
         typer.echo(printable(report.render()))
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _window(model: str | None, template: str) -> Window | None:
+    """What a model can read at once under the template."""
+    from thinkery.models.checking import window_of
+    from thinkery.models.template import TEMPLATES
+
+    return None if model is None or template not in TEMPLATES else window_of(model, TEMPLATES[template])
 
 
 @app.command(

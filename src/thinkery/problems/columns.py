@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from thinkery.problems.conventions import CONVENTIONS
-from thinkery.problems.conventions.base import Convention, Fields, shown
-from thinkery.problems.conventions.plain import NONE, PLAIN
+from thinkery.problems.conventions.base import CALLS, Convention, Fields, shown
+from thinkery.problems.conventions.layouts import CONVENTIONS, PLAIN
+from thinkery.problems.conventions.plain import NONE
 from thinkery.problems.files import Row
 from thinkery.problems.gym import require_named
 from thinkery.problems.labels import Columns, Labels
@@ -23,6 +23,16 @@ from thinkery.problems.overlap import Item
 from thinkery.types import Problem, UserError
 
 _ARGUMENTS = ("prompts", "completions", "completion_ids")  # positional arguments of reward functions: no column's names
+# What a row may ask for that nothing here does: a problem without it would be another problem.
+_UNREAD = {
+    **dict.fromkeys(("image", "images", "video", "videos", "audio"), "only text is read"),
+    **dict.fromkeys(CALLS, "no template here writes tools and calls"),
+    **dict.fromkeys(
+        ("checker", "checker_code", "generated_checker", "interactor", "interaction_format", "test_setup",
+         "test_setup_code", "test_imports"),
+        "its tests would not be run with it",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,12 @@ class Layout:
         verifier = fields.verifier or task.verifier
         if verifier == "gym":
             require_named(fields)
+        for column in _UNREAD.keys() & fields.values.keys():
+            if fields.values[column] and column not in self.columns.values():
+                raise fields.error(column, f"can't be honoured: {_UNREAD[column]}; leave such rows out, or drop it")
+        if isinstance(task.prompt, str):  # with what was taken from other columns; messages are checked one by one
+            fields.checked(self.prompt, task.prompt)
+        fields.checked(self.answer, task.reference)
         free = {key: value for key, value in fields.values.items() if key not in _ARGUMENTS}
         return Problem(
             id=identity,
@@ -67,7 +83,7 @@ class Layout:
             reference=task.reference,
             domain=domain or ("general" if verifier == NONE else verifier),
             level=level,
-            language=language or "en",
+            language=language or self.convention.language,
             verifier=verifier,
             columns=free | dict(task.columns),
         )
@@ -85,8 +101,8 @@ def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str
         if column is not None and column not in values:
             raise UserError(f"{row.place}: columns: {{{ours}: {column}}}: there is no such field; {_has(values)}")
     fitting = [convention for convention in CONVENTIONS if _fits(convention, values, columns)]
-    overridden = {name for convention in fitting for name in convention.over}
-    left = [convention for convention in fitting if convention.name not in overridden]
+    most = max(map(_weight, fitting), default=0)
+    left = [convention for convention in fitting if _weight(convention) == most]
     if not left and (verifier or values.get("verifier")) == NONE and (prompts := _prompts(PLAIN, values, columns)):
         return Layout(PLAIN, _only(row, "prompt", prompts, values), "answer", name, columns, verifier)
     if not left:
@@ -103,12 +119,17 @@ def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str
     return Layout(left[0], prompt, answer, name, columns, verifier)
 
 
+def _weight(convention: Convention) -> int:
+    """How much a row must have to fit: who asks for more knows the row better."""
+    return len(convention.needs) + (not convention.any_columns) + (convention.name == "gsm8k")
+
+
 def _fits(convention: Convention, values: Mapping[str, Any], columns: Columns) -> bool:
     answers = _answers(convention, values, columns)
     return bool(
         answers
         and _prompts(convention, values, columns)
-        and all(column in values for column in convention.needs)
+        and all(any(column in values for column in either.split("|")) for either in convention.needs)
         and convention.fits(values, answers[0])
     )
 
@@ -116,7 +137,10 @@ def _fits(convention: Convention, values: Mapping[str, Any], columns: Columns) -
 def _prompts(convention: Convention, values: Mapping[str, Any], columns: Columns) -> list[str]:
     """The columns that may hold the prompt."""
     chosen = columns.get("prompt")
-    return [chosen] if chosen else [column for column in convention.prompt if column in values]
+    if chosen:
+        return [chosen]
+    firsts = (next((name for name in names.split(" > ") if name in values), "") for names in convention.prompt)
+    return [column for column in firsts if column]
 
 
 def _answers(convention: Convention, values: Mapping[str, Any], columns: Columns) -> list[str]:
@@ -180,13 +204,8 @@ def problems_of(
     """The layout of rows, and the rows with their problems. Raises ``UserError`` at the first row that is wrong."""
     first = next(rows)
     layout = recognise(first, name, columns, verifier)
-
-    def problems() -> Iterator[tuple[Row, Problem]]:
-        ids = Ids()
-        for row in chain([first], rows):
-            yield row, ids.check(layout.problem(row), row.place)
-
-    return layout, problems()
+    ids = Ids()
+    return layout, ((row, ids.check(layout.problem(row), row.place)) for row in chain([first], rows))
 
 
 def item_of(row: Row, prompt: str, answer: str | None = None) -> Item:
@@ -215,8 +234,9 @@ def text_columns(row: Row, columns: Columns | None = None) -> tuple[str, str | N
     except UserError:
         values = row.values()
         chosen = (columns or {}).get("prompt")
-        usual = dict.fromkeys(column for convention in CONVENTIONS for column in convention.prompt)
-        found = [column for column in usual if values.get(column)] if chosen is None else [chosen]
+        usual = dict.fromkeys(column for convention in CONVENTIONS for column in _prompts(convention, values, {}))
+        common = [column for column in usual if column in PLAIN.prompt] or list(usual)
+        found = [column for column in common if values.get(column)] if chosen is None else [chosen]
         if len(found) != 1 or found[0] not in values:
             raise
         return found[0], None

@@ -1,10 +1,11 @@
 """From rows to demonstrations: the layouts in which people publish solutions to learn from.
 
 ``messages`` (TRL; the last turn is the completion), ``conversations`` (ShareGPT), ``prompt`` with ``completion``,
-``instruction`` (and ``input``) with ``output`` or ``response``, ``question`` or ``problem`` with ``answer`` or
-``solution``. The first row decides; ``columns`` says otherwise: ``{prompt: question, thinking: trace, answer: final}``.
-A completion that holds its thinking in tags is taken apart. Left out: reading files (``files.py``), templates, and
-whether what a demonstration says is right.
+``instruction`` (and ``input``) or ``input`` alone with ``output`` or ``response``, ``question`` or ``problem`` with
+``answer`` or ``solution``. The first row decides; ``columns`` says otherwise: ``{prompt: question, thinking: trace,
+answer: final}``. A completion that holds its thinking in tags is taken apart. Turns that call tools, and what is no
+text, are refused: no template writes them. Left out: reading files (``files.py``), templates, and whether what a
+demonstration says is right.
 """
 
 from __future__ import annotations
@@ -14,27 +15,47 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from thinkery.problems.conventions.base import Fields, prompt_of, shown
+from thinkery.problems.bad_rows import BadRows, layout_of
+from thinkery.problems.conventions.base import CALLS, Fields, prompt_of, shown
 from thinkery.problems.files import Row
 from thinkery.problems.labels import Columns, Labels
 from thinkery.types import Demonstration, Message, UserError
 
+KNOWN = (
+    "TRL messages, TRL prompt and completion, OpenR1-Math messages, Mixture-of-Thoughts, OpenThoughts-114k, "
+    "OpenThoughts-114k metadata, OpenThoughts3, s1K-1.1, AceReason-SFT, Alpaca, SYNTHETIC-1-SFT"
+)  # data sets whose rows are read, each with one in tests/problems/layout_rows.jsonl
 COLUMNS = ("prompt", "thinking", "answer", "system", "input", "id", "domain", "language", "level")
 CONVERSATIONS = ("messages", "conversations")
 PROMPTS = ("prompt", "instruction", "question", "problem", "query")
-ANSWERS = (("completion", "response", "output"), ("answer", "solution"))  # the first group that a row has counts
-THINKINGS = ("thinking", "reasoning_content", "reasoning")
+# The first group that a row has counts. DeepSeek's are OpenThoughts' and s1K's, beside a reference solution.
+ANSWERS = (("completion", "response", "output", "deepseek_solution", "deepseek_attempt"), ("answer", "solution"))
+THINKINGS = ("thinking", "reasoning_content", "reasoning", "deepseek_reasoning", "deepseek_thinking_trajectory")
 # How people mark thinking and answer: DeepSeek-R1, and OpenThoughts with its kin.
 _THINKING_TAGS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
 _ANSWER_TAGS = (("<answer>", "</answer>"), ("<|begin_of_solution|>", "<|end_of_solution|>"))
+_UNREAD = {*CALLS, "image", "images", "video", "videos", "audio"}
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}  # ShareGPT's -> ours
 
 
-def demonstrations_of(rows: Iterator[Row], name: str, columns: Columns | None = None) -> Iterator[Demonstration]:
-    """Rows as demonstrations. ``name`` is the source's, for ids. ``UserError`` at the first row that is wrong."""
+def demonstrations_of(
+    rows: Iterator[Row], name: str, columns: Columns | None = None, bad: BadRows | None = None
+) -> Iterator[Demonstration]:
+    """Rows as demonstrations. ``name`` is the source's, for ids.
+
+    Rows that are wrong are noted in ``bad``; without it, ``UserError`` at the first.
+    """
+    if bad is not None:
+        layout, rows = layout_of(rows, lambda row: _recognise(row, name, columns or {}), bad)
+        return (demonstration for _, demonstration in bad.sift(rows, layout.demonstration))
     first = next(rows)
     layout = _recognise(first, name, columns or {})
     return (layout.demonstration(row) for row in chain([first], rows))
+
+
+def require_demonstration(row: Row, columns: Columns) -> None:
+    """Raises ``UserError`` unless a row has the columns of a demonstration, whatever is wrong inside."""
+    _recognise(row, "", columns)
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -60,7 +81,10 @@ class _Layout:
         labels = self.labels
         identity, level, language = labels.id(fields, row.number), labels.level(fields), labels.language(fields)
         domain = labels.short_text(fields, "domain")
-        extra = _optional(fields, labels.column(fields, "input"))
+        for column in _UNREAD & fields.values.keys():
+            if fields.values[column] and column not in labels.columns.values():
+                raise fields.error(column, "can't be honoured: no template here writes tools, or anything but text")
+        extra = _optional(fields, labels.column(fields, "input")) if self.prompt != "input" else ""
         system = _optional(fields, labels.column(fields, "system"))
         told = _optional(fields, labels.column(fields, "thinking", *THINKINGS))
         if self.answer is None:
@@ -104,7 +128,10 @@ def _recognise(row: Row, name: str, columns: Columns) -> _Layout:
             return _Layout(talks[0], None, labels)
         groups = ([column for column in group if column in values] for group in ANSWERS)
         answer = _only(row, "answer", next((group for group in groups if group), []), values)
-    prompt = prompt or _only(row, "prompt", [column for column in PROMPTS if column in values], values)
+    prompts = [column for column in PROMPTS if column in values] or [
+        column for column in ("input",) if column in values
+    ]
+    prompt = prompt or _only(row, "prompt", prompts, values)
     return _Layout(prompt, answer, labels)
 
 
@@ -176,7 +203,8 @@ def _turns(fields: Fields, column: str) -> list[Message]:
 
 
 def _ours(turn: Mapping[str, Any]) -> dict[str, Any]:
-    return {"role": _role(turn), "content": turn.get("content", turn.get("value"))}
+    called = {key: turn[key] for key in CALLS if turn.get(key)}
+    return {"role": _role(turn), "content": turn.get("content", turn.get("value")), **called}
 
 
 def _role(turn: Mapping[str, Any]) -> Any:

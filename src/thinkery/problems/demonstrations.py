@@ -12,12 +12,14 @@ from random import Random
 from typing import Any, Protocol
 
 from thinkery.plugins import load, registered
+from thinkery.problems.bad_rows import BadRows
 from thinkery.problems.demonstration_columns import demonstrations_of
 from thinkery.problems.source import open_rows
 from thinkery.recipe import DataSpec
 from thinkery.types import Demonstration, UserError
 
 Resolve = Callable[[str], str]
+Note = Callable[[str], object]
 
 
 class WritesDemonstrations(Protocol):
@@ -33,14 +35,16 @@ FILE_NAME = "data.jsonl"  # in the folder of a stage that makes demonstrations
 OWN_COLUMNS = {"prompt": "prompt", "thinking": "thinking", "answer": "answer", "system": None, "input": None}
 
 
-def read_demonstrations(specs: Sequence[DataSpec], resolve: Resolve) -> list[Demonstration]:
+def read_demonstrations(
+    specs: Sequence[DataSpec], resolve: Resolve, note: Note = lambda text: None
+) -> list[Demonstration]:
     """All demonstrations of a stage's sources, in the order of the sources; a share is of the whole set, by number.
 
-    ``resolve`` maps an earlier stage's name to the folder of its data. Raises ``UserError`` for what can't be read and
-    for a source that is too small for its share.
+    ``resolve`` maps an earlier stage's name to the folder of its data; ``note`` is told what is left out. Raises
+    ``UserError`` for what can't be read and for a source that is too small for its share.
     """
     shared = sum(spec.share or 0.0 for spec in specs)
-    whole = {i: open_demonstrations(spec, resolve) for i, spec in enumerate(specs) if not spec.share}
+    whole = {i: open_demonstrations(spec, resolve, note) for i, spec in enumerate(specs) if not spec.share}
     total = sum(map(len, whole.values())) / (1 - shared)
     read: list[Demonstration] = []
     for i, spec in enumerate(specs):
@@ -48,11 +52,11 @@ def read_demonstrations(specs: Sequence[DataSpec], resolve: Resolve) -> list[Dem
             read += whole[i]
         else:
             count = max(1, round(spec.share * total))
-            read += open_demonstrations(spec.model_copy(update={"n": count, "share": None}), resolve)
+            read += open_demonstrations(spec.model_copy(update={"n": count, "share": None}), resolve, note)
     return read
 
 
-def open_demonstrations(spec: DataSpec, resolve: Resolve) -> list[Demonstration]:
+def open_demonstrations(spec: DataSpec, resolve: Resolve, note: Note = lambda text: None) -> list[Demonstration]:
     """The demonstrations of one source; ``n`` of them are drawn by the spec's seed and kept in their order."""
     if spec.source in registered("problems"):
         plugin: WritesDemonstrations = load("problems", spec.source)
@@ -64,7 +68,10 @@ def open_demonstrations(spec: DataSpec, resolve: Resolve) -> list[Demonstration]
     if is_stage and Path(place).exists() and not Path(place).stat().st_size:
         raise UserError(f"the stage {spec.source} kept no demonstration: see its table.json for why")
     name, rows = open_rows(place, spec.split)
-    demonstrations = list(demonstrations_of(rows, name, OWN_COLUMNS if is_stage else spec.columns))
+    bad = BadRows(spec.source)
+    demonstrations = list(demonstrations_of(rows, name, OWN_COLUMNS if is_stage else spec.columns, bad))
+    for line in bad.settle(spec.on_bad_row):
+        note(line)
     if spec.n is None:
         return demonstrations
     if spec.n > len(demonstrations):

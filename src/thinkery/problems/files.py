@@ -138,13 +138,17 @@ def _refuse_other_encodings(path: Path, start: bytes) -> None:
 
 
 def _json(path: Path) -> Iterator[Row]:
-    """A list of objects, or, as many data sets name them, JSON lines."""
+    """A list of objects, an object that holds one such list, or, as many data sets name them, JSON lines."""
     content = path.read_bytes()
     _refuse_other_encodings(path, content)
     content = content.removeprefix(_UTF8_BOM)
     start = content.lstrip()[:1]
     if start == b"{":
-        yield from _lines(path, io.BytesIO(content))
+        wrapped = _wrapped(content)
+        if wrapped is None:
+            yield from _lines(path, io.BytesIO(content))
+        for number, value in enumerate(wrapped or [], start=1):
+            yield Row(f"{path}, item {number}", number, parsed=value)
     elif start == b"[":
         try:
             text = content.decode("utf-8")
@@ -154,6 +158,26 @@ def _json(path: Path) -> Iterator[Row]:
         yield from _items(path, text)
     elif start:
         raise UserError(f"{path}: write a list of objects, like [{EXAMPLE}, ...], or one object a line")
+
+
+def _wrapped(content: bytes) -> list[Any] | None:
+    """The one list of objects that an object of several lines holds, as ``{"version": 1, "data": [...]}``."""
+    first = content.lstrip().partition(b"\n")[0]
+    try:
+        whole = None if _is_json(first) else json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    values = whole.values() if isinstance(whole, dict) else ()
+    lists = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _items(path: Path, text: str) -> Iterator[Row]:

@@ -15,7 +15,15 @@ Columns = Mapping[str, str | None]  # ours -> the file's
 
 _ID = ("id", "task_id", "unique_id")
 _PROGRAMMING = {"python", "python3", "py", "cpp", "c++", "c", "java", "javascript", "rust", "go"}
-_LEVEL = re.compile(r"Level (\d{1,4}|\?)")  # MATH writes these; "Level ?" is no level
+_LEVEL = re.compile(r"(?:Level )?(\d{1,4}|\?)")  # MATH writes "Level 5"; "Level ?" is no level
+_CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")  # ISO 639, perhaps with a country or a script
+_NAMED = {
+    "arabic": "ar", "bengali": "bn", "chinese": "zh", "czech": "cs", "dutch": "nl", "english": "en", "finnish": "fi",
+    "french": "fr", "german": "de", "greek": "el", "hebrew": "he", "hindi": "hi", "indonesian": "id", "italian": "it",
+    "japanese": "ja", "korean": "ko", "persian": "fa", "polish": "pl", "portuguese": "pt", "russian": "ru",
+    "spanish": "es", "swahili": "sw", "swedish": "sv", "thai": "th", "turkish": "tr", "ukrainian": "uk", "urdu": "ur",
+    "vietnamese": "vi",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,20 @@ class Labels:
         return value
 
     def language(self, fields: Fields) -> str | None:
-        """The language that people speak; a programming language's name is left a free column."""
+        """The language that people speak, as its ISO 639 code; a programming language's name is left a free column."""
         column = self.column(fields, "language")
         value = None if column is None else fields.values[column]
         if isinstance(value, str) and value.lower() in _PROGRAMMING and "language" not in self.columns:
             return None
-        return self.short_text(fields, "language")
+        text = self.short_text(fields, "language")
+        if text is None or _CODE.fullmatch(text.strip()):
+            return text
+        if text.strip().casefold() not in _NAMED:
+            advice = "if it is no language of people, write columns: {language: null}"
+            raise fields.error(
+                str(column), f"must be an ISO 639 code such as en, zh or pt, not {shown(text)}; {advice}"
+            )
+        return _NAMED[text.strip().casefold()]
 
     def short_text(self, fields: Fields, ours: str) -> str | None:
         """A short text such as a domain; what is no text is left a free column."""

@@ -1,20 +1,22 @@
 """What reward models learn from, read from a judge stage or from users' files: preference pairs and safety labels.
 
 Pairs are ``prompt``, ``chosen``, ``rejected`` (TRL); without ``prompt`` the two are conversations with the same
-beginning. Labels are ``prompt``, ``response`` (or ``completion``) and ``safe`` (or ``label``): true or false, 1 or 0.
-A response is text, with its thinking in tags if it has any; messages, of which the last counts; or the object
-``{"thinking", "answer"}``. ``columns`` gives the file's names for ours. Left out: templates and tokens
-(``models/reward_model.py``).
+beginning, or HH-RLHF's texts that begin with ``Human:``. Labels are ``prompt``, ``response`` (or ``completion``) and
+``safe`` (or ``label``): true or false, 1 or 0. A response is text, with its thinking in tags if it has any; messages,
+of which the last counts; or the object ``{"thinking", "answer"}``. ``columns`` gives the file's names for ours. Left
+out: templates and tokens (``models/reward_model.py``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
+from thinkery.problems.bad_rows import BadRows
 from thinkery.problems.conventions.base import Fields, prompt_of, shown
 from thinkery.problems.demonstration_columns import split_thinking
 from thinkery.problems.files import Row
@@ -25,7 +27,10 @@ from thinkery.types import Message, UserError
 Prompt = str | tuple[Message, ...]
 Columns = Mapping[str, str | None]
 Resolve = Callable[[str], str]
+Note = Callable[[str], object]
 
+# Data sets whose rows are read, each with one in tests/problems/layout_rows.jsonl.
+KNOWN_PAIRS, KNOWN_LABELS = "TRL pairs, UltraFeedback binarized, HH-RLHF", "this project's labels, BeaverTails"
 _NAMES = {
     "prompt": ("prompt", "question", "instruction"),
     "chosen": ("chosen",),
@@ -33,6 +38,7 @@ _NAMES = {
     "response": ("response", "completion"),
     "safe": ("safe", "is_safe", "label"),
 }
+_HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"  # HH-RLHF's marks before a turn
 _TRUTHS: Mapping[Any, bool] = {
     True: True,
     False: False,
@@ -68,21 +74,31 @@ class SafetyLabel:
 
 
 Judged = PreferencePair | SafetyLabel
+_Judged = TypeVar("_Judged", PreferencePair, SafetyLabel)
 
 
-def read_pairs(specs: Sequence[DataSpec], resolve: Resolve) -> list[PreferencePair]:
-    """The pairs of all sources. ``resolve`` gives an earlier stage's folder. Raises ``UserError`` by file and line."""
-    return [pair_of(row, spec.columns) for spec, row in _rows(specs, resolve)]
+def read_pairs(specs: Sequence[DataSpec], resolve: Resolve, note: Note = lambda text: None) -> list[PreferencePair]:
+    """The pairs of all sources. ``resolve`` gives an earlier stage's folder; ``note`` is told what is left out.
+
+    Raises ``UserError`` with every row that is no pair, by file and line.
+    """
+    return _read(specs, resolve, pair_of, note)
 
 
-def read_labels(specs: Sequence[DataSpec], resolve: Resolve) -> list[SafetyLabel]:
-    """The labels of all sources. ``resolve`` gives an earlier stage's folder. Raises ``UserError`` by file and line."""
-    return [label_of(row, spec.columns) for spec, row in _rows(specs, resolve)]
+def read_labels(specs: Sequence[DataSpec], resolve: Resolve, note: Note = lambda text: None) -> list[SafetyLabel]:
+    """The labels of all sources. ``resolve`` gives an earlier stage's folder; ``note`` is told what is left out.
+
+    Raises ``UserError`` with every row that is no label, by file and line.
+    """
+    return _read(specs, resolve, label_of, note)
 
 
 def pair_of(row: Row, columns: Columns) -> PreferencePair:
     """A row as a pair. Raises ``UserError`` with file, line and field."""
     fields = Fields(row.place, row.values(), "prompt", "chosen")
+    for side in ("chosen", "rejected"):
+        if isinstance(fields.values.get(side), str) and fields.values[side].startswith(_HUMAN):
+            fields.values[side] = _dialogue(fields.values[side])
     names = {ours: _column(fields, ours, columns) for ours in ("chosen", "rejected")}
     chosen, rejected = (_response(fields, name) for name in names.values())
     if chosen == rejected:
@@ -113,13 +129,16 @@ def label_of(row: Row, columns: Columns) -> SafetyLabel:
     return SafetyLabel(prompt, response, _TRUTHS[value])
 
 
-def _rows(specs: Sequence[DataSpec], resolve: Resolve) -> Iterator[tuple[DataSpec, Row]]:
-    """Every source's rows: all of them, ``n`` of them, or so many that they are ``share`` of the whole."""
-    rows = [list(_open(spec, resolve)) for spec in specs]
-    whole = sum(len(own) for spec, own in zip(specs, rows, strict=True) if spec.share is None and spec.n is None)
+def _read(
+    specs: Sequence[DataSpec], resolve: Resolve, read: Callable[[Row, Columns], _Judged], note: Note
+) -> list[_Judged]:
+    """What every source holds: all of it, ``n`` of it, or so many that they are ``share`` of the whole."""
+    found = [_of(spec, resolve, read, note) for spec in specs]
+    whole = sum(len(own) for spec, own in zip(specs, found, strict=True) if spec.share is None and spec.n is None)
     whole += sum(spec.n for spec in specs if spec.n is not None)
     total = whole / (1 - sum(spec.share or 0.0 for spec in specs))
-    for spec, own in zip(specs, rows, strict=True):
+    chosen: list[_Judged] = []
+    for spec, own in zip(specs, found, strict=True):
         count = len(own) if spec.n is None else spec.n
         if spec.share is not None:
             count = max(1, round(spec.share * total))
@@ -128,11 +147,19 @@ def _rows(specs: Sequence[DataSpec], resolve: Resolve) -> Iterator[tuple[DataSpe
                 f"{spec.source}: {count:,} rows are asked for, by n or by its share of the whole, and it has "
                 f"{len(own):,}; ask for fewer"
             )
-        chosen = range(len(own))
+        indices: Sequence[int] = range(len(own))
         if count < len(own):
-            chosen = sorted(Random(f"preferences/{spec.seed}").sample(range(len(own)), count))  # type: ignore[assignment]
-        for index in chosen:
-            yield spec, own[index]
+            indices = sorted(Random(f"preferences/{spec.seed}").sample(range(len(own)), count))
+        chosen += [own[index] for index in indices]
+    return chosen
+
+
+def _of(spec: DataSpec, resolve: Resolve, read: Callable[[Row, Columns], _Judged], note: Note) -> list[_Judged]:
+    bad = BadRows(spec.source)
+    found = [judged for _, judged in bad.sift(_open(spec, resolve), lambda row: read(row, spec.columns))]
+    for line in bad.settle(spec.on_bad_row):
+        note(line)
+    return found
 
 
 def _open(spec: DataSpec, resolve: Resolve) -> Iterator[Row]:
@@ -159,6 +186,13 @@ def _column(fields: Fields, ours: str, columns: Columns, *, required: bool = Tru
 def _prompt(fields: Fields, column: str) -> Prompt:
     fields.prompt = column
     return prompt_of(fields)
+
+
+def _dialogue(text: str) -> list[dict[str, str]]:
+    """HH-RLHF's text as messages."""
+    parts = re.split(f"({_HUMAN}|{_ASSISTANT})", text)[1:]
+    roles = {_HUMAN: "user", _ASSISTANT: "assistant"}
+    return [{"role": roles[mark], "content": said.strip()} for mark, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _response(fields: Fields, column: str) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -17,16 +17,19 @@ from typing import Literal, Protocol
 
 from thinkery.files import require_regular, sha256_of
 from thinkery.plugins import load, registered
-from thinkery.problems.columns import item_of, problems_of, text_columns
+from thinkery.problems.bad_rows import BadRows, layout_of
+from thinkery.problems.columns import Ids, item_of, recognise, text_columns
 from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
 from thinkery.problems.gym import GYM, GymProblems, require_gym
 from thinkery.problems.hub import folder_rows, hub_rows, is_hub_name, require_datasets
 from thinkery.problems.labels import Columns
+from thinkery.problems.mixture import MixedSource
 from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec
 from thinkery.types import Problem, UserError
 
 Split = Literal["train", "test"]
+Vet = Callable[[Problem], str | None]  # why a problem can't be used, as far as a stage knows; None: it can
 _SPARE = 10**9  # distance from a position to those that stand in for it
 
 
@@ -48,6 +51,14 @@ class ProblemSource(Protocol):
 
     def exclude(self, ids: Collection[str]) -> None:
         """Leaves out problems from now on. A resumed run must leave out the same before it draws."""
+        ...
+
+    def place(self, identity: str) -> str:
+        """Where the problem of an id stands, for a message: file and line, or the id where it is made on demand."""
+        ...
+
+    def skips(self, identity: str) -> bool:
+        """Whether the user goes on without that problem if it turns out to be bad."""
         ...
 
 
@@ -95,6 +106,14 @@ class EndlessSource(ABC):
         """Leaves out problems from now on."""
         self._excluded.update(ids)
 
+    def place(self, identity: str) -> str:
+        """The id: it stands nowhere."""
+        return identity
+
+    def skips(self, identity: str) -> bool:
+        """What is made on demand is not bad."""
+        return False
+
     def _at(self, position: int) -> Problem:
         for attempt in range(100):
             problem = self.problem(position + attempt * _SPARE)
@@ -118,8 +137,19 @@ class GymSource(EndlessSource):
 class FileSource:
     """Problems that are all there, in epochs: each a new permutation that depends on (seed, epoch) alone."""
 
-    def __init__(self, name: str, problems: Sequence[Problem], seed: int = 0, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        problems: Sequence[Problem],
+        seed: int = 0,
+        notes: Sequence[str] = (),
+        *,
+        places: Mapping[str, str] | None = None,
+        skip: bool = False,
+    ) -> None:
+        """``places`` are by ids; ``skip``: the user goes on without problems that turn out to be bad."""
         self.name, self.seed, self.problems, self.notes = name, seed, list(problems), notes
+        self._places, self._skip = places or {}, skip
 
     def draw(self, start: int, count: int) -> list[Problem]:
         """Problems ``start`` to ``start + count - 1`` of the endless sequence of epochs.
@@ -156,77 +186,26 @@ class FileSource:
         if not self.problems:
             raise UserError(f"{self.name}: every problem was left out")
 
+    def place(self, identity: str) -> str:
+        """File and line."""
+        return self._places.get(identity, identity)
 
-class MixedSource:
-    """Several sources, drawn from in proportion to their shares.
+    def skips(self, identity: str) -> bool:
+        """Whether the recipe says so."""
+        return self._skip
 
-    Which source stands at a position depends on the shares alone (the largest remainder first), so every stretch of
-    positions holds nearly the shares, and a resumed run draws what the interrupted one would have drawn. An id ends in
-    the number of its source, ``+0`` of the first: two sources may have the same ids.
+
+def open_source(spec: ProblemSpec, vet: Vet = lambda problem: None) -> ProblemSource:
+    """The source that a recipe names, with those mixed in. ``UserError`` says what is wrong with it and where.
+
+    ``vet`` is what a stage knows of problems beside: every row is read and vetted before any is handed out.
     """
-
-    def __init__(self, parts: Sequence[tuple[ProblemSource, float]]) -> None:
-        self.parts = [source for source, _ in parts]
-        self.notes: Sequence[str] = [note for part in self.parts for note in part.notes]
-        total = sum(share for _, share in parts)
-        self._shares = [share / total for _, share in parts]
-        self._order: list[tuple[int, int]] = []  # position -> (part, position within the part)
-        self._taken = [0] * len(parts)
-
-    def draw(self, start: int, count: int) -> list[Problem]:
-        """Problems by position; those of one part are drawn together."""
-        self._extend(start + count)
-        places = self._order[start : start + count]
-        drawn: dict[tuple[int, int], Problem] = {}
-        for part, source in enumerate(self.parts):
-            positions = [position for owner, position in places if owner == part]
-            if positions:  # they follow one another
-                problems = _numbered(part, source.draw(positions[0], len(positions)))
-                drawn |= {(part, position): problem for position, problem in zip(positions, problems, strict=True)}
-        return [drawn[place] for place in places]
-
-    def fixed(self, count: int | None) -> list[Problem]:
-        """The first ``count`` problems, each part's in proportion (None: all of all parts)."""
-        if count is None:
-            return [problem for i, part in enumerate(self.parts) for problem in _numbered(i, part.fixed(None))]
-        self._extend(count)
-        owners = [part for part, _ in self._order[:count]]
-        sizes = [(i, part, owners.count(i)) for i, part in enumerate(self.parts)]
-        return [problem for i, part, size in sizes if size for problem in _numbered(i, part.fixed(size))]
-
-    def exclude(self, ids: Collection[str]) -> None:
-        """Leaves out problems from now on."""
-        for i, part in enumerate(self.parts):
-            end = _end(i)
-            part.exclude([name.removesuffix(end) for name in ids if name.endswith(end)])
-
-    def _extend(self, size: int) -> None:
-        while len(self._order) < size:
-            due = [
-                share * (len(self._order) + 1) - taken for share, taken in zip(self._shares, self._taken, strict=True)
-            ]
-            part = due.index(max(due))
-            self._order.append((part, self._taken[part]))
-            self._taken[part] += 1
-
-
-def _numbered(part: int, problems: Sequence[Problem]) -> list[Problem]:
-    """The problems of a mixture's part, under ids that no other part has."""
-    return [replace(problem, id=problem.id + _end(part)) for problem in problems]
-
-
-def _end(part: int) -> str:
-    return f"+{part}"
-
-
-def open_source(spec: ProblemSpec) -> ProblemSource:
-    """The source that a recipe names, with those mixed in. ``UserError`` says what is wrong with it and where."""
     if not spec.also:
-        return _one_source(spec)
-    return MixedSource([(_one_source(one), one.share) for one in spec.all])
+        return _one_source(spec, vet)
+    return MixedSource([(_one_source(one, vet), one.share) for one in spec.all])
 
 
-def _one_source(spec: ProblemSpec) -> ProblemSource:
+def _one_source(spec: ProblemSpec, vet: Vet) -> ProblemSource:
     split: Split = "test" if spec.split == "test" else "train"
     if spec.source in registered("problems"):
         plugin: ProblemPlugin = load("problems", spec.source)
@@ -236,26 +215,34 @@ def _one_source(spec: ProblemSpec) -> ProblemSource:
             if getattr(spec, field):
                 raise UserError(f"problems.{field}: reasoning-gym has none; leave this out")
         return GymSource(spec.source.removeprefix(GYM).split(","), split, spec.seed)
-    return _file_source(spec)
+    return _file_source(spec, vet)
 
 
-def _file_source(spec: ProblemSpec) -> FileSource:
+def _file_source(spec: ProblemSpec, vet: Vet) -> FileSource:
     name, rows = open_rows(spec.source, spec.split)
-    layout, found = problems_of(rows, name, spec.columns, spec.verifier)
+    bad, ids = BadRows(spec.source), Ids()
+    layout, rows = layout_of(rows, lambda row: recognise(row, name, spec.columns, spec.verifier), bad)
     benchmarks = read_benchmarks(spec.decontaminate) if spec.decontaminate else None
     problems: dict[str, Problem] = {}
     items: list[Item] = []
     total = 0
-    for row, problem in found:
+
+    def read(row: Row) -> Problem:
+        problem = ids.check(layout.problem(row), row.place)
+        reason = vet(problem) if _wanted(problem, spec) else None
+        if reason:
+            raise UserError(f"{row.place}: {reason}")
+        return problem
+
+    for row, problem in bad.sift(rows, read):
         total += 1
-        if spec.levels and problem.level not in spec.levels:
-            continue
-        if spec.languages and problem.language not in spec.languages:
+        if not _wanted(problem, spec):
             continue
         problems[row.place] = _preferred(problem, spec)
         if benchmarks is not None:
             items.append(item_of(row, layout.prompt))
-    notes = [f"{spec.source}: {total:,} problems; {layout}"]
+    left_out = bad.settle(spec.on_bad_row)
+    notes = [f"{spec.source}: {total:,} problems; {layout}", *left_out]
     if not problems:
         raise UserError(f"{spec.source}: no problem has the levels {spec.levels} and languages {[*spec.languages]}")
     if benchmarks is not None:
@@ -265,7 +252,16 @@ def _file_source(spec: ProblemSpec) -> FileSource:
             del problems[match.place]
         if not problems:
             raise UserError(f"{spec.source}: every problem overlaps with one of {', '.join(spec.decontaminate)}")
-    return FileSource(spec.source, list(problems.values()), spec.seed, notes)
+    places = {problem.id: place for place, problem in problems.items()}
+    skip = spec.on_bad_row == "skip"
+    return FileSource(spec.source, list(problems.values()), spec.seed, notes, places=places, skip=skip)
+
+
+def _wanted(problem: Problem, spec: ProblemSpec) -> bool:
+    """Whether a problem has one of the levels and languages that the recipe asks for."""
+    return (not spec.levels or problem.level in spec.levels) and (
+        not spec.languages or problem.language in spec.languages
+    )
 
 
 def _preferred(problem: Problem, spec: ProblemSpec) -> Problem:

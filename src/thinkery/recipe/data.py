@@ -29,6 +29,7 @@ from thinkery.recipe.rollout import RolloutSpec
 
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
 Preference = Literal["helpful", "safety"]
+OnBadRow = Literal["stop", "skip"]
 _PLACE = re.compile(r"^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/")
 
 
@@ -54,6 +55,7 @@ class ProblemSpec(Strict):
     seed: int = 0  # of the problems alone, so that runs of different seeds can share a held-out set
     columns: dict[str, str | None] = {}
     verifier: str | None = None  # None: as the source's columns say
+    on_bad_row: OnBadRow = "stop"  # skip: go on without rows that can't be used, and say which they are
     decontaminate: list[str] = []
     domains: dict[str, PositiveFloat] = {}  # of mini: domain -> share; empty: its reasoning domains
     preference: Preference | None = None  # which reward model reads the responses; None: as the column says, if any
@@ -151,6 +153,7 @@ class DataSpec(Strict):
     careful: Annotated[float, Field(ge=0, le=1)] = 1.0  # of mini
     seed: int = 0  # of mini, and of which n are drawn
     columns: dict[str, str | None] = {}  # of files and data sets: ours -> theirs
+    on_bad_row: OnBadRow = "stop"  # skip: go on without rows that can't be used, and say which they are
 
     @model_validator(mode="after")
     def _check(self) -> Self:

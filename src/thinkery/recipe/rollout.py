@@ -31,6 +31,11 @@ class RolloutBackend(Strict):
     opener: ClassVar[str]
     checker: ClassVar[str | None] = None
 
+    @property
+    def context(self) -> int | None:
+        """Tokens of prompt and completion that it can hold; None: the model's own context."""
+        return None
+
 
 class NativeRolloutSpec(RolloutBackend):
     """Sampling in this process, from the very weights that learn: what a stage does that names no backend."""
@@ -61,6 +66,11 @@ class VLLMSpec(RolloutBackend):
     server_base_url: Annotated[str, Field(pattern=r"^http://\S+$", description="http://host:port")] | None = None
     server_python: str | None = None  # the interpreter of an environment that has vLLM and Thinkery
     server_timeout: PositiveFloat = 240.0  # seconds until a server must be ready
+
+    @property
+    def context(self) -> int | None:
+        """What vLLM is told."""
+        return self.max_model_len
 
     @property
     def memory_share(self) -> float:

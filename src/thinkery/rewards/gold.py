@@ -20,6 +20,7 @@ GOLD_DEADLINE_S = 600.0  # for one portion of the golds: programs with their tes
 PORTION = 512  # begun together, so that workers and sandboxes are kept busy without holding everything in memory
 
 Judged = tuple[Problem, Verdict]
+Place = Callable[[str], str]  # by id
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +40,30 @@ class GoldReport:
         """The ids of the problems that can't be graded."""
         return frozenset(problem.id for problem, _ in self.unparseable)
 
-    def require(self) -> None:
-        """Raises ``UserError`` with the first golds that are refused, or if no problem is left."""
-        if self.refused:
-            head = (
-                f"{len(self.refused)} of {self.checked} problems have a reference that their verifier does not accept;"
-            )
-            raise UserError("\n".join([f"{head} correct or remove them:", *_lines(self.refused)]))
-        if self.unparseable and len(self.unparseable) == self.checked:
-            raise UserError("\n".join(["no problem has a reference that can be read:", *_lines(self.unparseable)]))
+    def require(self, place: Place = str, skips: Callable[[str], bool] = lambda identity: False) -> frozenset[str]:
+        """The ids of refused problems that the user goes on without, by ``skips``; ``place`` says where one stands.
 
-    def notes(self) -> list[str]:
+        Raises ``UserError`` with the first golds that are refused otherwise, or if no problem is left.
+        """
+        refused = [judged for judged in self.refused if not skips(judged[0].id)]
+        if refused:
+            head = f"{len(refused)} of {self.checked} problems have a reference that their verifier does not accept;"
+            advice = "correct or remove them, or set on_bad_row: skip to go on without them:"
+            raise UserError("\n".join([f"{head} {advice}", *_lines(refused, place, 20)]))
+        if self.checked and len(self.unparseable) + len(self.refused) == self.checked:
+            lines = _lines([*self.unparseable, *self.refused], place)
+            raise UserError("\n".join(["no problem has a reference that can be read:", *lines]))
+        return frozenset(problem.id for problem, _ in self.refused)
+
+    def notes(self, place: Place = str) -> list[str]:
         """What a reader of the run should know, one line each; empty if all is well."""
         notes = []
         if self.unparseable:
             head = f"{len(self.unparseable)} of {self.checked} references can't be read; their problems are left out:"
-            notes += [head, *_lines(self.unparseable)]
+            notes += [head, *_lines(self.unparseable, place)]
+        if self.refused:
+            head = f"{len(self.refused)} of {self.checked} references are not accepted by their verifier:"
+            notes += [head, *_lines(self.refused, place)]
         if self.without:
             notes.append(f"{len(self.without)} problems hold no solution, so their tests could not be checked")
         return notes
@@ -95,9 +104,14 @@ def _judge(grader: Grader, problems: Sequence[Problem]) -> Iterator[tuple[Proble
         yield problem, None if verdict is None else settle(verdict, deadline)
 
 
-def _lines(judged: Sequence[Judged], shown: int = 5) -> list[str]:
-    lines = [f"  {p.id}: {short(p.reference)} ({v.outcome}: {v.reason})" for p, v in judged[:shown]]
+def _lines(judged: Sequence[Judged], place: Place, shown: int = 5) -> list[str]:
+    lines = [f"  {p.id}: {short(p.reference)} ({v.outcome}: {v.reason}){_at(p, place)}" for p, v in judged[:shown]]
     return lines + ([f"  and {len(judged) - shown} more"] if len(judged) > shown else [])
+
+
+def _at(problem: Problem, place: Place) -> str:
+    where = place(problem.id)
+    return "" if where == problem.id else f", in {where}"
 
 
 def short(text: str) -> str:

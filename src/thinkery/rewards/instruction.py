@@ -1,8 +1,8 @@
 """Does an answer keep the constraints that its question states? For instructions that rules can check, as in IFEval.
 
-A problem's column ``constraints`` lists them (``thinkery.constraints`` says which there are; ``language`` is added
-here). What is judged is what the reader sees: the answer tag's content, or all that follows the thinking. Every
-constraint must hold. Left out: whether the answer is any good beyond them.
+A problem's column ``constraints`` lists them: ``thinkery.constraints`` says which there are; ``language`` is added
+here, and so are IFEval's own (``ifeval.py``). What is judged is what the reader sees: the answer tag's content, or all
+that follows the thinking. Every constraint must hold. Left out: whether the answer is any good beyond them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from thinkery.constraints import RULES, Rule, normal, read_rules
 from thinkery.models.template import Template
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, written_answer
+from thinkery.rewards.ifeval import IFEVAL, ResponseLanguage
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.language import language_proportion
 from thinkery.rewards.texts.scripts import require_language
@@ -38,7 +39,7 @@ class Language(Rule):
         return proportion is not None and proportion >= self.share
 
 
-ALL_RULES: Mapping[str, type[Rule]] = {**RULES, "language": Language}
+ALL_RULES: Mapping[str, type[Rule]] = {**RULES, "language": Language, **IFEVAL}
 
 
 class InstructionVerifier:
@@ -49,7 +50,7 @@ class InstructionVerifier:
 
     def begin(self, completion: str, problem: Problem) -> Verdict:
         """The verdict. Raises ``UserError`` for a constraint that there isn't."""
-        rules = _rules_of(problem)
+        rules = rules_of(problem)
         written = written_answer(completion, prefilled_think=self._template.prefilled_think)
         if written.reason:
             return Verdict(Outcome.NO_ANSWER, written.reason)
@@ -66,7 +67,7 @@ class InstructionVerifier:
 
     def gold(self, problem: Problem) -> str | None:
         """A completion that gives the reference; None where there is none."""
-        _rules_of(problem)
+        rules_of(problem)
         if not problem.reference:
             return None
         return gold_completion(self._template, problem.reference, boxed=False)
@@ -75,12 +76,13 @@ class InstructionVerifier:
         """Nothing was started."""
 
 
-def _rules_of(problem: Problem) -> list[Rule]:
+def rules_of(problem: Problem) -> list[Rule]:
+    """The rules of a problem. Raises ``UserError`` for a constraint that there isn't."""
     try:
         rules = read_rules(problem.columns.get(CONSTRAINTS), ALL_RULES)
     except ValueError as error:
         raise UserError(f"problem {problem.id}: {error}") from None
     for rule in rules:
-        if isinstance(rule, Language):
-            require_language(rule.value)
+        if isinstance(rule, Language | ResponseLanguage):
+            require_language(rule.value if isinstance(rule, Language) else rule.language)
     return rules

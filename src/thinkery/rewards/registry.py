@@ -18,6 +18,7 @@ from thinkery.rewards.accuracy import accuracy_reward
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.code import CodeVerifier
 from thinkery.rewards.custom import is_custom
+from thinkery.rewards.f1 import F1Verifier
 from thinkery.rewards.format import format_reward
 from thinkery.rewards.gym import GymVerifier
 from thinkery.rewards.instruction import InstructionVerifier
@@ -45,6 +46,7 @@ VERIFIERS: Mapping[str, VerifierFactory] = {
     "math": MathVerifier,
     "code": CodeVerifier,
     "choice": ChoiceVerifier,
+    "f1": F1Verifier,
     "gym": GymVerifier,
     "instruction": InstructionVerifier,
     NONE: NoVerifier,

@@ -48,7 +48,7 @@ def run_collect(stage: CollectStage, context: StageContext) -> dict[str, Any]:
     policy = open_policy(stage, context)
     benchmarks = read_benchmarks(stage.decontaminate) if stage.decontaminate else None
     with open_grader(stage, context, policy) as grader:
-        problems = open_problems(stage, context, grader)
+        problems = open_problems(stage, context, policy, grader)
         collector = Collector(stage, context, policy, grader, problems)
         first, parts = context.run.latest_checkpoint() or (0, None)
         for batch in range(first, -(-len(problems) // stage.batch_problems)):

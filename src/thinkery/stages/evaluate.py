@@ -16,7 +16,7 @@ from thinkery.evaluation.samples import Samples, summarize
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, RewardSpec
-from thinkery.rewards.gold import GoldReport, check_gold
+from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.language import language_proportion
 from thinkery.stages.completion_metrics import completion_rows, read
@@ -24,6 +24,7 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.few_shot import examples, with_examples
 from thinkery.stages.pairs import ask_all, open_judge
 from thinkery.stages.sampling import progress, sample_and_grade
+from thinkery.stages.vetting import vet_for
 from thinkery.types import Completion, Group, Judge, Outcome, Problem, Sampling, UserError
 
 Row = dict[str, Any]
@@ -46,14 +47,14 @@ def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageCont
 def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step: int) -> dict[str, Any]:
     template = context.template_of(context.run.name.removesuffix(".eval"), spec.template)
     policy = context.engines.policy(model, template=template, device=spec.device, dtype=spec.dtype)
-    source = open_source(spec.problems)
+    source = open_source(spec.problems, vet_for(policy, spec.max_completion_length, rollout=spec.rollout))
     problems = source.fixed(spec.problems.n)
     asked_for = {"accuracy": RewardSpec()}
     with context.engines.grader(
         GraderSpec(policy.template, asked_for, spec.max_completion_length, context.recipe.verification)
     ) as grader:
         golds = check_gold(grader, problems)
-        for note in [*source.notes, *_gold_notes(golds)]:
+        for note in [*source.notes, *golds.notes(source.place)]:
             context.view.note(f"evaluate {name}: {note}")
         asked = [problem for problem in problems if problem.id not in golds.masked]
         if spec.shots:
@@ -162,12 +163,3 @@ def _seed_of(seed: int, name: str, completion: Completion) -> int:
     """The judge's random numbers for one sample, counted."""
     text = f"{seed}/{name}/{completion.problem_id}/{completion.index}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
-
-
-def _gold_notes(golds: GoldReport) -> list[str]:
-    """What is wrong with the benchmark itself. A refused gold counts against the model, so it must be said."""
-    notes = golds.notes()
-    if golds.refused:
-        listed = ", ".join(problem.id for problem, _ in golds.refused[:5])
-        notes.append(f"{len(golds.refused)} of {golds.checked} references are not accepted themselves: {listed}")
-    return notes

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 def require_references(
     stage: str, source: ProblemSource, problems: Sequence[Problem], grader: Grader, view: View
 ) -> Collection[str]:
-    """The ids of the problems whose own answer can't be read, to be left out.
+    """The ids of the problems to be left out: their own answer can't be read, or isn't accepted and may be skipped.
 
-    Raises ``UserError`` if a reward needs a column that no problem has, or a reference can be read and isn't accepted.
+    Raises ``UserError`` if a reward needs a column that no problem has, or a reference can be read and isn't accepted
+    where the recipe doesn't say ``on_bad_row: skip``.
     """
     grader.require_columns(problems)
     report = check_gold(grader, problems, lambda done: view.progress("checking references", done, len(problems)))
-    report.require()
-    for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
+    skipped = report.require(source.place, source.skips)
+    for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes(source.place)]:
         view.note(f"{stage}: {note}")
-    return report.masked
+    return report.masked | skipped
 
 
 def write_part(folder: Path, before: Path | None, name: str, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from thinkery.rewards.unchecked import NONE
 from thinkery.stages.context import StageContext
 from thinkery.stages.runtime import Keeping
 from thinkery.stages.sampling import progress, sample_and_grade
+from thinkery.stages.vetting import vet_for
 from thinkery.types import Problem, Sampling, UserError
 
 _BEST, _STATE = "best", "probe.json"
@@ -40,7 +41,7 @@ class Probe:
         self, spec: ProbeSpec, stage: RLStage, context: StageContext, policy: Policy, grader: Grader, learner: Keeping
     ) -> None:
         self.spec, self.stage, self.context, self.grader, self.learner = spec, stage, context, grader, learner
-        self.problems = self._problems()
+        self.problems = self._problems(policy)
         self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         self.best: float | None = None  # None: not looked yet
         self.best_step = 0
@@ -112,15 +113,16 @@ class Probe:
         verdicts_PG = self.grader.verdicts(self.problems, sampling.num_generations)
         return statistics.fmean(avg_at_k(verdicts_G) for verdicts_G in verdicts_PG)
 
-    def _problems(self) -> list[Problem]:
+    def _problems(self, policy: Policy) -> list[Problem]:
         """The set, less what can't be graded. Raises ``UserError`` if nothing is left."""
-        source = open_source(self.spec.problems)
+        vet = vet_for(policy, self.stage.max_completion_length, rollout=self.stage.rollout)
+        source = open_source(self.spec.problems, vet)
         problems = source.fixed(self.spec.problems.n)
         report = check_gold(self.grader, problems)
-        report.require()
-        for note in [*source.notes, *report.notes()]:
+        masked = report.masked | report.require(source.place, source.skips)
+        for note in [*source.notes, *report.notes(source.place)]:
             self.context.view.note(f"{self.stage.name}.probe: {note}")
-        kept = [problem for problem in problems if problem.verifier != NONE and problem.id not in report.masked]
+        kept = [problem for problem in problems if problem.verifier != NONE and problem.id not in masked]
         if not kept:
             raise UserError(
                 f"{self.stage.name}.probe.problems: no rule can check any of these {len(problems)} problems; name a "

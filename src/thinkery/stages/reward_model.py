@@ -35,7 +35,9 @@ LOG_STEPS = 10
 def run_reward_model(stage: RewardModelStage, context: StageContext) -> dict[str, Any]:
     """Trains the reward model, measures it on the held-out prompts and saves it; returns the measurements."""
     read = read_pairs if stage.objective == "pairwise" else read_labels
-    judged: Sequence[Judged] = read(stage.data, context.resolve)
+    judged: Sequence[Judged] = read(
+        stage.data, context.resolve, lambda text: context.view.note(f"{stage.name}: {text}")
+    )
     reward_model = new_reward_model(
         context.resolve(stage.from_),
         objective=stage.objective,

@@ -25,6 +25,7 @@ from thinkery.stages.probe import Probe
 from thinkery.stages.runtime import RLLearner
 from thinkery.stages.sampling import Sampler, open_grader
 from thinkery.stages.throughput import REFERENCE, UPDATE, LearningWork, pace, work_metrics
+from thinkery.stages.vetting import vet_for
 from thinkery.training.learner import Sample
 from thinkery.types import Group
 
@@ -42,7 +43,8 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     credit = make_advantage_estimator(stage, context, policy)
     clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:
-        sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)
+        vet = vet_for(policy, stage.max_completion_length, rewards=stage.rewards, rollout=stage.rollout)
+        sampler = Sampler(stage, context, policy, open_source(stage.problems, vet), grader)
         sampler.mask_unreadable()
         probe = Probe(stage.probe, stage, context, policy, grader, learner) if stage.probe else None
         signal = LearningSignal(stage, policy.template)

@@ -11,13 +11,14 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.flops import policy_shape, update_work
 from thinkery.models.loading import Policy
+from thinkery.problems.bad_rows import SHOWN
 from thinkery.problems.demonstrations import read_demonstrations
 from thinkery.recipe import SFTStage
 from thinkery.stages.boundary import stop_between
@@ -36,7 +37,9 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     Returns the loss of the first and of the last update (nats a token), and what was learnt: how many demonstrations,
     of which domains, how many were too long, tokens (prompts included, over all epochs), updates.
     """
-    demonstrations = read_demonstrations(stage.data, context.resolve)
+    demonstrations = read_demonstrations(
+        stage.data, context.resolve, lambda text: context.view.note(f"{stage.name}: {text}")
+    )
     policy = context.engines.policy(
         context.resolve(stage.from_),
         template=context.template_of(stage.from_, stage.template),
@@ -83,9 +86,13 @@ class Encoded:
     examples: list[Example]
     domains: Counter[str]
     too_long: int = 0
+    refused: list[str] = field(default_factory=list)  # what is wrong with those that can't be learnt, by name
 
-    def add(self, demonstration: Demonstration, example: Example) -> None:
-        """Takes a demonstration in, unless it is too long."""
+    def add(self, demonstration: Demonstration, example: Example | UserError) -> None:
+        """Takes a demonstration in, unless it is too long or was refused."""
+        if isinstance(example, UserError):
+            self.refused.append(str(example))
+            return
         if example.length > self.limit:
             self.too_long += 1
             return
@@ -100,11 +107,11 @@ class Encoded:
         return f"{len(self.examples):,} demonstrations ({domains}), {tokens:,} tokens{left_out}"
 
 
-def encode(policy: Policy, demonstrations: Sequence[Demonstration]) -> list[Example]:
+def encode(policy: Policy, demonstrations: Sequence[Demonstration]) -> list[Example | UserError]:
     """Prompts and completions as the rollout would see them, each completion with its end token.
 
-    Raises ``UserError``, naming the demonstration, if the template would read it as something else, if it holds a
-    token that ends completions, or if the tokenizer can't write it.
+    An error in the place of one, naming the demonstration, if the template would read it as something else, if it holds
+    a token that ends completions, or if the tokenizer can't write it.
     """
     tokenizer, template = policy.tokenizer, policy.template
     prompts = [template.render(demonstration.prompt) for demonstration in demonstrations]
@@ -113,16 +120,20 @@ def encode(policy: Policy, demonstrations: Sequence[Demonstration]) -> list[Exam
     completion_ids = tokenizer(completions, add_special_tokens=False)["input_ids"]
     written = tokenizer.batch_decode(completion_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     end = policy.end_token_id
-    examples = []
+    examples: list[Example | UserError] = []
     for i, demonstration in enumerate(demonstrations):
-        _check(policy, demonstration, completions[i], completion_ids[i], written[i])
+        try:
+            _check(policy, demonstration, completions[i], completion_ids[i], written[i])
+        except UserError as error:
+            examples.append(error)
+            continue
         examples.append(Example(array("i", prompt_ids[i]), array("i", [*completion_ids[i], end])))
     return examples
 
 
 def learner_config(stage: SFTStage, seed: int) -> SFTConfig:
     """The stage's fields that are the learner's, under the same names."""
-    shared = {field.name for field in fields(SFTConfig)} & set(type(stage).model_fields)
+    shared = {one.name for one in fields(SFTConfig)} & set(type(stage).model_fields)
     return SFTConfig(**{name: getattr(stage, name) for name in shared}, seed=seed)
 
 
@@ -134,12 +145,30 @@ def _encode(stage: SFTStage, context: StageContext, policy: Policy, demonstratio
         for demonstration, example in zip(chunk, encode(policy, chunk), strict=True):
             encoded.add(demonstration, example)
         context.view.progress("tokenizing", start + len(chunk), len(demonstrations))
+    _settle(stage, context, encoded, len(demonstrations))
     if not encoded.examples:
         raise UserError(
             f"{stage.name}: nothing to learn from: all {len(demonstrations):,} demonstrations are longer than "
             f"{encoded.limit:,} tokens; raise max_length, or take a model with a longer context"
         )
     return encoded
+
+
+def _settle(stage: SFTStage, context: StageContext, encoded: Encoded, total: int) -> None:
+    """Notes for what was refused, where every source may skip; else ``UserError`` with all of it."""
+    if not encoded.refused:
+        return
+    lines = [f"  {text}" for text in encoded.refused[:SHOWN]]
+    lines += [f"  and {len(encoded.refused) - SHOWN:,} more"] if len(encoded.refused) > SHOWN else []
+    head = f"{len(encoded.refused):,} of {total:,} demonstrations can't be learnt"
+    if all(spec.on_bad_row == "skip" for spec in stage.data):
+        for line in [f"{head}, and are left out:", *lines]:
+            context.view.note(f"{stage.name}: {line}")
+        return
+    advice = "set on_bad_row: skip in data to go on without such rows"
+    if len(encoded.refused) == 1:
+        raise UserError(f"{encoded.refused[0]}; {advice}")
+    raise UserError("\n".join([f"{head}; correct them, or {advice}:", *lines]))
 
 
 def _check(policy: Policy, demonstration: Demonstration, completion: str, ids: Sequence[int], written: str) -> None:

@@ -2,7 +2,8 @@
 
 Every problem's own answer is put through the verifier that training uses, and what is not accepted is listed by line.
 Also told: rows that can't be read, the convention recognised, duplicates, prompts that give their answer away, and
-wrong answers that are accepted, tried on a sample of pairs. Left out: whether an accepted reference is true.
+wrong answers that are accepted, tried on a sample of pairs. Left out: whether an accepted reference is true, and sets
+that are no problems (``verify_data.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple
 
+from thinkery.models.checking import Window
 from thinkery.models.template import TEMPLATES, Template
+from thinkery.problems.bad_rows import by_reason
 from thinkery.problems.columns import Ids, Layout, item_of, recognise
 from thinkery.problems.conventions.plain import last_box
 from thinkery.problems.files import Row
@@ -24,6 +27,7 @@ from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
+from thinkery.rewards.fitness import why_unfit
 from thinkery.rewards.gold import GoldReport, check_gold, short
 from thinkery.rewards.grader import Grader, GraderSpec, settle
 from thinkery.rewards.registry import require_verifier
@@ -90,6 +94,8 @@ class VerifyReport:
                 lines.append(f"{head}: {len(found):,}")
                 lines += [f"  {place}: {text}" if text else f"  {place}" for place, text in found[:shown]]
                 lines += [f"  and {len(found) - shown:,} more"] if len(found) > shown else []
+                if len(found) > shown and found is self.unreadable:
+                    lines += ["  all of them by reason:", *by_reason([text for _, text in found])]
         return "\n".join(lines)
 
 
@@ -101,19 +107,21 @@ def verify_problems(
     template: str = "r1-zero",
     split: str = "train",
     columns: Columns | None = None,
+    window: Window | None = None,
     pairs: int = PAIRS,
     progress: Progress = lambda what, done, total: None,
 ) -> VerifyReport:
     """Checks a file, a folder or a data set of problems.
 
-    ``verifier`` judges all of them (None: as the columns say). ``template`` decides how answers are written. ``pairs``
-    is how many wrong answers are tried. Raises ``UserError`` if the source can't be read at all, or a name is wrong.
+    ``verifier`` judges all of them (None: as the columns say). ``template`` decides how answers are written. A prompt
+    that leaves no room in the ``window`` of a model can't be used. ``pairs`` is how many wrong answers are tried.
+    Raises ``UserError`` if the source can't be read at all, or a name is wrong.
     """
     if verifier is not None:
         require_verifier(verifier)
     if template not in TEMPLATES:
         raise UserError(f"--template {template}: allowed: {', '.join(TEMPLATES)}")
-    read = _read(source, split, columns, verifier)
+    read = _read(source, split, columns, verifier, window)
     problems = [problem for _, problem in read.problems.values()]
     with _grader(TEMPLATES[template], verification) as grader:
         golds = check_gold(grader, problems, lambda done: progress("checking references", done, len(problems)))
@@ -144,7 +152,7 @@ class _Read:
     unreadable: list[Found] = field(default_factory=list)
 
 
-def _read(source: str, split: str, columns: Columns | None, verifier: str | None) -> _Read:
+def _read(source: str, split: str, columns: Columns | None, verifier: str | None, window: Window | None) -> _Read:
     """All rows. The first that can be read decides the convention; a bad one is noted, and the next one read."""
     name, rows = open_rows(source, split)
     layout, passed, unreadable = _recognise(rows, name, columns, verifier)
@@ -154,6 +162,10 @@ def _read(source: str, split: str, columns: Columns | None, verifier: str | None
             problem = ids.check(layout.problem(row), row.place)
         except UserError as error:
             read.unreadable.append(_found(row, error))
+            continue
+        reason = why_unfit(problem) or (window.why_too_long(problem.prompt, 1) if window else None)
+        if reason:
+            read.unreadable.append(Found(row.place, reason))
             continue
         # What was read is held by the problem: the line itself would be a second copy.
         read.problems[problem.id] = Row(row.place, row.number), problem
@@ -254,7 +266,7 @@ def _counts(problems: Sequence[Problem]) -> list[str]:
     lines = []
     for name in ("verifier", "language", "level"):
         counts = Counter(getattr(problem, name) for problem in problems)
-        if name != "level" or set(counts) != {0}:
+        if counts and (name != "level" or set(counts) != {0}):
             listed = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
             lines.append(f"{name}: {listed}")
     return lines

@@ -1,6 +1,7 @@
 """What a convention is: which columns it needs, and how a row becomes a prompt and a reference.
 
-Left out: the conventions themselves (the modules beside this one) and choosing among them (``columns.py``).
+Left out: the conventions themselves (``layouts.py``, read by the modules beside it) and choosing among them
+(``columns.py``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from thinkery.problems.files import kind_of
 from thinkery.types import Message, UserError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+CALLS = ("tool_calls", "function_call", "tools")  # of a message: what no template writes
+_ROLES: Mapping[Any, str] = {"human": "user", "gpt": "assistant"}  # ShareGPT's
 
 
 @dataclass(slots=True)
@@ -87,12 +90,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """A way to write problems.
+    """A way to write problems, declared.
 
     ``prompt`` are the columns that may hold the prompt: more than one in a row is ambiguous. ``answer`` holds groups of
     columns: the first group of which the row has one counts, two of a group are ambiguous. ``needs`` are further
-    columns; ``fits`` looks at the values and the answer's column. ``any_columns``: a user may name any column as the
-    answer. ``over`` names the conventions that give way to this one. ``says`` tells a user what the reference is.
+    columns (``a|b``: either); ``fits`` looks at the values and the answer's column. ``any_columns``: a user may name
+    any column as the answer. A convention that needs more columns than another that fits as well is the one; ``known``
+    are data sets that are written so, ``says`` tells a user what the reference is, ``language`` is the prompts' own.
     """
 
     name: str
@@ -101,9 +105,10 @@ class Convention:
     says: str
     read: Callable[[Fields], Task]
     needs: tuple[str, ...] = ()
+    known: str = ""
     fits: Callable[[Mapping[str, Any], str], bool] = lambda values, answer: True
     any_columns: bool = False
-    over: tuple[str, ...] = ()
+    language: str = "en"
 
     @property
     def answer_columns(self) -> tuple[str, ...]:
@@ -116,20 +121,38 @@ def prompt_of(fields: Fields) -> str | tuple[Message, ...]:
     if not isinstance(fields.values.get(fields.prompt), list):
         return fields.text(fields.prompt)
     messages = fields.take(fields.prompt)
-    for number, message in enumerate(messages, start=1):
-        where = f"must be text or messages; message {number}"
-        if not isinstance(message, dict):
-            raise fields.error(fields.prompt, f"{where} is {kind_of(message)}, not an object with role and content")
-        if message.get("role") not in ROLES:
-            raise fields.error(
-                fields.prompt, f"{where} has the role {message.get('role')!r}, not one of {', '.join(ROLES)}"
-            )
-        if not isinstance(message.get("content"), str):
-            raise fields.error(fields.prompt, f"{where} has {kind_of(message.get('content'))} as its content, not text")
-        fields.checked(fields.prompt, message["content"])
-    if not any(message["content"].strip() for message in messages):
+    turns = tuple(_turn(fields, number, message) for number, message in enumerate(messages, start=1))
+    if not any(turn["content"].strip() for turn in turns):
         raise fields.error(fields.prompt, "must be text or messages, and is empty")
-    return tuple({"role": message["role"], "content": message["content"]} for message in messages)
+    return turns
+
+
+def _turn(fields: Fields, number: int, message: Any) -> Message:
+    where = f"must be text or messages; message {number}"
+    if not isinstance(message, dict):
+        raise fields.error(fields.prompt, f"{where} is {kind_of(message)}, not an object with role and content")
+    role, content = message.get("role", _ROLES.get(message.get("from"))), message.get("content", message.get("value"))
+    if role not in ROLES:
+        raise fields.error(fields.prompt, f"{where} has the role {role!r}, not one of {', '.join(ROLES)}")
+    called = next((key for key in CALLS if message.get(key)), None)
+    if called:
+        raise fields.error(
+            fields.prompt, f"{where} has {called}, which no template here writes; leave out rows that call tools"
+        )
+    if isinstance(content, list):
+        content = _parts(fields, where, content)
+    if not isinstance(content, str):
+        raise fields.error(fields.prompt, f"{where} has {kind_of(content)} as its content, not text")
+    return {"role": role, "content": fields.checked(fields.prompt, content)}
+
+
+def _parts(fields: Fields, where: str, parts: Sequence[Any]) -> str:
+    """The text of a content in parts, as OpenAI's interface writes it; nothing but text can be read."""
+    for part in parts:
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, dict) else kind_of(part)
+            raise fields.error(fields.prompt, f"{where} has a list as its content, not text (a part is {kind})")
+    return "\n".join(part["text"] for part in parts)
 
 
 def reference_of(fields: Fields) -> str:
@@ -137,9 +160,10 @@ def reference_of(fields: Fields) -> str:
     value = fields.take(fields.answer)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) == 1:
         value = value[0]
-    finite = isinstance(value, str) or (isinstance(value, int | float | Decimal) and math.isfinite(value))
+    finite = isinstance(value, str | int) or (isinstance(value, float | Decimal) and math.isfinite(value))
     if isinstance(value, bool) or not finite:
-        raise fields.error(fields.answer, f"must be text or a number, not {shown(value)}")
+        advice = "; each item of a list is right with verifier: f1" if isinstance(value, list) else ""
+        raise fields.error(fields.answer, f"must be text or a number, not {shown(value)}{advice}")
     try:
         return fields.checked(fields.answer, str(value))
     except ValueError:

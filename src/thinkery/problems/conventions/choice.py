@@ -1,4 +1,4 @@
-"""Multiple choice: MMLU, MMLU-Pro, ARC, CommonsenseQA, OpenBookQA and GPQA shapes.
+"""Multiple choice: MMLU, MMLU-Pro, MMLU-Redux, ARC, OpenBookQA, MedMCQA, C-Eval, CMMLU, CLUEWSC and GPQA shapes.
 
 Every shape becomes one: the question, the options under A, B, C, ..., and a closing line that asks for the letter. The
 reference is the letter; the column ``choices`` holds the options' texts in their order. An index counts from 0, as in
@@ -8,39 +8,91 @@ MMLU. GPQA marks the right answer by its column, so its options are shuffled, th
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from thinkery.problems.conventions.base import Convention, Fields, Task, shown
+from thinkery.problems.conventions.base import Fields, Task, shown
 
-_PLAIN = ("plain", "gsm8k")
 MAX_OPTIONS = 10  # A to J, as many as MMLU-Pro has
 _ASK = "Answer with the letter of the right option."
-_GPQA_WRONG = tuple(f"Incorrect Answer {number}" for number in (1, 2, 3))
+_ASK_ZH = "请用正确选项的字母作答。"
 _LISTS = ("choices", "options")
 
 
-def _read_choice(fields: Fields) -> Task:
+def read_choice(fields: Fields) -> Task:
+    """Options in a list, and which of them is right."""
     question = fields.text(fields.prompt)
     column = next((name for name in _LISTS if fields.values.get(name) is not None), None)
     if column is None:
         raise fields.error(" or ".join(_LISTS), "is missing, which the first row has")
     labels, options = _options(fields, column)
-    right = _index(fields, labels, options)
-    return _task(question, options, right)
+    return _task(question, options, _index(fields, labels, options))
 
 
-def _read_gpqa(fields: Fields) -> Task:
-    question, correct = fields.text(fields.prompt), fields.text(fields.answer)
-    options = [correct, *(fields.text(column) for column in _GPQA_WRONG)]
-    order = Random(f"gpqa/{question}").sample(range(len(options)), len(options))
-    return _task(question, [options[position].strip() for position in order], order.index(0))
+def read_redux(fields: Fields) -> Task:
+    """MMLU-Redux: what its people found wrong with a question of MMLU, and the right answer where there is one."""
+    found = str(fields.values.get("error_type") or "ok").strip()
+    corrected = fields.take("correct_answer")
+    if found == "wrong_groundtruth" and corrected not in (None, ""):
+        fields.values[fields.answer] = corrected
+    elif found != "ok":
+        raise fields.error("error_type", f"is {found!r}: the data set itself says that the question has no one answer")
+    return read_choice(fields)
 
 
-def _task(question: str, options: Sequence[str], right: int) -> Task:
+def columns_of(*columns: str, ask: str = _ASK) -> Callable[[Fields], Task]:
+    """Options in a column each."""
+
+    def read(fields: Fields) -> Task:
+        question = fields.text(fields.prompt)
+        options = [str(fields.take(column) or "").strip() for column in columns]
+        for column, option in zip(columns, options, strict=True):
+            if not option:
+                raise fields.error(column, "must be the text of an option, and is empty")
+            fields.checked(column, option)
+        return _task(question, options, _index(fields, list(string.ascii_uppercase[: len(options)]), options), ask)
+
+    return read
+
+
+read_chinese = columns_of("A", "B", "C", "D", ask=_ASK_ZH)
+
+
+def shuffled(*wrong: str) -> Callable[[Fields], Task]:
+    """The right answer in one column, wrong ones in others; shuffled, since the column gives it away."""
+
+    def read(fields: Fields) -> Task:
+        question, correct = fields.text(fields.prompt), fields.text(fields.answer)
+        options = [correct, *(fields.text(column) for column in wrong)]
+        order = Random(f"gpqa/{question}").sample(range(len(options)), len(options))
+        return _task(question, [options[position].strip() for position in order], order.index(0))
+
+    return read
+
+
+def read_cluewsc(fields: Fields) -> Task:
+    """Whether a pronoun stands for a noun: yes (A) or no (B)."""
+    text, target = fields.text(fields.prompt), fields.json("target")
+    noun, pronoun = (target.get(f"span{i}_text") if isinstance(target, dict) else None for i in (1, 2))
+    if not isinstance(noun, str) or not isinstance(pronoun, str):
+        raise fields.error("target", f"must be an object with span1_text and span2_text, not {shown(target)}")
+    label = {0: 0, 1: 1, "true": 0, "false": 1, "0": 0, "1": 1}.get(_hashable(fields.take("label")))
+    if label is None:
+        raise fields.error("label", "must be true or false (0 or 1 on the Hub; -1 is a hidden label)")
+    return _task(f"{text.strip()}\n\n句中的“{pronoun}”指的是“{noun}”吗？", ["是", "否"], label, _ASK_ZH)
+
+
+def _hashable(value: Any) -> Any:
+    """true and false as their words: they are equal to 1 and 0, which on the Hub mean the opposite."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.strip().lower() if isinstance(value, str) else value if isinstance(value, int) else None
+
+
+def _task(question: str, options: Sequence[str], right: int, ask: str = _ASK) -> Task:
     listed = "\n".join(f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False))
-    prompt = f"{question.strip()}\n\n{listed}\n\n{_ASK}"
+    prompt = f"{question.strip()}\n\n{listed}\n\n{ask}"
     return Task(prompt, string.ascii_uppercase[right], "choice", {"choices": list(options)})
 
 
@@ -55,13 +107,20 @@ def _options(fields: Fields, column: str) -> tuple[list[str], list[str]]:
         labels, texts = value["label"], value["text"]
     elif isinstance(value, Mapping):
         labels, texts = list(value.keys()), list(value.values())
+    if isinstance(texts, list):
+        while texts and texts[-1] is None:  # what parquet fills up shorter lists with
+            texts = texts[:-1]
     good = isinstance(texts, list) and isinstance(labels, list) and 2 <= len(texts) <= min(MAX_OPTIONS, len(labels))
     if not good or isinstance(value, str):
-        raise fields.error(column, f"must be a list of 2 to {MAX_OPTIONS} options, not {shown(value)}")
+        raise fields.error(column, f"must be a list of 2 to {MAX_OPTIONS} options, not {_told(texts)}")
     for text in texts:
         if not isinstance(text, str | int | float) or isinstance(text, bool) or not str(text).strip():
             raise fields.error(column, f"must be a list of texts; one of them is {shown(text)}")
     return [str(label) for label in labels[: len(texts)]], [fields.checked(column, str(text).strip()) for text in texts]
+
+
+def _told(value: object) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else shown(value)
 
 
 def _index(fields: Fields, labels: Sequence[str], options: Sequence[str]) -> int:
@@ -81,27 +140,3 @@ def _index(fields: Fields, labels: Sequence[str], options: Sequence[str]) -> int
     last = len(options) - 1
     expected = f"must be a label ({labels[0]} to {labels[last]}), an index (0 to {last}) or an option's text"
     raise fields.error(fields.answer, f"{expected}, not {shown(value)}")
-
-
-def _has_options(values: Mapping[str, Any], answer: str) -> bool:
-    return any(values.get(name) is not None for name in _LISTS)
-
-
-CHOICE = Convention(
-    "multiple choice",
-    ("question", "question_stem", "prompt", "problem"),
-    (("answer", "answerKey"), ("answer_index",)),
-    "reference = {answer} as a letter",
-    _read_choice,
-    fits=_has_options,
-    over=_PLAIN,
-)
-GPQA = Convention(
-    "gpqa",
-    ("Question", "question"),
-    (("Correct Answer",),),
-    "reference = {answer} as a letter, options shuffled",
-    _read_gpqa,
-    needs=_GPQA_WRONG,
-    over=_PLAIN,
-)

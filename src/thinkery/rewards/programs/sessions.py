@@ -21,7 +21,7 @@ from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import ConversationEnded, Sandbox
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 
-_IMPORTS = {"callee": ("plain",), "tester": ("plain", "pytest_names")}
+_IMPORTS = {"callee": ("plain",), "tester": ("plain", "numpy_names", "pytest_names")}
 LOADING_S = 5.0
 _REASON_LINES = 12  # of a compiler's complaints
 _REASON_TEXT = 1000

@@ -7,6 +7,9 @@ The reference is JSON text, one object:
 - APPS, TACO: ``{"inputs": [...], "outputs": [...], "fn_name"}``;
 - HumanEval, MBPP, LeetCode, pytest: ``{"unit_tests" (or "test", "test_list"), "entry_point", "setup", "prompt"}``.
 
+A key that asks for more than this (``UNHONOURED``: a checker, an interactor) makes the reference unreadable, because
+without it another program would be called right.
+
 ``fn_name`` and ``entry_point`` may name a method: ``Solution.twoSum``, ``Solution().twoSum``. ``prompt`` is source that
 a completion may continue, ``setup`` (else the prompt) source that is there before the program and before the tests.
 Pure; test sources are read in the sandbox (``harness/tester.py``), not here. Left out: pickled tests, checkers and
@@ -31,6 +34,13 @@ MAX_REFERENCE = 64 << 20  # characters
 _LANGUAGES: Mapping[str, Language] = {
     "python": "python", "python3": "python", "py": "python", "cpp": "cpp", "c++": "cpp",
 }  # fmt: skip
+# What a reference, or one of its tests, may ask for that no judge here does yet; who teaches the judge takes it out.
+UNHONOURED: Mapping[str, str] = {
+    **dict.fromkeys(("checker", "checker_code", "generated_checker"), "a program that judges outputs can't be run"),
+    **dict.fromkeys(("interactor", "interaction_format"), "a program that answers back can't be run"),
+    **dict.fromkeys(("input_file", "output_file", "input_mode"), "programs talk by standard input and output"),
+    **dict.fromkeys(("test_setup", "test_teardown"), "nothing is run before or after a test; setup goes in setup"),
+}
 _FUNCTION = re.compile(r"([A-Za-z_]\w*)(?:(?:\(\))?\.([A-Za-z_]\w*))?", re.ASCII)
 _Test = TypeVar("_Test")
 
@@ -104,12 +114,19 @@ def parse_tests(reference: str) -> CodeTests:
         raise UnreadableTestsError(
             f"the reference is {_kind(record)}; expected a JSON object with test_cases, inputs or unit_tests"
         )
+    _refuse_unhonoured(record, "")
     language = _language(record)
     tests = _tests(record)
     if language == "cpp" and not isinstance(tests, StdinTests):
         raise UnreadableTestsError("C++ programs can only be tested on standard input and output, type: stdin_stdout")
     prompt = _text(record, "prompt")
     return CodeTests(language, tests, prompt, _text(record, "setup", "test_setup_code") or prompt)
+
+
+def _refuse_unhonoured(record: Mapping[str, Any], where: str) -> None:
+    for key in UNHONOURED.keys() & record.keys():
+        if record[key] and record[key] != "stdio":
+            raise UnreadableTestsError(f"{where}{key}: can't be honoured: {UNHONOURED[key]}")
 
 
 def spread(tests: Sequence[_Test], count: int) -> Sequence[_Test]:
@@ -198,6 +215,7 @@ def _test_cases(record: Mapping[str, Any]) -> StdinTests | CallTests:
     for number, case in enumerate(cases):
         if not isinstance(case, dict) or not {"input", "output"} <= case.keys():
             raise UnreadableTestsError(f"test_cases[{number}]: expected an object with input and output")
+        _refuse_unhonoured(case, f"test_cases[{number}].")
         kinds.add(str(case.get("type") or case.get("testtype") or "stdin_stdout"))
     if kinds <= {"stdin_stdout", "stdin"}:
         return _stdin_tests([(case["input"], case["output"]) for case in cases], "test_cases")

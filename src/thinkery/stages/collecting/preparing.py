@@ -14,6 +14,7 @@ from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.language import language_proportion
 from thinkery.stages.context import StageContext
 from thinkery.stages.parts import require_references
+from thinkery.stages.vetting import vet_for
 from thinkery.types import Problem, UserError
 
 
@@ -38,13 +39,13 @@ def open_grader(stage: CollectStage, context: StageContext, policy: Policy) -> G
     return context.engines.grader(spec)
 
 
-def open_problems(stage: CollectStage, context: StageContext, grader: Grader) -> list[Problem]:
+def open_problems(stage: CollectStage, context: StageContext, policy: Policy, grader: Grader) -> list[Problem]:
     """The stage's problems; those whose own answer can't be read are left out.
 
     Raises ``UserError`` for a reference that is readable and not accepted, and for a language that can't be told from
     others.
     """
-    source = open_source(stage.problems)
+    source = open_source(stage.problems, vet_for(policy, stage.max_completion_length, rollout=stage.rollout))
     problems = source.fixed(stage.problems.n)
     _require_languages(stage, problems)
     masked = require_references(stage.name, source, problems, grader, context.view)
