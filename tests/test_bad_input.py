@@ -110,6 +110,7 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_known_before_the_first_st
 def test_a_stage_goes_on_without_bad_rows_where_the_recipe_says_so(short_model: Path, place: Path) -> None:
     write(place / "problems.jsonl", [LONG, *GOOD["problems"], {"prompt": "1 + 5?"}, {"prompt": "1?", "answer": [1, 2]}])
     settings = {"problems.on_bad_row": "skip", "num_problems": 2, "num_generations": 2, "max_completion_length": 4}
+    settings |= {"no_signal_steps": "null"}
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     done = CliRunner().invoke(app, [*alone("grpo", short_model), "--steps", "1", *sets, "--output-dir", "out"])
     assert done.exit_code == 0, (done.output, done.exception)

@@ -14,7 +14,7 @@ import pytest
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec, RewardSpec
-from thinkery.rewards import Grader
+from thinkery.rewards import Grader, GraderSpec
 from thinkery.stages.decontaminate import decontaminate_problems
 from thinkery.stages.verify import VerifyReport, verify_problems
 from thinkery.types import Completion, Outcome, Problem, UserError
@@ -222,7 +222,7 @@ def test_an_answer_and_a_reference_that_are_code_run_in_no_verifier(tmp_path: Pa
     problems = [Problem(f"{name}/{n}", row["prompt"], shape, verifier=name, columns=columns)
                 for name in ("math", "choice", "code") for n, shape in enumerate(shapes)]  # fmt: skip
     problems.append(Problem("gym", row["prompt"], row["answer"], verifier="gym", columns=columns))
-    with Grader(TEMPLATES["r1-zero"], {"accuracy": RewardSpec()}, max_completion_length=9) as grader:
+    with Grader(GraderSpec(TEMPLATES["r1-zero"], {"accuracy": RewardSpec()}, max_completion_length=9)) as grader:
         for problem in problems:
             for index, shape in enumerate(shapes):
                 text = f"<think>t</think><answer>{shape}</answer>"
