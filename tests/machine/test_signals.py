@@ -42,8 +42,9 @@ TIMES = ("time", "seconds", "tokens_per_second")
 
 
 def heed() -> None:
-    """A shell that starts the tests in the background has them, and their children, ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Who starts the tests in the background, or with nohup, has them and their children ignore these."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
