@@ -296,6 +296,6 @@ def test_any_nesting_of_code_and_formulas_is_read(pieces: list[str]) -> None:
 @pytest.mark.parametrize("target", ["en", "zh"])
 def test_long_texts_of_one_piece_are_read_in_linear_time(piece: str, target: str) -> None:
     for text in (piece * (100_000 // len(piece)), f"{piece} \n" * (100_000 // (len(piece) + 2))):
-        began = time.perf_counter()
+        began = time.process_time()
         language_proportion(text, target)
-        assert time.perf_counter() - began < 5.0
+        assert time.process_time() - began < 5.0
