@@ -85,11 +85,11 @@ def test_the_layers_are_those_that_the_linter_holds() -> None:
     assert [re.split(r" {2,}", line)[0] for line in picture[1].splitlines()] == contract["layers"]
 
 
-def test_every_room_has_its_row() -> None:
+def test_every_package_has_its_row() -> None:
     section = ARCHITECTURE.read_text(encoding="utf-8").partition("\n## From a command")[0]
     rows = {name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(.+?)`", row)}
-    rooms = {path.name for path in (ROOT / "src" / "thinkery").iterdir() if not path.name.startswith("__")}
-    assert rows == rooms - {"assets", "py.typed"}
+    packages = {path.name for path in (ROOT / "src" / "thinkery").iterdir() if not path.name.startswith("__")}
+    assert rows == packages - {"assets", "py.typed"}
 
 
 def test_the_readme_s_own_recipe_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
