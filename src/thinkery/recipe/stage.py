@@ -45,7 +45,9 @@ class StageBase(Strict):
     """
 
     name: Name
+    """The stage's name, by which later stages and `--set` refer to it."""
     kind: str
+    """The kind of stage."""
 
     runner: ClassVar[str]
     on_cluster: ClassVar[bool] = True  # whether a cluster's workers can do its work
