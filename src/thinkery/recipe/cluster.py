@@ -53,13 +53,13 @@ class ClusterSpec(Strict):
     """So many times the problems of a step are under way; it ends when enough are complete, the others go on."""
     # What a worker is given
     cpus: PositiveFloat | None = None
-    """Processors of each worker; None is 1, or an equal share where there are fewer."""
+    """Processors of each worker; by default 1, or an equal share where there are fewer."""
     learner_gpus: NonNegativeFloat | None = None
-    """GPUs of each learner; None is 1 where the cluster has GPUs."""
+    """GPUs of each learner; by default 1 where the cluster has GPUs."""
     rollout_gpus: NonNegativeFloat | None = None
-    """GPUs of each rollout worker; None is 1 where the cluster has GPUs."""
+    """GPUs of each rollout worker; by default 1 where the cluster has GPUs."""
     reward_model_gpus: NonNegativeFloat | None = None
-    """GPUs of each reward-model worker; None is 1 where the cluster has GPUs."""
+    """GPUs of each reward-model worker; by default 1 where the cluster has GPUs."""
     # The learner's shards
     parallel_head: bool = False
     """Embedding and head are cut up by the vocabulary and never gathered."""

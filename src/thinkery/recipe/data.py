@@ -51,7 +51,7 @@ class ProblemSpec(Strict):
     split: str = "train"
     """The split of `mini`, of reasoning-gym and of data sets; a file has none."""
     n: PositiveInt | None = None
-    """How many problems; None is all of them, or as many as the stage asks for."""
+    """How many problems; by default all of them, or as many as the stage asks for."""
     levels: list[PositiveInt] = []
     """The levels to take; none named means all."""
     languages: dict[str, PositiveFloat] = {}
@@ -61,13 +61,13 @@ class ProblemSpec(Strict):
     columns: dict[str, str | None] = {}
     """The source's name for each of our columns, as `{prompt: question}`; null says that it has none."""
     verifier: str | None = None
-    """Who checks the answers; None goes by the source's columns."""
+    """Who checks the answers; by default the source's columns say."""
     decontaminate: list[str] = []
     """Sources whose problems are left out, by shared 10-grams."""
     domains: dict[str, PositiveFloat] = {}
     """The share of each domain of `mini`; none named means its reasoning domains."""
     preference: Preference | None = None
-    """Which reward model reads the responses; None goes by the column of that name, if any."""
+    """Which reward model reads the responses; by default the column of that name says, if any."""
     share: PositiveFloat = 1.0
     """The weight of this source beside those of `also`, from which problems are drawn in proportion."""
     also: list[ProblemSpec] = []
@@ -165,7 +165,7 @@ class DataSpec(Strict):
     source: str
     """An earlier stage, `mini`, a file, a folder of `datasets` or `owner/name` on the Hub."""
     n: PositiveInt | None = None
-    """How many rows are drawn; None is all."""
+    """How many rows are drawn; by default all."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The part of the whole set that this source makes up, by number."""
     split: str = "train"
@@ -221,7 +221,7 @@ class EvalSpec(Strict):
     max_completion_length: PositiveInt = 256
     """Tokens of a completion at most. DeepSeek-R1: 32,768."""
     template: str | None = None
-    """The template to ask with; None is the recipe's for its base, and the saved one for every other model."""
+    """The template to ask with; by default the recipe's for its base, and the saved one for every other model."""
     models: list[Name] = []
     """The stages whose models are measured, `base` being the starting model; none named means all."""
     shots: NonNegativeInt = 0
@@ -231,7 +231,7 @@ class EvalSpec(Strict):
     max_slots: PositiveInt = 512
     """How many completions are decoded at once."""
     rollout: RolloutSpec | None = None
-    """The backend that samples; None is the native engine."""
+    """The backend that samples; by default the native engine."""
     dtype: Dtype = "bfloat16"
     """The number format that the model computes in; its weights are kept in float32."""
     device: str = "auto"
@@ -255,7 +255,7 @@ class ProbeSpec(Strict):
     top_p: Probability = 0.95
     """The share of the probability that sampling draws from."""
     max_drop: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How far pass@1 may fall below the best look before the stage stops; None never stops."""
+    """How far pass@1 may fall below the best look before the stage stops; null never stops."""
 
 
 class RewardSpec(BaseModel):

@@ -49,7 +49,7 @@ class JudgeStage(StageBase):
     num_verdicts: PositiveInt = 4
     """How often each pair is judged, with the order drawn at random. DeepSeek-R1: 4."""
     min_gap: NonNegativeFloat = 1.0
-    """How far apart a pair must be on the verdicts' scale of -2 to 2. DeepSeek-R1: 1."""
+    """Pairs whose mean verdict, from -2 to 2, is at most so far from 0 are dropped. DeepSeek-R1: 1."""
     balance_lengths: bool = True
     """Pairs are dropped until chosen and rejected are of comparable length. DeepSeek-R1: comparable."""
     batch_problems: PositiveInt = 128
@@ -57,7 +57,7 @@ class JudgeStage(StageBase):
     max_slots: PositiveInt = 512
     """How many completions are decoded at once."""
     rollout: RolloutSpec | None = None
-    """The backend that samples; None is the native engine."""
+    """The backend that samples; by default the native engine."""
     dtype: Dtype = "bfloat16"
     """The number format that the model computes in; its weights are kept in float32."""
     device: str = "auto"

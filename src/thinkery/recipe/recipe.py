@@ -55,14 +55,13 @@ class Recipe(Strict):
     seed: NonNegativeInt = 0
     """All randomness of the run is counted from it."""
     base: str | None = None
-    """The starting model: `thinkery://mini-base`, a folder or a Hub id; None if every stage starts from nothing."""
+    """The starting model: `thinkery://mini-base`, a folder or a Hub id; none if every stage starts from nothing."""
     template: str | None = None
-    """The template of the base: `r1-zero`, `r1-zero-compact`, `r1-compact` or `chat-think`; None is the one saved with
-    it."""
+    """The base's template: `r1-zero`, `r1-zero-compact`, `r1-compact`, `chat-think`, or by default the one saved with it."""
     output_dir: str | None = None
-    """The run folder; None is `runs/<name>`."""
+    """The run folder; by default `runs/<name>`."""
     cluster: ClusterSpec | None = None
-    """The workers on Ray; None does everything in this process."""
+    """The workers on Ray; by default everything is in this process."""
     trust_remote_code: bool = False
     """Python code that checkpoints bring along is run; only `--trust-remote-code` can allow it."""
     verification: Verification = Verification()

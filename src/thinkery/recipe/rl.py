@@ -55,7 +55,7 @@ class RLStage(StageBase):
     """RL steps: one rollout each, with `num_iterations` times `num_minibatches` updates. DeepSeek-R1: 10,400 updates
     (R1-Zero), 1,700 (last RL)."""
     no_signal_steps: PositiveInt | None = 20
-    """The stage stops after so many steps if none had anything to learn from; None never stops."""
+    """The stage stops after so many steps if none had anything to learn from; null never stops."""
     # Rollout
     num_problems: PositiveInt = 32
     """Problems of a step. DeepSeek-R1: 32 an update, 512 a rollout."""
@@ -76,9 +76,9 @@ class RLStage(StageBase):
     max_slots: PositiveInt = 512
     """How many completions are decoded at once."""
     rollout: RolloutSpec | None = None
-    """The backend that samples; None is the native engine."""
+    """The backend that samples; by default the native engine."""
     template: str | None = None
-    """The template to ask with; None is the recipe's for its base, else the saved one."""
+    """The template to ask with; by default the recipe's for its base, else the saved one."""
     # Optimizer
     learning_rate: PositiveFloat
     """The learning rate at its peak. DeepSeek-R1: 3e-6."""
@@ -100,7 +100,7 @@ class RLStage(StageBase):
     gae_lambda: Probability = 1.0
     """Lambda of `gae`. DeepSeek-R1: 1.0, much better than PPO's usual 0.95."""
     value_learning_rate: PositiveFloat | None = None
-    """The learning rate of the value model of `gae`; None is `learning_rate`."""
+    """The learning rate of the value model of `gae`; by default `learning_rate`."""
     value_warmup_steps: NonNegativeInt = 0
     """Steps in which only the value model of `gae` learns."""
     teacher: str | None = None
@@ -108,22 +108,22 @@ class RLStage(StageBase):
     teacher_weight: PositiveFloat = 1.0
     """The weight of the reverse KL to the teacher."""
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
-    """The mean of the loss: by sequence (grpo), by token (dapo), or divided by a constant (dr_grpo). DeepSeek-R1: grpo.
-    The mean of the loss: by sequence (grpo), by token (dapo), or divided by a constant (dr_grpo). DeepSeek-R1: grpo."""
+    """The mean of the loss: by sequence (grpo), by token (dapo), or divided by a constant (dr_grpo).
+    DeepSeek-R1: grpo."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """The standard deviation that advantages are divided by: the group's, the batch's, or none. DeepSeek-R1: group."""
     epsilon: PositiveFloat = 0.2
     """How far the probability ratio may move before the loss is clipped. DeepSeek-R1: 10."""
     epsilon_high: PositiveFloat | None = None
-    """The same upwards; None is `epsilon`."""
+    """The same upwards; by default `epsilon`."""
     delta: PositiveFloat | None = None
-    """The upper limit of the ratio on negative advantages (dual clip); None is off."""
+    """The upper limit of the ratio on negative advantages (dual clip); by default off."""
     beta: NonNegativeFloat = 0.0
     """The weight of the KL to the reference policy. DeepSeek-R1: 0.001."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """The estimator of that KL. DeepSeek-R1: k3."""
     reference_refresh_steps: PositiveInt | None = None
-    """Steps after which the reference becomes the present policy; None keeps the starting model. DeepSeek-R1: 400
+    """Steps after which the reference becomes the present policy; by default the starting model stays. DeepSeek-R1: 400
     updates."""
     num_iterations: PositiveInt = 1
     """Passes over each rollout. DeepSeek-R1: 1."""

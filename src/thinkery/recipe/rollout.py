@@ -58,11 +58,11 @@ class VLLMSpec(RolloutBackend):
     mode: Literal["colocate", "server"] = "colocate"
     """The engine is in this process (colocate) or in one of its own (server)."""
     gpu_memory_utilization: Probability | None = None
-    """The share of the device's memory it may fill; None is 0.3 beside a learner and 0.9 in a server."""
+    """The share of the device's memory it may fill; by default 0.3 beside a learner and 0.9 in a server."""
     tensor_parallel_size: PositiveInt = 1
     """Devices that share the model."""
     max_model_len: PositiveInt | None = None
-    """Tokens of prompt and completion together; None is the model's context."""
+    """Tokens of prompt and completion together; by default the model's context."""
     enforce_eager: bool = False
     """No compilation and no CUDA graphs: it starts sooner and decodes slower."""
     enable_sleep_mode: bool = False
@@ -70,7 +70,7 @@ class VLLMSpec(RolloutBackend):
     server_base_url: Annotated[str, Field(pattern=r"^http://\S+$", description="http://host:port")] | None = None
     """The address of a server that already runs."""
     server_python: str | None = None
-    """The interpreter of an environment that has vLLM and Thinkery; None is this one."""
+    """The interpreter of an environment that has vLLM and Thinkery; by default this one."""
     server_timeout: PositiveFloat = 240.0
     """Seconds until a server must be ready."""
 

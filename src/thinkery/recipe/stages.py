@@ -102,7 +102,7 @@ class PretrainStage(StageBase):
 
 
 class ReadableSpec(Strict):
-    """What makes a sample fit to be read (DeepSeek-R1, cold start and rejection sampling). None switches a rule off."""
+    """What makes a sample fit to be read (DeepSeek-R1, cold start and rejection sampling). null switches a rule off."""
 
     min_language: Share | None = 0.9
     """The share of the thinking's words that must be in the question's language."""
@@ -111,7 +111,7 @@ class ReadableSpec(Strict):
     min_length: NonNegativeInt = 1
     """Tokens of thinking at least."""
     max_length: PositiveInt | None = None
-    """Tokens of thinking at most; None is the sampling's limit."""
+    """Tokens of thinking at most; by default the sampling's limit."""
     max_paragraph: PositiveInt | None = 2000
     """Characters without a line break at most."""
     code_blocks: bool = False
@@ -167,19 +167,19 @@ class CollectStage(StageBase):
     max_completion_length: PositiveInt = 256
     """Tokens of a completion at most."""
     template: str | None = None
-    """The template to ask with; None is the recipe's for its base, else the saved one."""
+    """The template to ask with; by default the recipe's for its base, else the saved one."""
     judge: Judging | None = None
     """Who compares with the reference where no rule can check."""
     readable: ReadableSpec = ReadableSpec()
     """What makes a sample fit to be read."""
     refine: RefineSpec | None = None
-    """How kept samples are rewritten; None keeps them as sampled."""
+    """How kept samples are rewritten; by default they stay as sampled."""
     max_per_problem: PositiveInt = 1
     """Samples of a problem that are kept at most."""
     best_by: str | None = None
-    """The reward whose best samples are kept first; None takes them in the order of sampling."""
+    """The reward whose best samples are kept first; by default the order of sampling."""
     deduplicate: Probability | None = 0.8
-    """The share of 5-grams that makes two samples the same; None keeps all."""
+    """The share of 5-grams that makes two samples the same; null keeps all."""
     decontaminate: list[str] = []
     """Sources whose prompts must not be in the result, by shared 10-grams."""
     batch_problems: PositiveInt = 128
@@ -187,7 +187,7 @@ class CollectStage(StageBase):
     max_slots: PositiveInt = 512
     """How many completions are decoded at once."""
     rollout: RolloutSpec | None = None
-    """The backend that samples; None is the native engine."""
+    """The backend that samples; by default the native engine."""
     dtype: Dtype = "bfloat16"
     """The number format that the model computes in; its weights are kept in float32."""
     device: str = "auto"
@@ -241,7 +241,7 @@ class SFTStage(StageBase):
     data: Annotated[list[Data], Field(min_length=1)]
     """The demonstrations to learn from."""
     template: str | None = None
-    """The template that is kept with the result; None is the recipe's for its base, else the saved one."""
+    """The template that is kept with the result; by default the recipe's for its base, else the saved one."""
     epochs: PositiveInt = 2
     """Passes over the data. DeepSeek-R1: 2-3."""
     batch_size: PositiveInt = 128
