@@ -15,7 +15,7 @@ Columns = Mapping[str, str | None]  # ours -> the file's
 
 _ID = ("id", "task_id", "unique_id")
 _PROGRAMMING = {"python", "python3", "py", "cpp", "c++", "c", "java", "javascript", "rust", "go"}
-_LEVEL = re.compile(r"Level (\d{1,4}|\?)")  # MATH writes these; "Level ?" is no level
+_LEVEL = re.compile(r"Level (\d{1,4}|\?)|(\d{1,4})")  # MATH writes the first, "Level ?" being none; CSV the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Labels:
             value = int(value)  # what parquet makes of whole numbers where some are missing
         written = _LEVEL.fullmatch(value) if isinstance(value, str) else None
         if written:
-            value = 0 if written[1] == "?" else int(written[1])
+            value = 0 if (level := written[1] or written[2]) == "?" else int(level)
         if isinstance(value, bool) or not isinstance(value, int):
             advice = "if it is no level, write columns: {level: null}"
             raise fields.error(column, f"must be a whole number, not {shown(value)}; {advice}")

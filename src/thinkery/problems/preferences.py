@@ -33,12 +33,11 @@ _NAMES = {
     "response": ("response", "completion"),
     "safe": ("safe", "is_safe", "label"),
 }
+# 1 and 0 are equal to the first; CSV has the texts.
 _TRUTHS: Mapping[Any, bool] = {
-    True: True,
-    False: False,
-    "safe": True,
-    "unsafe": False,
-}  # 1 and 0 are equal to the first
+    **dict.fromkeys((True, "safe", "true", "1"), True),
+    **dict.fromkeys((False, "unsafe", "false", "0"), False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +102,7 @@ def label_of(row: Row, columns: Columns) -> SafetyLabel:
     fields = Fields(row.place, row.values(), "prompt", "safe")
     safe_column = _column(fields, "safe", columns)
     value = fields.values[safe_column]
+    value = value.lower() if isinstance(value, str) else value
     if not isinstance(value, bool | int | str) or value not in _TRUTHS:
         raise fields.error(safe_column, f"must be true (safe) or false, not {shown(value)}")
     if {"thinking", "answer"} <= fields.values.keys() and "response" not in columns:  # a judge stage's own

@@ -29,7 +29,7 @@ from thinkery.recipe.rollout import RolloutSpec
 
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
 Preference = Literal["helpful", "safety"]
-_PLACE = re.compile(r"^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/")
+_PLACE = re.compile(r"^gym://\S+$|\.((jsonl|csv|tsv)(\.gz)?|json|parquet)$|/")
 
 
 def _worlds() -> str:
@@ -81,7 +81,7 @@ class ProblemSpec(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.source not in registered("problems") and not _PLACE.search(self.source):
-            known = "a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family"
+            known = "a file (.jsonl, .json, .csv, .tsv, .parquet), a folder/, owner/name or gym://family"
             raise ValueError(f"source = {self.source!r}: allowed: {', '.join(registered('problems'))}, {known}")
         made = self.source in registered("problems") or self.source.startswith("gym://")
         if made and self.split not in ("train", "test"):

@@ -57,7 +57,7 @@ class Recipe(Strict):
     base: str | None = None
     """The starting model: `thinkery://mini-base`, a folder or a Hub id; none if every stage starts from nothing."""
     template: str | None = None
-    """The base's template: `r1-zero`, `r1-zero-compact`, `r1-compact`, `chat-think`, or by default the one saved with it."""
+    """The base's template: `r1-zero`, `r1-zero-compact`, `r1-compact` or `chat-think`; by default the saved one."""
     output_dir: str | None = None
     """The run folder; by default `runs/<name>`."""
     cluster: ClusterSpec | None = None
