@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from thinkery.cli import app
-from thinkery.commands import model_of
+from thinkery.commands import Order, model_of, recipe_of
 from thinkery.recipe import RLStage
 from thinkery.recipe.reference import sentences
 
@@ -74,38 +74,38 @@ def test_the_options_that_people_use_are_there(command: str) -> None:
     assert not {"--name", "--kind", "--from", "--models", "--rollout"} & parameters(command).keys()
 
 
-def test_what_is_said_reaches_its_field_and_what_is_not_stays_the_stages_own(place: Path) -> None:
-    said_ = ["--no-balance-lengths", "--num-verdicts", "2", "--other", "./a", "--other", "./b", "--limit", "1"]
-    arguments = ["judge", "--model", "./m", "--data", "p.jsonl", *REQUIRED["judge"], *said_]
-    recipe = _recipe_of(arguments)
-    (stage,) = recipe["stages"]
-    assert (stage["balance_lengths"], stage["num_verdicts"], stage["others"]) == (False, 2, ["./a", "./b"])
-    assert (stage["problems"]["n"], stage["judge"]["source"], stage["min_gap"]) == (1, "mini", 1.0)
-
-
-def _recipe_of(arguments: list[str]) -> Any:
-    """What a command's ``run_recipe`` is given; the run itself is other tests'."""
-    from thinkery import pipeline
-
-    found: list[Any] = []
-
-    def look(recipe: Any, folder: Path) -> list[str]:
-        found.append(recipe.model_dump(mode="json"))
-        return []
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "plan", look)
-        done = CliRunner().invoke(app, [*arguments, "--dry-run"])
+def changes(command: str, fields: dict[str, Any], *arguments: str) -> list[str]:
+    """What the arguments change against a run with ``fields`` alone, as a dry run in its folder lists it."""
+    folder = Path("runs") / command
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(recipe_of(Order(command, "./m", ["p.jsonl"], fields)).to_yaml())
+    done = CliRunner().invoke(app, [command, "--model", "./m", "--data", "p.jsonl", *arguments, "--dry-run"])
     assert done.exit_code == 0, done.output
-    return found[0]
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    return [line.removeprefix(f"changed: {command}.") for line in lines if line.startswith("changed: ")]
+
+
+def test_what_is_said_reaches_its_field_and_what_is_not_stays_the_stages_own(place: Path) -> None:
+    fields = {"task": "preference", "judge.source": "mini"}
+    options = ["--no-balance-lengths", "--num-verdicts", "2", "--other", "./a", "--other", "./b", "--limit", "1"]
+    assert sorted(changes("judge", fields, *REQUIRED["judge"], *options)) == [
+        "balance_lengths: True -> False",
+        "num_verdicts: 4 -> 2",
+        "others: [] -> ['./a', './b']",
+        "problems.n: None -> 1",
+    ]
+
+
+def test_nothing_said_is_what_the_stage_is_alone(place: Path) -> None:
+    assert changes("grpo", {}) == []
 
 
 def test_a_preset_fills_what_no_option_says(place: Path) -> None:
-    base = ["grpo", "--model", "./m", "--data", "p.jsonl", "--preset", "dapo"]
-    (filled,) = _recipe_of(base)["stages"]
-    (named,) = _recipe_of([*base, "--epsilon-high", "0.5", "--no-dynamic-sampling"])["stages"]
-    assert (filled["epsilon_high"], filled["dynamic_sampling"]) == (0.28, True)
-    assert (named["epsilon_high"], named["dynamic_sampling"]) == (0.5, False)
+    options = ["--preset", "dapo", "--epsilon-high", "0.5", "--no-dynamic-sampling"]
+    assert sorted(changes("grpo", {"preset": "dapo"}, *options)) == [
+        "dynamic_sampling: True -> False",
+        "epsilon_high: 0.28 -> 0.5",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,6 @@ def test_a_sentence_is_inherited_and_may_be_replaced() -> None:
 
 def test_every_link_leads_to_a_section() -> None:
     text = page()
-    anchors = {
-        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", text, re.M)
-    }
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
     assert set(re.findall(r"\(#([^)]*)\)", text)) <= anchors

@@ -96,8 +96,9 @@ def _option(command: str, model: type[BaseModel], name: str, path: str) -> Optio
     kind = list[str] if last in PAIRS else _plain_type(field.annotation)
     if kind is None:
         return None
-    defaults = {path: None if field.is_required() or optional else field.default} | DEFAULTS.get(command, {})
-    required = required and field.is_required() and defaults[path] is None
+    own = None if field.is_required() or optional else field.default
+    default = DEFAULTS.get(command, {}).get(path, own)
+    required = required and field.is_required() and default is None
     sentence = sentences(owner)[last]
     several = get_origin(kind) is list
     flag = f"--{name.replace('_', '-')}"
@@ -105,10 +106,10 @@ def _option(command: str, model: type[BaseModel], name: str, path: str) -> Optio
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
         help=sentence.text + (f" DeepSeek-R1: {sentence.paper}." if sentence.paper else "") + " Repeatable." * several,
         metavar=PAIRS.get(last),
-        show_default=_shown(defaults[path]) or False,
+        show_default=_shown(default) or False,
         rich_help_panel=None if name in FIRST else OTHERS,
     )
-    annotation = Annotated[kind if required else kind | None, option]
+    annotation: Any = Annotated[kind if required else kind | None, option]  # type: ignore[valid-type]
     absent = inspect.Parameter.empty if required else None
     parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=annotation)
     return Option(name, path, parameter)
@@ -133,8 +134,8 @@ def _plain_type(annotation: Any) -> Any:
         inner = [one for one in get_args(annotation) if one is not type(None)]
         return _plain_type(inner[0]) if len(inner) == 1 else None
     if get_origin(annotation) is list:
-        of = _plain_type(get_args(annotation)[0])
-        return list[of] if of in (int, float, str) else None
+        inner = [_plain_type(one) for one in get_args(annotation)]
+        return types.GenericAlias(list, inner[0]) if inner[0] in (int, float, str) else None
     return annotation if annotation in (int, float, str, bool) or get_origin(annotation) is Literal else None
 
 
@@ -221,7 +222,7 @@ class StageCommand(TyperCommand):
         made.command()(_function(str(self.name)))
         return get_command(made)
 
-    @property  # type: ignore[override]
+    @property
     def params(self) -> Any:
         """The options."""
         return self._made.params
@@ -230,7 +231,7 @@ class StageCommand(TyperCommand):
     def params(self, value: object) -> None:
         """Without effect: whoever makes a command knows of none yet."""
 
-    @property  # type: ignore[override]
+    @property
     def callback(self) -> Any:
         """What runs."""
         return self._made.callback
