@@ -109,7 +109,7 @@ def _option(command: str, model: type[BaseModel], name: str, path: str) -> Optio
         show_default=_shown(default) or False,
         rich_help_panel=None if name in FIRST else OTHERS,
     )
-    annotation: Any = Annotated[kind if required else kind | None, option]  # type: ignore[valid-type]
+    annotation: Any = Annotated[kind if required else kind | None, option]
     absent = inspect.Parameter.empty if required else None
     parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=annotation)
     return Option(name, path, parameter)
