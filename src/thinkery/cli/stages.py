@@ -191,26 +191,26 @@ def in_options(command: str, options: list[Option]) -> Iterator[None]:
 
 
 _MISTAKE = re.compile(r"(?P<set>--set )?(?P<path>[\w-]+(?:[.\[][\w\]-]+)*)(?P<rest>( = |: |=).*)", re.DOTALL)
+_SOURCE = re.compile(r"(problems|data)(\.also)?(\.\d+|\[\d+\])?(\.source(?=$))?(?=\.|$)")  # one of those of --data
 
 
 def _renamed(message: str, command: str, flags: Mapping[str, str]) -> str:
+    """``grpo.problems.n = 0: ...`` as ``--limit = 0: ...``; a message that begins with no field as it is."""
     found = _MISTAKE.match(message)
     if found is None:
         return message
-    owner = r"evaluate\.[\w-]+\." if command == "eval" else rf"{command}\."
-    path, own = re.subn(f"^{owner}", "", found["path"])
-    if found["set"] or not (own or path in flags):
-        name = path if own else RECIPE.get(path, path)
-        return f"{found['set'] or ''}{name}{found['rest']}"
-    source = re.sub(r"^(problems(\.also\[\d+\])?|data\[?\d*\]?)(\.source)?(?=\.|$)", "", path)
-    if source == "":
-        return f"--data{found['rest']}"
-    if source != path:
-        path = f"{'data' if path.startswith('data') else 'problems'}{source}"
-    longest = next((p for p in sorted(flags, key=len, reverse=True) if f"{path}.".startswith(f"{p}.")), None)
-    if longest is None:
-        return f"--set {path}{found['rest']}"
-    return f"{' '.join(filter(None, [flags[longest], path[len(longest) + 1 :]]))}{found['rest']}"
+    path, own = re.subn(r"^evaluate\.[\w-]+\." if command == "eval" else rf"^{command}\.", "", found["path"])
+    if found["set"]:
+        flag = f"--set {path}"
+    elif not own and path not in flags:
+        flag = f"--set {path}" if path.startswith("verification.") else RECIPE.get(path, path)
+    elif _SOURCE.fullmatch(path):
+        flag = "--data"
+    else:
+        path = _SOURCE.sub(r"\1", path, count=1) if _SOURCE.match(path) else path
+        known = next((one for one in flags if f"{path}.".startswith(f"{one}.")), None)
+        flag = f"--set {path}" if known is None else f"{flags[known]} {path[len(known) + 1 :]}".rstrip()
+    return flag + found["rest"]
 
 
 class StageCommand(TyperCommand):
