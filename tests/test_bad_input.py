@@ -63,13 +63,13 @@ def alone(command: str, model: object, *further: str) -> list[str]:
 
 
 COLUMNS = [
-    ("grpo", "answer", "grpo.problems: problems.jsonl, line 2: the field answer "),
-    ("collect", "prompt", "collect.problems: problems.jsonl, line 2: the field prompt "),
-    ("judge", "answer", "judge.problems: problems.jsonl, line 2: the field answer "),
-    ("eval", "answer", "evaluate.problems.problems: problems.jsonl, line 2: the field answer "),
-    ("sft", "answer", "sft.data[0]: demonstrations.jsonl, line 2: the field answer "),
-    ("reward-model", "rejected", "reward-model.data[0]: pairs.jsonl, line 2: the field rejected "),
-    ("reward-model pointwise", "safe", "reward-model.data[0]: labels.jsonl, line 2: the field safe "),
+    ("grpo", "answer", "--data: problems.jsonl, line 2: the field answer "),
+    ("collect", "prompt", "--data: problems.jsonl, line 2: the field prompt "),
+    ("judge", "answer", "--data: problems.jsonl, line 2: the field answer "),
+    ("eval", "answer", "--data: problems.jsonl, line 2: the field answer "),
+    ("sft", "answer", "--data: demonstrations.jsonl, line 2: the field answer "),
+    ("reward-model", "rejected", "--data: pairs.jsonl, line 2: the field rejected "),
+    ("reward-model pointwise", "safe", "--data: labels.jsonl, line 2: the field safe "),
 ]
 
 
@@ -161,7 +161,7 @@ def test_an_empty_file_is_refused(tiny_model: Path, place: Path, command: str) -
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_template_that_does_not_exist_is_refused(tiny_model: Path, place: Path, command: str) -> None:
     said = refused(*alone(command, tiny_model, "--template", "r1"))
-    assert said == "template = 'r1': allowed: r1-zero, r1-zero-compact, r1-compact, chat-think"
+    assert said == "--template = 'r1': allowed: r1-zero, r1-zero-compact, r1-compact, chat-think"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -169,7 +169,7 @@ def test_a_model_without_a_template_needs_one_named(tiny_model: Path, place: Pat
     bare = place / "bare"
     shutil.copytree(tiny_model, bare)
     (bare / FILE_NAME).unlink()
-    assert refused(*alone(command, bare)).startswith(f"base: {bare} has no {FILE_NAME}: name a template")
+    assert refused(*alone(command, bare)).startswith(f"--model: {bare} has no {FILE_NAME}: name a template")
 
 
 @pytest.mark.parametrize("command", ["grpo", "sft", "collect"])
@@ -183,7 +183,7 @@ def test_a_model_that_could_never_end_is_refused(tiny_model: Path, place: Path, 
     ):
         path = endless / f"{name}.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), field: None}))
-    assert refused(*alone(command, endless)).startswith(f"base: {endless} has no end-of-sequence token")
+    assert refused(*alone(command, endless)).startswith(f"--model: {endless} has no end-of-sequence token")
 
 
 def test_a_demonstration_that_the_template_can_not_hold_is_refused_by_its_name(tiny_model: Path, place: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_demonstration_that_the_template_can_not_hold_is_refused_by_its_name(t
 
 def test_what_is_no_reward_model_is_refused(tiny_model: Path, place: Path) -> None:
     said = refused(*alone("grpo", tiny_model, "--reward", f"helpful={{model: {tiny_model}}}"))
-    assert said.startswith(f"grpo.rewards.helpful.model: {tiny_model} is no reward model")
+    assert said.startswith(f"--reward helpful.model: {tiny_model} is no reward model")
 
 
 def test_a_reward_model_of_another_tokenizer_is_refused(tiny_model: Path, place: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_reward_model_of_another_tokenizer_is_refused(tiny_model: Path, place:
     tokenizer.save_pretrained(other)
     reward_model = place / "rm" / "checkpoints" / "reward-model" / "model"
     said = refused(*alone("grpo", other, "--reward", f"helpful={{model: {reward_model}}}"))
-    assert said.startswith(f"grpo.rewards.helpful.model: the reward model {reward_model} has another tokenizer")
+    assert said.startswith(f"--reward helpful.model: the reward model {reward_model} has another tokenizer")
 
 
 LADDER = """

@@ -129,6 +129,13 @@ def test_parquet_and_json_lists_are_read_as_well(tmp_path: Path) -> None:
         assert [(one.prompt, one.thinking, one.answer) for one in found] == [(QUESTION, THINKING, ANSWER)] * 3
 
 
+def test_a_table_is_read_as_well_and_an_empty_cell_is_no_thinking(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text(f'prompt,thinking,answer\n{QUESTION},"{THINKING}",{ANSWER}\nHello!,,Good day!\n')
+    with_thinking, without = open_demonstrations(DataSpec(source=str(tmp_path / "set.csv")), no_stage)
+    assert (with_thinking.prompt, with_thinking.thinking, with_thinking.answer) == (QUESTION, THINKING, ANSWER)
+    assert (without.thinking, without.answer) == ("", "Good day!")
+
+
 def test_a_stages_demonstrations_come_back_as_they_were(tmp_path: Path) -> None:
     made = [
         Demonstration("a", "  One?  ", "\n so \n", " 1 ", "math", "en", 3),

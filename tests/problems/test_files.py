@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import os
 from pathlib import Path
@@ -29,10 +31,20 @@ def refusal(path: Path) -> str:
     return message.removeprefix(str(path))
 
 
+TABLES = ["a.csv", "a.tsv", "a.csv.gz", "a.tsv.gz"]
+
+
 def saved(path: Path, rows: list[dict[str, Any]]) -> Path:
     """The rows in the format that the path's name says."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if path.name.endswith(".jsonl.gz"):
+    if {".csv", ".tsv"} & set(path.suffixes):
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(rows[0]), delimiter="," if ".csv" in path.suffixes else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+        content = table.getvalue().encode()
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    elif path.name.endswith(".jsonl.gz"):
         path.write_bytes(gzip.compress(text.encode()))
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
@@ -43,7 +55,7 @@ def saved(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.parquet", *TABLES])
 def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     assert [row.values() for row in read_rows(saved(tmp_path / name, ROWS))] == ROWS
 
@@ -56,6 +68,47 @@ def test_rows_know_their_place(tmp_path: Path) -> None:
     assert [row.place for row in read_rows(listed)] == [f"{listed}, line 2 (item 1)", f"{listed}, line 6 (item 2)"]
     parquet = saved(tmp_path / "a.parquet", ROWS)
     assert [row.place for row in read_rows(parquet)] == [f"{parquet}, row 1", f"{parquet}, row 2"]
+
+
+def test_cells_are_text_and_a_row_stands_where_it_begins(tmp_path: Path) -> None:
+    """Names may be quoted, a cell may hold line breaks, and a column without a name (a table's index) is not read."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        b'\xef\xbb\xbf,"prompt", answer ,level\r\n0,"1 + 1?\r\nSay ""two"".",007,\r\n\r\n1,2 + 2?,1e3,3\r\n'
+    )
+    first, second = read_rows(path)
+    assert first.values() == {"prompt": '1 + 1?\r\nSay "two".', "answer": "007", "level": None}
+    assert second.values() == {"prompt": "2 + 2?", "answer": "1e3", "level": "3"}
+    assert [row.place for row in (first, second)] == [f"{path}, line 2", f"{path}, line 5"]
+    _, problems = problems_of(read_rows(path), "a")
+    assert [(problem.reference, problem.level) for _, problem in problems] == [("007", 0), ("1e3", 3)]
+
+
+def test_a_cell_may_be_longer_than_the_csv_module_lets_it_be(tmp_path: Path) -> None:
+    saved(tmp_path / "a.csv", [{"prompt": "p", "thinking": "x" * 200_000}])
+    (row,) = read_rows(tmp_path / "a.csv")
+    assert len(row.values()["thinking"]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"prompt,answer\na,b\na,b,c\n", ", line 3: 3 cells under 2 names; write double quotes around a cell"),
+        (b'prompt,answer\n"a\nb",1\na\n', ", line 4: 1 cells under 2 names"),
+        (b'prompt,answer\na,b\n"a,b\nc,d\n', ", line 3: not CSV: unexpected end of data"),
+        (b'prompt,answer\n"a"b,c\n', ", line 2: not CSV: ',' expected after '\"'"),
+        (b"prompt,prompt\na,b\n", ", line 1: two columns are called 'prompt'"),
+        (b"prompt;answer\na;b\n", ", line 1: its columns seem to be separated by ';'; here it must be ','"),
+        (b"prompt,answer\na,\xe4\n", ", line 2: not UTF-8: byte 0xe4 at offset 16 of the file"),
+        (b"prompt,answer\na,\0\n", ", line 2, column 3: a NUL byte"),
+        (b"\xff\xfep\x00", ": written in UTF-16"),
+        (b"prompt,answer\r\n", ": empty"),
+        (b"", ": empty"),
+    ],
+)
+def test_a_bad_table_says_where_and_what(content: bytes, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    assert refusal(tmp_path / "a.csv").startswith(expected)
 
 
 def test_json_lines_in_a_json_file_and_a_utf8_mark_are_read(tmp_path: Path) -> None:
@@ -120,8 +173,8 @@ def test_what_is_no_file_of_problems_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     assert refusal(tmp_path / "folder.jsonl") == ": a folder, where a file is expected"
     assert refusal(tmp_path / "gone.jsonl") == ": no such file"
-    (tmp_path / "a.csv").write_text("prompt,answer\n")
-    assert refusal(tmp_path / "a.csv").startswith(": a file of problems ends in .jsonl, .jsonl.gz, .json or .parquet")
+    (tmp_path / "a.txt").write_text("prompt,answer\n")
+    assert refusal(tmp_path / "a.txt").startswith(": a file of problems ends in .jsonl, .jsonl.gz, .json, .csv, ")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 but not really")
     assert refusal(tmp_path / "a.parquet").startswith(": not a parquet file that can be read")
     (tmp_path / "a.jsonl.gz").write_bytes(b"plain text")
@@ -160,10 +213,14 @@ def read_all(path: Path) -> None:
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(content=st.binary(max_size=300), name=st.sampled_from(["a.jsonl", "a.jsonl.gz", "a.json", "a.parquet"]))
+@given(
+    content=st.binary(max_size=300),
+    name=st.sampled_from(["a.jsonl", "a.jsonl.gz", "a.json", "a.csv", "a.tsv", "a.parquet"]),
+)
 @example(content=b'{"prompt": "\\ud800", "answer": 1}', name="a.jsonl")
 @example(content=b'{"prompt": "p", "answer": NaN}', name="a.jsonl")
 @example(content=b'{"prompt": "p", "answer": 1e999}', name="a.jsonl")
+@example(content=b"prompt,answer,choices\np,0,[1]\n", name="a.csv")
 @example(content=b"PAR1" + bytes(60) + b"PAR1", name="a.parquet")
 @example(content=b"\x1f\x8b\x08" + bytes(30), name="a.jsonl.gz")
 def test_any_bytes_give_problems_or_a_message(content: bytes, name: str, tmp_path: Path) -> None:

@@ -125,6 +125,16 @@ def test_a_label_that_is_wrong_is_named_with_file_line_and_field(row: Any, messa
         read_labels([write(tmp_path / "p.jsonl", row)], nowhere)
 
 
+def test_pairs_and_labels_of_a_table_are_read_as_those_of_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text('prompt,chosen,rejected\nQ,"<think>t</think>yes",no\n')
+    (pair,) = read_pairs([DataSpec(source=str(tmp_path / "pairs.csv"))], nowhere)
+    assert (pair.prompt, pair.chosen, pair.rejected) == ("Q", Response("t", "yes"), Response("", "no"))
+    written = {"true": True, "False": False, "1": True, "0": False, "unsafe": False}
+    (tmp_path / "labels.tsv").write_text("prompt\tresponse\tsafe\n" + "".join(f"Q\tr\t{one}\n" for one in written))
+    labels = read_labels([DataSpec(source=str(tmp_path / "labels.tsv"))], nowhere)
+    assert [label.safe for label in labels] == list(written.values())
+
+
 def test_n_and_share_draw_so_many_and_an_empty_file_is_refused(tmp_path: Path) -> None:
     rows = [{"prompt": f"Q{i}", "chosen": "good", "rejected": "bad"} for i in range(40)]
     spec = write(tmp_path / "p.jsonl", *rows)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from thinkery import __version__
 from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.machine.output import droppable_output
 from thinkery.types import UserError
@@ -19,6 +20,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a defect of ours deserves the plain traceback
 )
+
+
+def _version(given: bool) -> None:
+    if given:
+        typer.echo(f"thinkery {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and stop.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 UnsafeLocal = Annotated[
     bool,

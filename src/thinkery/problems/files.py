@@ -1,12 +1,13 @@
-"""Rows out of files: JSON lines (also gzipped), a JSON list, parquet. Every mistake says where it is.
+"""Rows out of files: JSON lines and CSV (also gzipped), a JSON list, parquet. Every mistake says where it is.
 
 Rows come one at a time, so a file may be larger than the memory (a JSON list excepted, which is read as a whole), and a
 line that is not JSON spoils that row alone: it is found out when the row's ``values`` are asked for. Left out: what the
-columns mean (``columns.py``), CSV (it has no types and no lists), data sets of the Hub (``hub.py``).
+columns mean (``columns.py``; CSV has no types, so a number there is text), data sets of the Hub (``hub.py``).
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -20,13 +21,15 @@ from typing import Any
 from thinkery.files import require_regular
 from thinkery.types import UserError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 EXAMPLE = '{"prompt": "What is 2+2?", "answer": "4"}'
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 _BATCH = 256  # rows of parquet read at once
+_LONGEST_CELL = 2**31 - 1  # characters; the csv module's own limit, 131,072, is shorter than some thoughts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ class Row:
             raise UserError(f"{self.place}: write an object like {EXAMPLE}, not {kind_of(value)}")
         return dict(value)
 
-    def _parse(self, line: bytes) -> Any:
+    def text(self, line: bytes) -> str:
+        """A line as text. Raises ``UserError`` for bytes that are none."""
         try:
-            text = line.decode("utf-8").rstrip("\r\n")
+            text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             byte, at = line[error.start], self.offset + error.start
             raise UserError(
@@ -61,8 +65,11 @@ class Row:
         if "\0" in text:
             where = f"{self.place}, column {text.index(chr(0)) + 1}"
             raise UserError(f"{where}: a NUL byte; the file is binary, or was damaged when its writer was killed")
+        return text
+
+    def _parse(self, line: bytes) -> Any:
         try:
-            return json.loads(text)
+            return json.loads(self.text(line).rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
             why = _why_not_json(error)
             column = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
@@ -81,7 +88,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         after = f" after row {rows}" if rows else ""
         raise UserError(f"{path}: cannot be read{after}: {_why_unreadable(error)}") from None
     if not rows:
-        raise UserError(f"{path}: empty; write one object a row, like {EXAMPLE}")
+        raise UserError(f"{path}: empty; write one object a row, like {EXAMPLE}, or in CSV a row under the names")
 
 
 def has_known_suffix(name: str) -> bool:
@@ -105,12 +112,10 @@ def _reader(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: no such file")
     require_regular(path)
     name = path.name
-    if name.endswith(".jsonl"):
-        with path.open("rb") as file:
-            yield from _lines(path, file)
-    elif name.endswith(".jsonl.gz"):
-        with gzip.open(path, "rb") as file:
-            yield from _lines(path, file)
+    suffix = next((suffix for suffix in (".jsonl", *SEPARATORS) if name.removesuffix(".gz").endswith(suffix)), None)
+    if suffix is not None:
+        with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+            yield from _table(path, file, SEPARATORS[suffix]) if suffix in SEPARATORS else _lines(path, file)
     elif name.endswith(".json"):
         yield from _json(path)
     elif name.endswith(".parquet"):
@@ -119,7 +124,8 @@ def _reader(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: a file of problems ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
-def _lines(path: Path, file: Iterable[bytes]) -> Iterator[Row]:
+def _lines(path: Path, file: Iterable[bytes], blank: bool = False) -> Iterator[Row]:
+    """The lines of a file, each a row; empty ones only if ``blank``."""
     offset = 0
     for number, line in enumerate(file, start=1):
         start, offset = offset, offset + len(line)
@@ -127,8 +133,54 @@ def _lines(path: Path, file: Iterable[bytes]) -> Iterator[Row]:
             _refuse_other_encodings(path, line)
             start += len(line) - len(line.removeprefix(_UTF8_BOM))
             line = line.removeprefix(_UTF8_BOM)
-        if line.strip():
+        if blank or line.strip():
             yield Row(f"{path}, line {number}", number, line, offset=start)
+
+
+def _table(path: Path, file: Iterable[bytes], separator: str) -> Iterator[Row]:
+    """The rows of CSV under the names in its first line. Every cell is text; an empty one says nothing."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(_texts(path, file), delimiter=separator, strict=True)
+    names: list[str] = []
+    number = 0
+    while True:
+        place = f"{path}, line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(f"{place}: not CSV: {str(error).partition(' - ')[0]}") from None
+        if cells is None:
+            return
+        if cells and not names:
+            names = _names(place, cells, separator)
+        elif cells:
+            if len(cells) != len(names):
+                raise UserError(
+                    f"{place}: {len(cells)} cells under {len(names)} names; write double quotes around a cell that "
+                    f"holds {separator!r}, quotes or a line break"
+                )
+            number += 1
+            named = zip(names, cells, strict=True)
+            yield Row(place, number, parsed={name: cell or None for name, cell in named if name})
+
+
+def _texts(path: Path, file: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file as text, with their line breaks."""
+    for row in _lines(path, file, blank=True):
+        assert row.line is not None
+        yield row.text(row.line)
+
+
+def _names(place: str, cells: list[str], separator: str) -> list[str]:
+    """The names of the columns; one without a name, such as a table's index, is not read."""
+    names = [cell.strip() for cell in cells]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{place}: two columns are called {twice!r}; call one of them something else")
+    other = next((sign for sign in ",;\t" if sign in names[0] and sign != separator), None)
+    if len(names) == 1 and other is not None:
+        raise UserError(f"{place}: its columns seem to be separated by {other!r}; here it must be {separator!r}")
+    return names
 
 
 def _refuse_other_encodings(path: Path, start: bytes) -> None:

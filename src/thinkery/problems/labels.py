@@ -65,7 +65,7 @@ class Labels:
             value = int(value)  # what parquet makes of whole numbers where some are missing
         written = _LEVEL.fullmatch(value) if isinstance(value, str) else None
         if written:
-            value = 0 if written[1] == "?" else int(written[1])
+            value = 0 if (level := written[1] or written[2]) == "?" else int(level)
         if isinstance(value, bool) or not isinstance(value, int):
             advice = "if it is no level, write columns: {level: null}"
             raise fields.error(column, f"must be a whole number, not {shown(value)}; {advice}")

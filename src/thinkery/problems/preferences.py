@@ -39,12 +39,11 @@ _NAMES = {
     "safe": ("safe", "is_safe", "label"),
 }
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"  # HH-RLHF's marks before a turn
+# 1 and 0 are equal to the first; CSV has the texts.
 _TRUTHS: Mapping[Any, bool] = {
-    True: True,
-    False: False,
-    "safe": True,
-    "unsafe": False,
-}  # 1 and 0 are equal to the first
+    **dict.fromkeys((True, "safe", "true", "1"), True),
+    **dict.fromkeys((False, "unsafe", "false", "0"), False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,7 @@ def label_of(row: Row, columns: Columns) -> SafetyLabel:
     fields = Fields(row.place, row.values(), "prompt", "safe")
     safe_column = _column(fields, "safe", columns)
     value = fields.values[safe_column]
+    value = value.lower() if isinstance(value, str) else value
     if not isinstance(value, bool | int | str) or value not in _TRUTHS:
         raise fields.error(safe_column, f"must be true (safe) or false, not {shown(value)}")
     if {"thinking", "answer"} <= fields.values.keys() and "response" not in columns:  # a judge stage's own

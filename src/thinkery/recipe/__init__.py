@@ -17,19 +17,12 @@ from thinkery.recipe.data import (
     RewardSpec,
 )
 from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
+from thinkery.recipe.preference import JudgeStage, RewardModelStage
 from thinkery.recipe.recipe import KINDS, PERMISSIONS, TRUST_REMOTE_CODE, UNSAFE_LOCAL, Recipe, Stage, stage_kinds
 from thinkery.recipe.rl import MODEL_REWARDS, PRESETS, RLStage
 from thinkery.recipe.rollout import NativeRolloutSpec, RolloutBackend, RolloutSpec, VLLMSpec
 from thinkery.recipe.stage import CostEstimator, StageBase
-from thinkery.recipe.stages import (
-    CollectStage,
-    JudgeStage,
-    PretrainStage,
-    ReadableSpec,
-    RefineSpec,
-    RewardModelStage,
-    SFTStage,
-)
+from thinkery.recipe.stages import CollectStage, PretrainStage, ReadableSpec, RefineSpec, SFTStage
 
 __all__ = [
     "BASE",

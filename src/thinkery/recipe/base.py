@@ -13,11 +13,16 @@ RecipeName = Annotated[  # may name a model's size
     str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$", description="at most 40 small letters, digits, -, _ and .")
 ]
 Probability = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Dtype = Literal["bfloat16", "float32"]
 BASE = "base"  # the name under which stages and results refer to the starting model
 
 
 class Strict(BaseModel):
-    """Refuses unknown fields, and numbers that are none."""
+    """Refuses unknown fields, and numbers that are none.
+
+    The text under a field is its sentence, then DeepSeek-R1's value where the paper states one: ``DeepSeek-R1: 16.``.
+    The commands' help and ``docs/recipe.md`` are made from it (``reference.py``).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)

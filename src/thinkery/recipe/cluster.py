@@ -32,39 +32,56 @@ class Ahead:
 
 
 class ClusterSpec(Strict):
-    """Workers on Ray. Each is a process; the numbers are of all nodes together.
+    """Workers on Ray. Each is a process; the numbers are of all nodes together."""
 
-    With ``colocate`` the rollout worker of a number shares the GPU of the learner of that number. ``oversample`` 1.25
-    has a quarter more problems under way than a step needs; it ends when enough are complete, the others go on in the
-    next.
-    """
-
-    learners: NonNegativeInt = 2  # ranks that learn together; 0: the learner is in the driver's process
+    learners: NonNegativeInt = 2
+    """Ranks that learn together; 0 keeps the learner in the driver's process."""
     rollouts: PositiveInt = 2
+    """Workers that sample."""
     rewards: PositiveInt = 1
-    reward_models: NonNegativeInt = 0  # workers with the reward models alone; 0: the reward workers hold them too
+    """Workers that grade."""
+    reward_models: NonNegativeInt = 0
+    """Workers that hold the reward models alone; 0 lets the reward workers hold them too."""
     colocate: bool = False
+    """The rollout worker of a number shares the GPU of the learner of that number."""
     # How far sampling runs ahead
     async_steps: Literal[0, 1] = 0
-    partial: bool = False  # with async_steps: unfinished completions go on under new weights when they come
+    """With 1 a step is sampled while the one before it is learnt from."""
+    partial: bool = False
+    """With `async_steps`, unfinished completions go on under new weights when they come."""
     oversample: Annotated[float, Field(ge=1, le=4)] = 1.0
+    """So many times the problems of a step are under way; it ends when enough are complete, the others go on."""
     # What a worker is given
-    cpus: PositiveFloat | None = None  # of each worker; None: 1, or an equal share where there are fewer
-    learner_gpus: NonNegativeFloat | None = None  # None: 1 where the cluster has GPUs
+    cpus: PositiveFloat | None = None
+    """Processors of each worker; by default 1, or an equal share where there are fewer."""
+    learner_gpus: NonNegativeFloat | None = None
+    """GPUs of each learner; by default 1 where the cluster has GPUs."""
     rollout_gpus: NonNegativeFloat | None = None
+    """GPUs of each rollout worker; by default 1 where the cluster has GPUs."""
     reward_model_gpus: NonNegativeFloat | None = None
+    """GPUs of each reward-model worker; by default 1 where the cluster has GPUs."""
     # The learner's shards
-    parallel_head: bool = False  # embedding and head cut up by the vocabulary, never gathered
-    offload: bool = False  # weights, gradient and optimizer in the CPU's memory
-    reduce_every_microbatch: bool = False  # less memory, more traffic
-    bucket_mb: PositiveFloat = 64.0  # weights on their way to the rollout workers, a bucket
+    parallel_head: bool = False
+    """Embedding and head are cut up by the vocabulary and never gathered."""
+    offload: bool = False
+    """Weights, gradient and optimizer lie in the CPU's memory."""
+    reduce_every_microbatch: bool = False
+    """The gradient is reduced after every microbatch: less memory, more traffic."""
+    bucket_mb: PositiveFloat = 64.0
+    """MiB of a bucket of weights on its way to the rollout workers."""
     # Deadlines
-    start_timeout_s: PositiveFloat = 600.0  # for workers to be placed and started, with their model
-    rollout_timeout_s: PositiveFloat = 1800.0  # without a sign of work from a worker that samples
-    update_timeout_s: PositiveFloat = 3600.0  # for one update, one checkpoint, one hand-over of weights
-    collective_timeout_s: PositiveFloat = 600.0  # for the ranks to meet
-    max_restarts: NonNegativeInt = 20  # workers lost, in all, before the run gives up
-    object_store_mb: PositiveInt = 2048  # of a cluster that is started here
+    start_timeout_s: PositiveFloat = 600.0
+    """Seconds for workers to be placed and started with their model."""
+    rollout_timeout_s: PositiveFloat = 1800.0
+    """Seconds without a sign of work from a worker that samples."""
+    update_timeout_s: PositiveFloat = 3600.0
+    """Seconds for one update, one checkpoint or one hand-over of weights."""
+    collective_timeout_s: PositiveFloat = 600.0
+    """Seconds for the ranks to meet."""
+    max_restarts: NonNegativeInt = 20
+    """Workers that may be lost in all before the run gives up."""
+    object_store_mb: PositiveInt = 2048
+    """MiB of the object store of a cluster that is started here."""
 
     @property
     def ahead(self) -> Ahead:

@@ -30,7 +30,7 @@ from thinkery.recipe.rollout import RolloutSpec
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
 Preference = Literal["helpful", "safety"]
 OnBadRow = Literal["stop", "skip"]
-_PLACE = re.compile(r"^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/")
+_PLACE = re.compile(r"^gym://\S+$|\.((jsonl|csv|tsv)(\.gz)?|json|parquet)$|/")
 
 
 def _worlds() -> str:
@@ -48,19 +48,33 @@ class ProblemSpec(Strict):
     """
 
     source: str
-    split: str = "train"  # of mini, gym:// and data sets; a file has no splits
-    n: PositiveInt | None = None  # None: all that the source has, or as many as the stage asks for
-    levels: list[PositiveInt] = []  # empty: all levels
-    languages: dict[str, PositiveFloat] = {}  # language -> share; empty: the source's own mixture
-    seed: int = 0  # of the problems alone, so that runs of different seeds can share a held-out set
+    """The miniature world `mini`, a file, a folder of `datasets`, `owner/name` on the Hub or `gym://family`."""
+    split: str = "train"
+    """The split of `mini`, of reasoning-gym and of data sets; a file has none."""
+    n: PositiveInt | None = None
+    """How many problems; by default all of them, or as many as the stage asks for."""
+    levels: list[PositiveInt] = []
+    """The levels to take; none named means all."""
+    languages: dict[str, PositiveFloat] = {}
+    """The share of each language; none named keeps the source's own mixture."""
+    seed: int = 0
+    """The seed of the problems alone, so that runs of different seeds can share a held-out set."""
     columns: dict[str, str | None] = {}
-    verifier: str | None = None  # None: as the source's columns say
-    on_bad_row: OnBadRow = "stop"  # skip: go on without rows that can't be used, and say which they are
+    """The source's name for each of our columns, as `{prompt: question}`; null says that it has none."""
+    verifier: str | None = None
+    """Who checks the answers; by default the source's columns say."""
+    on_bad_row: OnBadRow = "stop"
+    """What a row that can't be used does: `stop` lists all of them, `skip` goes on without them and says which."""
     decontaminate: list[str] = []
-    domains: dict[str, PositiveFloat] = {}  # of mini: domain -> share; empty: its reasoning domains
-    preference: Preference | None = None  # which reward model reads the responses; None: as the column says, if any
-    share: PositiveFloat = 1.0  # beside the sources of ``also``: problems are drawn in proportion to the shares
-    also: list[ProblemSpec] = []  # further sources, mixed in; n and decontaminate are each source's own
+    """Sources whose problems are left out, by shared 10-grams."""
+    domains: dict[str, PositiveFloat] = {}
+    """The share of each domain of `mini`; none named means its reasoning domains."""
+    preference: Preference | None = None
+    """Which reward model reads the responses; by default the column of that name says, if any."""
+    share: PositiveFloat = 1.0
+    """The weight of this source beside those of `also`, from which problems are drawn in proportion."""
+    also: list[ProblemSpec] = []
+    """Further sources that are mixed in; `n` and `decontaminate` are each source's own."""
 
     @property
     def all(self) -> list[ProblemSpec]:
@@ -70,7 +84,7 @@ class ProblemSpec(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.source not in registered("problems") and not _PLACE.search(self.source):
-            known = "a file (.jsonl, .jsonl.gz, .json, .parquet), a folder/, owner/name or gym://family"
+            known = "a file (.jsonl, .json, .csv, .tsv, .parquet), a folder/, owner/name or gym://family"
             raise ValueError(f"source = {self.source!r}: allowed: {', '.join(registered('problems'))}, {known}")
         made = self.source in registered("problems") or self.source.startswith("gym://")
         if made and self.split not in ("train", "test"):
@@ -94,8 +108,10 @@ class ProblemSpec(Strict):
 class CorpusSpec(Strict):
     """What to pre-train on."""
 
-    source: str  # the name of an installed problem source that also writes documents
+    source: str
+    """The installed problem source that writes the documents, such as `mini`."""
     seed: int = 0
+    """The seed of the documents."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -107,16 +123,20 @@ class CorpusSpec(Strict):
 class JudgeSpec(Strict):
     """Who judges responses where no rule can.
 
-    ``source`` is ``mini`` (the miniature world's labeller: stated, and imperfect), ``mini-true`` (its true preference,
-    for held-out measurement) or the address of an OpenAI-compatible endpoint, with the ``model`` to ask for. The key
-    is read from the environment variable ``api_key_env``.
+    The miniature world has two: its labeller ``mini``, stated and imperfect, and for held-out measurement
+    ``mini-true``, its true preference. An endpoint is an OpenAI-compatible one.
     """
 
     source: str
+    """Who judges where no rule can: an endpoint `http://host/v1`, or `mini`, the miniature's labeller."""
     model: str | None = None
+    """The model to ask at the endpoint."""
     api_key_env: str | None = None
-    concurrency: PositiveInt = 8  # requests at once
-    timeout_s: PositiveFloat = 120.0  # for one request
+    """The environment variable that holds the endpoint's key."""
+    concurrency: PositiveInt = 8
+    """How many requests are under way at once."""
+    timeout_s: PositiveFloat = 120.0
+    """Seconds for one request."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -146,14 +166,23 @@ class DataSpec(Strict):
     """
 
     source: str
-    n: PositiveInt | None = None  # None: all
+    """An earlier stage, `mini`, a file, a folder of `datasets` or `owner/name` on the Hub."""
+    n: PositiveInt | None = None
+    """How many rows are drawn; by default all."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The part of the whole set that this source makes up, by number."""
     split: str = "train"
-    languages: dict[str, PositiveFloat] = {}  # of mini
-    careful: Annotated[float, Field(ge=0, le=1)] = 1.0  # of mini
-    seed: int = 0  # of mini, and of which n are drawn
-    columns: dict[str, str | None] = {}  # of files and data sets: ours -> theirs
-    on_bad_row: OnBadRow = "stop"  # skip: go on without rows that can't be used, and say which they are
+    """The split of a data set; a file has none."""
+    languages: dict[str, PositiveFloat] = {}
+    """The share of each language in what `mini` writes."""
+    careful: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of what `mini` writes that a competent, friendly writer writes."""
+    seed: int = 0
+    """The seed of what `mini` writes, and of which `n` rows are drawn."""
+    columns: dict[str, str | None] = {}
+    """The source's name for each of our columns, as `{prompt: question}`."""
+    on_bad_row: OnBadRow = "stop"
+    """What a row that can't be used does: `stop` lists all of them, `skip` goes on without them and says which."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -187,18 +216,31 @@ class EvalSpec(Strict):
     """A held-out evaluation: k samples a problem (DeepSeek-R1: temperature 0.6, top-p 0.95)."""
 
     problems: ProblemSpec
+    """The held-out problems."""
     num_samples: PositiveInt = 16
+    """Samples of each problem. DeepSeek-R1: 64 (AIME, GPQA), 16 (MATH, Codeforces), 8 (LiveCodeBench)."""
     temperature: NonNegativeFloat = 0.6
+    """The temperature of sampling; 0 is greedy. DeepSeek-R1: 0.6."""
     top_p: Probability = 0.95
+    """The share of the probability that sampling draws from. DeepSeek-R1: 0.95."""
     max_completion_length: PositiveInt = 256
-    template: str | None = None  # None: the recipe's for its base, the saved one for every other model
-    models: list[Name] = []  # the stages whose models are measured (base: the starting model); empty: all
-    shots: NonNegativeInt = 0  # solved problems of the train split shown before the question
-    judge: Judging | None = None  # who compares responses with the references: a win rate, and the share of unsafe ones
+    """Tokens of a completion at most. DeepSeek-R1: 32,768."""
+    template: str | None = None
+    """The template to ask with; by default the recipe's for its base, and the saved one for every other model."""
+    models: list[Name] = []
+    """The stages whose models are measured, `base` being the starting model; none named means all."""
+    shots: NonNegativeInt = 0
+    """Solved problems of the train split that are shown before the question."""
+    judge: Judging | None = None
+    """Who compares responses with the references, for a win rate and the share of unsafe ones."""
     max_slots: PositiveInt = 512
-    rollout: RolloutSpec | None = None  # what samples; None: the native engine
+    """How many completions are decoded at once."""
+    rollout: RolloutSpec | None = None
+    """The backend that samples; by default the native engine."""
     dtype: Dtype = "bfloat16"
+    """The number format that the model computes in; its weights are kept in float32."""
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto` for a GPU where there is one."""
 
 
 class ProbeSpec(Strict):
@@ -208,23 +250,28 @@ class ProbeSpec(Strict):
     """
 
     problems: ProblemSpec
-    every: PositiveInt = 10  # steps
+    """Held-out problems that rules can check."""
+    every: PositiveInt = 10
+    """Steps between two looks."""
     num_samples: PositiveInt = 4
+    """Samples of each problem."""
     temperature: NonNegativeFloat = 0.6
+    """The temperature of sampling; 0 is greedy."""
     top_p: Probability = 0.95
-    max_drop: Annotated[float, Field(gt=0, le=1)] | None = None  # None: watch and never stop
+    """The share of the probability that sampling draws from."""
+    max_drop: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How far pass@1 may fall below the best look before the stage stops; null never stops."""
 
 
 class RewardSpec(BaseModel):
-    """A reward's weight and its own options: ``{weight: 0.5, buffer: 64}``. A number alone is the weight.
-
-    ``from_step`` (0-based) is the step at which it enters: DeepSeek-R1 pays for preference in the last 400 of 1,700.
-    """
+    """A reward's weight and its own options: ``{weight: 0.5, buffer: 64}``. A number alone is the weight."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     weight: float = 1.0
+    """What the reward is multiplied by before all are summed. DeepSeek-R1: accuracy and format weigh the same."""
     from_step: NonNegativeInt = 0
+    """The step, counted from 0, at which it enters. DeepSeek-R1: preference in the last 400 of 1,700."""
 
     @property
     def options(self) -> dict[str, Any]:

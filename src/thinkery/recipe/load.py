@@ -111,10 +111,10 @@ def _allowed_at(location: Location, root: Mapping[str, Any]) -> str:
     schema = _field_at(location, root)
     choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
     nested = [inner for choice in choices for inner in choice.get("anyOf", [choice])]
-    return " or ".join(dict.fromkeys(_allowed(_resolve(choice, root)) for choice in nested))
+    return " or ".join(dict.fromkeys(in_words(_resolve(choice, root)) for choice in nested))
 
 
-def _allowed(schema: Mapping[str, Any]) -> str:
+def in_words(schema: Mapping[str, Any]) -> str:
     """What a field may hold, in words."""
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))

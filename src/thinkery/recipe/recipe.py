@@ -17,9 +17,10 @@ from thinkery.plugins import load, registered
 from thinkery.recipe.base import BASE, Name, RecipeName, Strict
 from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import EvalSpec
+from thinkery.recipe.preference import JudgeStage, RewardModelStage
 from thinkery.recipe.rl import RLStage
 from thinkery.recipe.stage import Product, StageBase
-from thinkery.recipe.stages import CollectStage, JudgeStage, PretrainStage, RewardModelStage, SFTStage
+from thinkery.recipe.stages import CollectStage, PretrainStage, SFTStage
 from thinkery.recipe.verification import Verification
 
 TRUST_REMOTE_CODE, UNSAFE_LOCAL = "trust_remote_code", "verification.code.unsafe_local"
@@ -50,15 +51,25 @@ class Recipe(Strict):
     """A ladder: a starting model, stages in order, and what every stage's model is evaluated on."""
 
     name: RecipeName
+    """The recipe's name, by which its run folder is called."""
     seed: NonNegativeInt = 0
-    base: str | None = None  # thinkery://mini-base, a folder or a Hub id; None if every stage starts from nothing
-    template: str | None = None  # r1-zero, r1-zero-compact, chat-think; None: the one saved with the model
-    output_dir: str | None = None  # None: runs/<name>
-    cluster: ClusterSpec | None = None  # None: everything in this process
-    trust_remote_code: bool = False  # run code that checkpoints bring along; only --trust-remote-code can allow it
-    verification: Verification = Verification()  # how answers are judged, in training and evaluation alike
-    stages: list[Stage] = []  # empty only where a base is evaluated as it is
+    """All randomness of the run is counted from it."""
+    base: str | None = None
+    """The starting model: `thinkery://mini-base`, a folder or a Hub id; none if every stage starts from nothing."""
+    template: str | None = None
+    """The base's template: `r1-zero`, `r1-zero-compact`, `r1-compact` or `chat-think`; by default the saved one."""
+    output_dir: str | None = None
+    """The run folder; by default `runs/<name>`."""
+    cluster: ClusterSpec | None = None
+    """The workers on Ray; by default everything is in this process."""
+    trust_remote_code: bool = False
+    """Python code that checkpoints bring along is run; only `--trust-remote-code` can allow it."""
+    verification: Verification = Verification()
+    """How answers are judged, in training and evaluation alike."""
+    stages: list[Stage] = []
+    """The stages in their order; none only where a base is evaluated as it is."""
     evaluate: dict[Name, EvalSpec] = {}
+    """The held-out evaluations by name, done for the base and after every stage that makes a policy."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Probability
+from thinkery.recipe.base import Probability
 from thinkery.recipe.data import ProbeSpec, ProblemSpec, RewardSpec, WeightedReward
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, Product, StageBase
@@ -36,65 +36,115 @@ class RLStage(StageBase):
     """GRPO with verifiable rewards. R1-Zero and its successors differ in these fields alone."""
 
     kind: Literal["rl"]
+    """The kind of stage."""
 
     runner: ClassVar[str] = "thinkery.stages.rl:run_rl"
     uses_verdicts: ClassVar[bool] = True
 
-    from_: str = Field(alias="from")  # "base", an earlier stage, a folder or a Hub id
+    from_: str = Field(alias="from")
+    """The policy to start from: `base`, an earlier stage, a folder or a Hub id."""
     problems: ProblemSpec
-    rewards: dict[str, WeightedReward] = {}  # empty only where a teacher takes their place
-    reward_errors: Literal["stop", "zero"] = "stop"  # what an exception in a reward of the user's does
-    reward_timeout_s: PositiveFloat = 600.0  # how long one reward may take for a whole batch
+    """The problems that the policy is asked."""
+    rewards: dict[str, WeightedReward] = {}
+    """What is paid for, each reward with its weight; empty only where a teacher takes their place."""
+    reward_errors: Literal["stop", "zero"] = "stop"
+    """What an exception in a reward of yours does: it stops the run or pays nothing."""
+    reward_timeout_s: PositiveFloat = 600.0
+    """Seconds that one reward may take for a whole batch."""
     steps: PositiveInt
-    no_signal_steps: PositiveInt | None = 20  # it stops after so many if none had anything to learn from; None: never
+    """RL steps: one rollout each, with `num_iterations` times `num_minibatches` updates. DeepSeek-R1: 10,400 updates
+    (R1-Zero), 1,700 (last RL)."""
+    no_signal_steps: PositiveInt | None = 20
+    """The stage stops after so many steps if none had anything to learn from; null never stops."""
     # Rollout
-    num_problems: PositiveInt = 32  # a step
-    num_generations: PositiveInt = 16  # completions a problem
+    num_problems: PositiveInt = 32
+    """Problems of a step. DeepSeek-R1: 32 an update, 512 a rollout."""
+    num_generations: PositiveInt = 16
+    """Completions of each problem, GRPO's group. DeepSeek-R1: 16."""
     temperature: PositiveFloat = 1.0
+    """The temperature of sampling. DeepSeek-R1: 1.0, in the last RL 0.7."""
     top_p: Probability = 1.0
-    top_k: NonNegativeInt = 0  # 0: off
-    max_completion_length: PositiveInt = 256  # tokens
-    dynamic_sampling: bool = False  # refill groups that are all right or all wrong (DAPO)
-    max_refills: PositiveInt = 3  # rounds of refilling a step, with dynamic_sampling
-    max_slots: PositiveInt = 512  # completions decoded at once
-    rollout: RolloutSpec | None = None  # what samples; None: the native engine
-    template: str | None = None  # None: the recipe's for its base, else the saved one
+    """The share of the probability that sampling draws from."""
+    top_k: NonNegativeInt = 0
+    """How many of the likeliest tokens sampling draws from; 0 is all."""
+    max_completion_length: PositiveInt = 256
+    """Tokens of a completion at most. DeepSeek-R1: 32,768, in R1-Zero 65,536 from step 8,200."""
+    dynamic_sampling: bool = False
+    """Groups that are all right or all wrong are replaced by others (DAPO)."""
+    max_refills: PositiveInt = 3
+    """Rounds of `dynamic_sampling` in a step at most."""
+    max_slots: PositiveInt = 512
+    """How many completions are decoded at once."""
+    rollout: RolloutSpec | None = None
+    """The backend that samples; by default the native engine."""
+    template: str | None = None
+    """The template to ask with; by default the recipe's for its base, else the saved one."""
     # Optimizer
     learning_rate: PositiveFloat
+    """The learning rate at its peak. DeepSeek-R1: 3e-6."""
     optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for the matrices with AdamW for the rest."""
     weight_decay: NonNegativeFloat = 0.0
+    """The decay of the weights in every update, times the learning rate."""
     max_grad_norm: PositiveFloat = 1.0
+    """The gradient's norm is cut to this."""
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on after the warmup."""
     warmup_steps: NonNegativeInt = 0
+    """Steps over which the learning rate rises from zero."""
     # Objective
-    preset: Literal["grpo", "dapo", "dr_grpo", "ppo"] | None = None  # fills what the recipe leaves out
-    advantage_estimator: Literal["group", "gae"] = "group"  # GRPO's, or PPO's with a value head
-    gae_lambda: Probability = 1.0  # of gae; DeepSeek-R1 finds 1.0 much better than PPO's usual 0.95
-    value_learning_rate: PositiveFloat | None = None  # of gae's value model; None: learning_rate
-    value_warmup_steps: NonNegativeInt = 0  # of gae: steps in which only the value model learns
-    teacher: str | None = None  # on-policy distillation: a stage, a folder or a Hub id
-    teacher_weight: PositiveFloat = 1.0  # of the reverse KL to the teacher
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"  # mean by sequence, by token, or by a constant
-    scale_rewards: Literal["group", "batch", "none"] = "group"  # what the advantage is divided by
+    preset: Literal["grpo", "dapo", "dr_grpo", "ppo"] | None = None
+    """A method that fills what is left out of the objective."""
+    advantage_estimator: Literal["group", "gae"] = "group"
+    """A completion against its group (GRPO), or tokens against a value model (PPO)."""
+    gae_lambda: Probability = 1.0
+    """Lambda of `gae`. DeepSeek-R1: 1.0, much better than PPO's usual 0.95."""
+    value_learning_rate: PositiveFloat | None = None
+    """The learning rate of the value model of `gae`; by default `learning_rate`."""
+    value_warmup_steps: NonNegativeInt = 0
+    """Steps in which only the value model of `gae` learns."""
+    teacher: str | None = None
+    """The model to distill from on the policy's own samples: a stage, a folder or a Hub id."""
+    teacher_weight: PositiveFloat = 1.0
+    """The weight of the reverse KL to the teacher."""
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    """The mean of the loss: by sequence (grpo), by token (dapo), or divided by a constant (dr_grpo).
+    DeepSeek-R1: grpo."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """The standard deviation that advantages are divided by: the group's, the batch's, or none. DeepSeek-R1: group."""
     epsilon: PositiveFloat = 0.2
-    epsilon_high: PositiveFloat | None = None  # None: epsilon
-    delta: PositiveFloat | None = None  # dual clip of the ratio on negative advantages; None: off
-    beta: NonNegativeFloat = 0.0  # weight of the KL to the reference
+    """How far the probability ratio may move before the loss is clipped. DeepSeek-R1: 10."""
+    epsilon_high: PositiveFloat | None = None
+    """The same upwards; by default `epsilon`."""
+    delta: PositiveFloat | None = None
+    """The upper limit of the ratio on negative advantages (dual clip); by default off."""
+    beta: NonNegativeFloat = 0.0
+    """The weight of the KL to the reference policy. DeepSeek-R1: 0.001."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    reference_refresh_steps: PositiveInt | None = None  # None: the reference stays the starting model
-    num_iterations: PositiveInt = 1  # passes over a rollout
-    num_minibatches: PositiveInt = 1  # updates a pass
-    importance_sampling_correction: Literal["none", "truncate", "mask"] = "none"  # for rollout != learner
+    """The estimator of that KL. DeepSeek-R1: k3."""
+    reference_refresh_steps: PositiveInt | None = None
+    """Steps after which the reference becomes the present policy; by default the starting model stays. DeepSeek-R1: 400
+    updates."""
+    num_iterations: PositiveInt = 1
+    """Passes over each rollout. DeepSeek-R1: 1."""
+    num_minibatches: PositiveInt = 1
+    """Updates of each pass. DeepSeek-R1: 16."""
+    importance_sampling_correction: Literal["none", "truncate", "mask"] = "none"
+    """What is done where the sampler's and the learner's probabilities differ."""
     importance_sampling_cap: PositiveFloat = 2.0
-    probe: ProbeSpec | None = None  # watches for reward hacking
+    """The ratio of the two at which the correction truncates or masks."""
+    probe: ProbeSpec | None = None
+    """A held-out set that is watched, so that a policy that games its rewards is noticed."""
     # Machine
-    microbatch_tokens: PositiveInt = 16384  # in each lane
-    dtype: Dtype = "bfloat16"
-    device: str = "auto"
+    microbatch_tokens: PositiveInt = 16384
+    """Tokens that are learnt from at once, in each lane."""
     # Records
     save_steps: PositiveInt = 10
+    """Steps between two checkpoints."""
     log_completions_steps: PositiveInt = 10
-    log_completions: NonNegativeInt = 64  # how many are kept at each of those steps
+    """Steps between two records of completions."""
+    log_completions: NonNegativeInt = 64
+    """How many completions such a record keeps."""
 
     @model_validator(mode="before")
     @classmethod

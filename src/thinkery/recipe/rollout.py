@@ -27,6 +27,7 @@ class RolloutBackend(Strict):
     """
 
     backend: str
+    """The name of the backend."""
 
     opener: ClassVar[str]
     checker: ClassVar[str | None] = None
@@ -41,6 +42,7 @@ class NativeRolloutSpec(RolloutBackend):
     """Sampling in this process, from the very weights that learn: what a stage does that names no backend."""
 
     backend: Literal["native"]
+    """The backend: this process's own sampler."""
 
     opener: ClassVar[str] = "thinkery.rollout.native.engine:open_rollout"
 
@@ -53,19 +55,29 @@ class VLLMSpec(RolloutBackend):
     """
 
     backend: Literal["vllm"] = "vllm"
+    """The backend: vLLM."""
 
     opener: ClassVar[str] = "thinkery.rollout.vllm.rollout:open_rollout"
     checker: ClassVar[str | None] = "thinkery.rollout.vllm.engine:require_for"
 
     mode: Literal["colocate", "server"] = "colocate"
-    gpu_memory_utilization: Probability | None = None  # of the device; None: 0.3 beside a learner, 0.9 in a server
-    tensor_parallel_size: PositiveInt = 1  # devices that share the model
-    max_model_len: PositiveInt | None = None  # tokens of prompt and completion; None: the model's context
-    enforce_eager: bool = False  # no compilation, no CUDA graphs: starts sooner, decodes slower
-    enable_sleep_mode: bool = False  # of colocate: frees vLLM's memory while the policy learns; GPUs only
+    """The engine is in this process (colocate) or in one of its own (server)."""
+    gpu_memory_utilization: Probability | None = None
+    """The share of the device's memory it may fill; by default 0.3 beside a learner and 0.9 in a server."""
+    tensor_parallel_size: PositiveInt = 1
+    """Devices that share the model."""
+    max_model_len: PositiveInt | None = None
+    """Tokens of prompt and completion together; by default the model's context."""
+    enforce_eager: bool = False
+    """No compilation and no CUDA graphs: it starts sooner and decodes slower."""
+    enable_sleep_mode: bool = False
+    """With colocate, vLLM's memory is freed while the policy learns; GPUs only."""
     server_base_url: Annotated[str, Field(pattern=r"^http://\S+$", description="http://host:port")] | None = None
-    server_python: str | None = None  # the interpreter of an environment that has vLLM and Thinkery
-    server_timeout: PositiveFloat = 240.0  # seconds until a server must be ready
+    """The address of a server that already runs."""
+    server_python: str | None = None
+    """The interpreter of an environment that has vLLM and Thinkery; by default this one."""
+    server_timeout: PositiveFloat = 240.0
+    """Seconds until a server must be ready."""
 
     @property
     def context(self) -> int | None:

@@ -45,9 +45,13 @@ class StageBase(Strict):
     """
 
     name: Name
+    """The stage's name, by which later stages and `--set` refer to it."""
     kind: str
-    dtype: Dtype = "bfloat16"  # in which its products are computed
-    device: str = "auto"  # auto: the first GPU, else the CPU
+    """The kind of stage."""
+    dtype: Dtype = "bfloat16"
+    """In which its matrix products are computed."""
+    device: str = "auto"
+    """Where its model is: `auto` is the first GPU, else the CPU."""
 
     runner: ClassVar[str]
     on_cluster: ClassVar[bool] = True  # whether a cluster's workers can do its work

@@ -1,6 +1,7 @@
-"""The stages that are not reinforcement learning: pre-training, data collection, SFT, judging, reward models.
+"""The stages of a ladder beside reinforcement learning: pre-training, data collection, supervised fine-tuning.
 
-One class a kind, its fields in the order in which they matter. Left out: what a stage does (``stages``).
+One class a kind, its fields in the order in which they matter. Left out: reward models and what they learn from
+(``preference.py``), and what a stage does (``stages``).
 """
 
 from __future__ import annotations
@@ -10,42 +11,57 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Probability, Strict
+from thinkery.recipe.base import Probability, Share, Strict
 from thinkery.recipe.data import CorpusSpec, Data, DataSpec, JudgeSpec, Judging, ProblemSpec, RewardSpec, check_shares
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, DataKind, Product, StageBase
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PretrainStage(StageBase):
     """Trains a tokenizer and a small model from nothing: Muon for matrices, AdamW for embeddings and norms."""
 
     kind: Literal["pretrain"]
+    """The kind of stage."""
 
     runner: ClassVar[str] = "thinkery.stages.pretrain:run_pretrain"
     on_cluster: ClassVar[bool] = False
 
     corpus: CorpusSpec
+    """The documents to learn from."""
     architecture: Literal["qwen3", "llama"] = "qwen3"
-    tokens: PositiveInt  # tokens to train on, in all
+    """The decoder's architecture."""
+    tokens: PositiveInt
+    """Tokens to train on in all."""
     vocab_size: PositiveInt = 1024
+    """Tokens of the new tokenizer."""
     hidden_size: PositiveInt = 256
+    """The width of the model."""
     num_hidden_layers: PositiveInt = 4
+    """Layers of the model."""
     num_attention_heads: PositiveInt = 4
+    """Heads of the attention's queries."""
     num_key_value_heads: PositiveInt = 2
+    """Heads of its keys and values."""
     head_dim: PositiveInt = 64
+    """The width of a head."""
     intermediate_size: PositiveInt = 768
-    context_length: PositiveInt = 256  # tokens a row
-    batch_size: PositiveInt = 16  # rows a step
-    learning_rate: PositiveFloat = 3e-3  # AdamW's
+    """The width of the feed-forward layers."""
+    context_length: PositiveInt = 256
+    """Tokens of a row."""
+    batch_size: PositiveInt = 16
+    """Rows of a step."""
+    learning_rate: PositiveFloat = 3e-3
+    """AdamW's learning rate at its peak."""
     muon_learning_rate: PositiveFloat = 0.02
+    """Muon's learning rate at its peak."""
     warmup_steps: NonNegativeInt = 0
-    decay_fraction: Probability = 0.5  # share of the steps, at the end, over which both rates fall to zero
+    """Steps over which both rates rise from zero."""
+    decay_fraction: Probability = 0.5
+    """The share of the steps, at the end, over which both rates fall to zero."""
     compile: bool = False
-    dtype: Dtype = "bfloat16"
-    device: str = "auto"
+    """The model is compiled by `torch.compile` before it is trained."""
     save_steps: PositiveInt = 500
+    """Steps between two checkpoints."""
 
     @property
     def steps(self) -> int:
@@ -82,14 +98,20 @@ class PretrainStage(StageBase):
 
 
 class ReadableSpec(Strict):
-    """What makes a sample fit to be read (DeepSeek-R1, cold start and rejection sampling). None switches a rule off."""
+    """What makes a sample fit to be read (DeepSeek-R1, cold start and rejection sampling). null switches a rule off."""
 
-    min_language: Share | None = 0.9  # share of the thinking's words in the question's language
-    max_repetition: Share | None = 0.3  # share of the thinking that repeats itself
-    min_length: NonNegativeInt = 1  # tokens of thinking
-    max_length: PositiveInt | None = None  # tokens of thinking; None: the sampling's limit
-    max_paragraph: PositiveInt | None = 2000  # characters without a line break
-    code_blocks: bool = False  # whether the thinking may hold fenced code
+    min_language: Share | None = 0.9
+    """The share of the thinking's words that must be in the question's language."""
+    max_repetition: Share | None = 0.3
+    """The share of the thinking that may repeat itself."""
+    min_length: NonNegativeInt = 1
+    """Tokens of thinking at least."""
+    max_length: PositiveInt | None = None
+    """Tokens of thinking at most; by default the sampling's limit."""
+    max_paragraph: PositiveInt | None = 2000
+    """Characters without a line break at most."""
+    code_blocks: bool = False
+    """The thinking may hold fenced code. DeepSeek-R1: dropped."""
 
 
 class RefineSpec(Strict):
@@ -101,8 +123,12 @@ class RefineSpec(Strict):
     """
 
     by: Literal["rules", "few-shot", "endpoint"] = "rules"
+    """How kept samples are rewritten: by rules, by the sampled model after examples, or by an endpoint."""
     translate: bool = False
+    """Thinking in another language is translated into the question's instead of being dropped. DeepSeek-R1: translated
+    (cold start)."""
     endpoint: Judging | None = None
+    """The strong model that `by: endpoint` asks."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -119,29 +145,45 @@ class CollectStage(StageBase):
     """
 
     kind: Literal["collect"]
+    """The kind of stage."""
 
     runner: ClassVar[str] = "thinkery.stages.collect:run_collect"
     uses_verdicts: ClassVar[bool] = True
 
     from_: str = Field(alias="from")
+    """The policy that is sampled: `base`, an earlier stage, a folder or a Hub id."""
     problems: ProblemSpec
+    """The problems that it is asked."""
     num_generations: PositiveInt = 4
+    """Samples of each problem."""
     temperature: PositiveFloat = 1.0
+    """The temperature of sampling. DeepSeek-R1: 1.0 (cold start)."""
     top_p: Probability = 1.0
+    """The share of the probability that sampling draws from."""
     max_completion_length: PositiveInt = 256
-    template: str | None = None  # the one to sample with; None: the recipe's for its base, else the saved one
+    """Tokens of a completion at most."""
+    template: str | None = None
+    """The template to ask with; by default the recipe's for its base, else the saved one."""
     judge: Judging | None = None
+    """Who compares with the reference where no rule can check."""
     readable: ReadableSpec = ReadableSpec()
+    """What makes a sample fit to be read."""
     refine: RefineSpec | None = None
+    """How kept samples are rewritten; by default they stay as sampled."""
     max_per_problem: PositiveInt = 1
-    best_by: str | None = None  # a reward's name; None: the order of sampling
-    deduplicate: Probability | None = 0.8  # share of 5-grams that makes two samples the same; None: off
-    decontaminate: list[str] = []  # sources whose prompts must not be in it
-    batch_problems: PositiveInt = 128  # sampled, graded and kept together; a killed stage goes on with the next
+    """Samples of a problem that are kept at most."""
+    best_by: str | None = None
+    """The reward whose best samples are kept first; by default the order of sampling."""
+    deduplicate: Probability | None = 0.8
+    """The share of 5-grams that makes two samples the same; null keeps all."""
+    decontaminate: list[str] = []
+    """Sources whose prompts must not be in the result, by shared 10-grams."""
+    batch_problems: PositiveInt = 128
+    """Problems that are sampled, graded and kept together; a killed stage goes on with the next ones."""
     max_slots: PositiveInt = 512
-    rollout: RolloutSpec | None = None  # what samples; None: the native engine
-    dtype: Dtype = "bfloat16"
-    device: str = "auto"
+    """How many completions are decoded at once."""
+    rollout: RolloutSpec | None = None
+    """The backend that samples; by default the native engine."""
 
     @property
     def makes(self) -> Product:
@@ -182,26 +224,40 @@ class SFTStage(StageBase):
     """
 
     kind: Literal["sft"]
+    """The kind of stage."""
 
     runner: ClassVar[str] = "thinkery.stages.sft:run_sft"
 
     from_: str = Field(alias="from")
+    """The model to start from: `base`, an earlier stage, a folder or a Hub id."""
     data: Annotated[list[Data], Field(min_length=1)]
-    template: str | None = None  # kept with the result; None: the recipe's for its base, else the saved one
+    """The demonstrations to learn from."""
+    template: str | None = None
+    """The template that is kept with the result; by default the recipe's for its base, else the saved one."""
     epochs: PositiveInt = 2
-    batch_size: PositiveInt = 128  # demonstrations an update
-    max_length: PositiveInt = 32768  # tokens of a demonstration; longer ones are left out, and counted
+    """Passes over the data. DeepSeek-R1: 2-3."""
+    batch_size: PositiveInt = 128
+    """Demonstrations of an update. DeepSeek-R1: 128, of the students 64."""
+    max_length: PositiveInt = 32768
+    """Tokens of a demonstration at most; longer ones are left out and counted. DeepSeek-R1: 32,768."""
     learning_rate: PositiveFloat = 5e-5
+    """The learning rate at its peak. DeepSeek-R1: 5e-5, of the students 2e-5 (70B) to 1e-4 (1.5B)."""
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate goes on after the warmup. DeepSeek-R1: cosine."""
     min_lr_rate: Share = 0.1
+    """The part of its peak to which the learning rate falls. DeepSeek-R1: 0.1."""
     warmup_steps: NonNegativeInt = 0
+    """Updates over which the learning rate rises from zero."""
     optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for the matrices with AdamW for the rest."""
     weight_decay: NonNegativeFloat = 0.0
+    """The decay of the weights in every update, times the learning rate."""
     max_grad_norm: PositiveFloat = 1.0
-    microbatch_tokens: PositiveInt = 16384  # in each lane
-    dtype: Dtype = "bfloat16"
-    device: str = "auto"
+    """The gradient's norm is cut to this."""
+    microbatch_tokens: PositiveInt = 16384
+    """Tokens that are learnt from at once, in each lane."""
     save_steps: PositiveInt = 50
+    """Updates between two checkpoints."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -234,120 +290,3 @@ class SFTStage(StageBase):
     def cost(self, estimator: CostEstimator) -> Any:
         """See ``StageBase``."""
         return estimator.learning(self, 1)
-
-
-class JudgeStage(StageBase):
-    """Models' responses -> what reward models learn from: preference pairs, or safety labels.
-
-    Each pair is judged ``num_verdicts`` times with the order drawn at random; pairs whose mean verdict is at most
-    ``min_gap`` apart are dropped, and lengths balanced (DeepSeek-R1, helpful reward model).
-    """
-
-    kind: Literal["judge"]
-
-    runner: ClassVar[str] = "thinkery.stages.judge:run_judge"
-
-    task: Literal["preference", "safety"]
-    from_: str = Field(alias="from")
-    others: list[str] = []  # further models that respond
-    problems: ProblemSpec
-    judge: Judging
-    num_generations: PositiveInt = 2  # responses of each model to a problem
-    mismatched: NonNegativeInt = 0  # of preference: responses to other problems, judged beside a problem's own
-    temperature: PositiveFloat = 1.0
-    max_completion_length: PositiveInt = 256
-    num_verdicts: PositiveInt = 4
-    min_gap: NonNegativeFloat = 1.0  # on the verdicts' scale of -2 to 2
-    balance_lengths: bool = True
-    batch_problems: PositiveInt = 128
-    max_slots: PositiveInt = 512
-    rollout: RolloutSpec | None = None  # what samples; None: the native engine
-    dtype: Dtype = "bfloat16"
-    device: str = "auto"
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.task == "preference" and self.num_generations * (1 + len(self.others)) < 2:
-            raise ValueError("num_generations: a pair needs two responses")
-        if self.task == "safety" and self.mismatched:
-            raise ValueError("mismatched: only task preference compares responses")
-        return self
-
-    @property
-    def makes(self) -> Product:
-        """Preference pairs, or safety labels."""
-        return "pairs" if self.task == "preference" else "labels"
-
-    def policies(self) -> Iterator[tuple[str, str]]:
-        """See ``StageBase``."""
-        yield "from", self.from_
-        for other in self.others:
-            yield "others", other
-
-    def problem_specs(self) -> Iterator[tuple[str, ProblemSpec]]:
-        """See ``StageBase``."""
-        yield "problems", self.problems
-
-    def judge_specs(self) -> Iterator[tuple[str, JudgeSpec]]:
-        """See ``StageBase``."""
-        yield "judge", self.judge
-
-    def cost(self, estimator: CostEstimator) -> Any:
-        """See ``StageBase``."""
-        return estimator.sampling(self, self.others, 1)
-
-
-class RewardModelStage(StageBase):
-    """A reward model: pairwise (Bradley-Terry) on preference pairs, or pointwise (safe or not) on labels.
-
-    ``reads``: ``summary`` is what follows the thinking, ``response`` everything. ``held_out`` is the share of the data
-    that accuracy, calibration and length bias are measured on.
-    """
-
-    kind: Literal["reward_model"]
-
-    runner: ClassVar[str] = "thinkery.stages.reward_model:run_reward_model"
-    on_cluster: ClassVar[bool] = False
-
-    objective: Literal["pairwise", "pointwise"]
-    reads: Literal["summary", "response"]
-    from_: str = Field(alias="from")
-    data: Annotated[list[Data], Field(min_length=1)]
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    epochs: PositiveInt = 1
-    batch_size: PositiveInt = 256  # pairs, or labelled responses
-    max_length: PositiveInt = 8192  # tokens; longer ones are left out, and counted
-    learning_rate: PositiveFloat = 6e-6
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
-    min_lr_rate: Share = 0.1
-    warmup_steps: NonNegativeInt = 0
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
-    microbatch_tokens: PositiveInt = 16384
-    dtype: Dtype = "bfloat16"
-    device: str = "auto"
-    save_steps: PositiveInt = 50
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_shares(self.data)
-        return self
-
-    @property
-    def makes(self) -> Product:
-        """A reward model."""
-        return "reward model"
-
-    @property
-    def learns_from(self) -> DataKind | None:
-        """Preference pairs, or safety labels."""
-        return "pairs" if self.objective == "pairwise" else "labels"
-
-    def data_specs(self) -> Iterator[tuple[str, DataSpec]]:
-        """See ``StageBase``."""
-        for i, spec in enumerate(self.data):
-            yield f"data[{i}]", spec
-
-    def cost(self, estimator: CostEstimator) -> Any:
-        """See ``StageBase``. A pair is two sequences."""
-        return estimator.learning(self, 2 if self.objective == "pairwise" else 1)

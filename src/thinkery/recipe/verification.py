@@ -7,69 +7,60 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from thinkery.recipe.base import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class MathPolicy(_Strict):
+class MathPolicy(Strict):
     """What makes a mathematical answer the reference.
 
-    ``units``: whether a unit (``cm``, ``dollars``, ``degrees``) must be written. ``optional``: a unit that only one
-    side carries is taken for granted, two must be the same; ``required``: both sides carry the same or none;
-    ``ignored``: units are not compared. Nothing is converted: 100 cm is not 1 m.
-
-    ``percent``: what ``50%`` answers. ``either``: 50 and 0.5; ``literal``: 0.5 alone.
-
-    ``order``: of lists without brackets, ``1, 2``, ``any`` or ``same``. Tuples in parentheses always have an order,
-    sets in braces never have one.
-
-    ``braces``: of sets, ``optional`` (``1, 2`` answers ``{1, 2}`` and the other way round) or ``required``.
-
-    ``interval_ends``: ``match`` (``[0, 1)`` is not ``(0, 1)``) or ``ignored``.
+    No unit is converted: 100 cm is not 1 m. Tuples in parentheses always have an order, sets in braces never have one.
     """
 
     units: Literal["optional", "required", "ignored"] = "optional"
+    """A unit on one side alone is taken for granted (optional) or wrong (required), or units are not compared."""
     percent: Literal["either", "literal"] = "either"
+    """`50%` answers 50 and 0.5 (either), or 0.5 alone (literal)."""
     order: Literal["any", "same"] = "any"
+    """Lists without brackets, such as `1, 2`, may be in any order or must be in the same."""
     braces: Literal["optional", "required"] = "optional"
+    """`1, 2` answers the set `{1, 2}` (optional), or the braces must be written (required)."""
     interval_ends: Literal["match", "ignored"] = "match"
+    """`[0, 1)` is not `(0, 1)` (match), or the ends' kind is ignored."""
 
 
-class CodePolicy(_Strict):
-    """What makes a program right, and what it may use.
-
-    ``score``: ``all`` pays for a program that passes every test, ``fraction`` for the share of tests it passes.
-
-    ``time_s``: processor seconds of one test; by the clock, which alone counts for calls, it may take four times as
-    long. ``memory_mb``: MiB, of all the program's processes and files together. ``deadline_s``: seconds of one verdict,
-    all its tests together.
-
-    ``float_tolerance``: relative to the expected number, and only where that is written as a float.
-
-    ``max_tests``: of more tests, as many are taken evenly from the first to the last.
-
-    ``unsafe_local``: run programs as plain processes of yours where no isolation works. ``fusion_url``: run them on a
-    SandboxFusion server instead, for example ``http://localhost:8080``; it can't run unit tests.
-    """
+class CodePolicy(Strict):
+    """What makes a program right, and what it may use."""
 
     score: Literal["all", "fraction"] = "all"
+    """A program is paid for passing every test, or for the fraction of the tests that it passes."""
     time_s: PositiveFloat = 5.0
+    """Processor seconds of one test; by the clock, which alone counts for calls, four times as many."""
     memory_mb: PositiveInt = 512
+    """MiB of all the program's processes and files together."""
     deadline_s: PositiveFloat = 30.0
+    """Seconds of one verdict, all its tests together."""
     float_tolerance: NonNegativeFloat = 1e-6
+    """The relative distance at which floats are equal, where the expected number is written as one."""
     max_tests: PositiveInt = 100
+    """Tests that are run at most, taken evenly from the first to the last."""
     unsafe_local: bool = False
+    """Programs run as plain processes of yours where no isolation works; only `--unsafe-local` can allow it."""
     fusion_url: str | None = None
+    """A SandboxFusion server that runs the programs, but no unit tests, such as `http://localhost:8080`."""
 
 
-class Verification(_Strict):
+class Verification(Strict):
     """The settings of all verifiers."""
 
     math: MathPolicy = MathPolicy()
+    """What makes a mathematical answer the reference."""
     code: CodePolicy = CodePolicy()
-    deadline_s: PositiveFloat = 5.0  # of one symbolic verdict
-    step_deadline_s: PositiveFloat = 60.0  # how long a step waits for verdicts after its last completion
-    workers: PositiveInt = 2  # processes for verdicts that need one
+    """What makes a program right, and what it may use."""
+    deadline_s: PositiveFloat = 5.0
+    """Seconds of one symbolic verdict."""
+    step_deadline_s: PositiveFloat = 60.0
+    """Seconds that a step waits for verdicts after its last completion."""
+    workers: PositiveInt = 2
+    """Processes for verdicts that need one."""
