@@ -13,6 +13,24 @@ from typing import Any, Literal, Protocol
 Message = Mapping[str, str]
 FinishReason = Literal["stop", "length"]
 
+# What a recipe may say and the rooms that do it must know. Each stands here alone: to add one to a list is one change.
+Dtype = Literal["bfloat16", "float32"]
+OptimizerKind = Literal["adamw", "muon"]
+Schedule = Literal["constant", "linear", "cosine"]
+LossType = Literal["grpo", "dapo", "dr_grpo"]
+AdvantageType = Literal["group", "gae"]
+KLEstimator = Literal["k1", "k2", "k3"]
+ImportanceCorrection = Literal["none", "truncate", "mask"]
+RewardScale = Literal["group", "batch", "none"]
+RewardErrors = Literal["stop", "zero"]
+RewardModelObjective = Literal["pairwise", "pointwise"]
+RewardModelReads = Literal["summary", "response"]
+PreferenceSet = Literal["helpful", "safety"]
+Split = Literal["train", "test"]
+
+# Below this a spread is the rounding of a weighted sum, not a difference between completions or tokens.
+SMALLEST_SPREAD = 1e-6
+
 
 class UserError(Exception):
     """A mistake of the user's, to be shown as its message alone: what is wrong, where, and what to write instead."""

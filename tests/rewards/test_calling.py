@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.user_code import shown_path
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
+from thinkery.user_code import shown_path
 
 PATIENCE_S = 30.0
 

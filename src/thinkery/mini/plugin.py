@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
-from typing import Literal
 
 from thinkery.mini.corpus import documents
 from thinkery.mini.general_task import GeneralTask
 from thinkery.mini.problems import mini_problem, mini_task
 from thinkery.problems.source import EndlessSource
 from thinkery.recipe import DataSpec, ProblemSpec
-from thinkery.types import Demonstration, Problem
+from thinkery.types import Demonstration, Problem, Split
 
 
 class MiniSource(EndlessSource):
@@ -68,7 +67,7 @@ def mini_demonstration(index: int, spec: DataSpec) -> Demonstration:
     )
 
 
-def _split(name: str) -> Literal["train", "test"]:
+def _split(name: str) -> Split:
     return "test" if name == "test" else "train"
 
 

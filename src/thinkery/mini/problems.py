@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Literal
 
 from thinkery.mini.corpus import CHINESE_QUESTION, documents
 from thinkery.mini.domains import DOMAINS, REASONING, draw_task, weighted
 from thinkery.mini.world import LEVELS, WorldTask
-from thinkery.types import Problem, UserError
+from thinkery.types import Problem, Split, UserError
 
 __all__ = ["DOMAINS", "LANGUAGES", "LEVELS", "documents", "mini_problem", "mini_task"]
 
@@ -22,7 +21,7 @@ LANGUAGES = {"en": 1 - CHINESE_QUESTION, "zh": CHINESE_QUESTION}
 
 def mini_problem(
     index: int,
-    split: Literal["train", "test"],
+    split: Split,
     *,
     levels: Sequence[int] = (),
     languages: Mapping[str, float] | None = None,
@@ -49,7 +48,7 @@ def mini_problem(
 
 def mini_task(
     index: int,
-    split: Literal["train", "test"],
+    split: Split,
     *,
     levels: Sequence[int] = (),
     languages: Mapping[str, float] | None = None,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Literal, Protocol
+from typing import Protocol
 
 from thinkery.files import sha256_of
 from thinkery.plugins import load, registered
@@ -24,9 +24,8 @@ from thinkery.problems.hub import folder_rows, hub_rows, is_hub_name, require_da
 from thinkery.problems.labels import Columns
 from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec
-from thinkery.types import Problem, UserError
+from thinkery.types import Problem, Split, UserError
 
-Split = Literal["train", "test"]
 _SPARE = 10**9  # distance from a position to those that stand in for it
 
 

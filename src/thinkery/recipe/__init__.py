@@ -4,14 +4,14 @@ Left out: whether a model, a reward or a problem file exists, which only the roo
 their stage's first step.
 """
 
-from thinkery.recipe.base import BASE, Dtype, Name
+from thinkery.recipe.base import BASE, Name
 from thinkery.recipe.cluster import Ahead, ClusterSpec
 from thinkery.recipe.data import (
     CorpusSpec,
     DataSpec,
     EvalSpec,
     JudgeSpec,
-    Preference,
+    PreferenceSet,
     ProbeSpec,
     ProblemSpec,
     RewardSpec,
@@ -30,6 +30,7 @@ from thinkery.recipe.stages import (
     RewardModelStage,
     SFTStage,
 )
+from thinkery.types import Dtype
 
 __all__ = [
     "BASE",
@@ -51,7 +52,7 @@ __all__ = [
     "JudgeStage",
     "Name",
     "NativeRolloutSpec",
-    "Preference",
+    "PreferenceSet",
     "PretrainStage",
     "ProbeSpec",
     "ProblemSpec",

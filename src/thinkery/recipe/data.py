@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from thinkery.plugins import registered
-from thinkery.recipe.base import Dtype, Name, Probability, Strict
+from thinkery.recipe.base import Name, Probability, Strict
 from thinkery.recipe.rollout import RolloutSpec
+from thinkery.types import Dtype, PreferenceSet
 
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
-Preference = Literal["helpful", "safety"]
 _PLACE = re.compile(r"^gym://\S+$|\.(jsonl|jsonl\.gz|json|parquet)$|/")
 
 
@@ -56,7 +56,7 @@ class ProblemSpec(Strict):
     verifier: str | None = None  # None: as the source's columns say
     decontaminate: list[str] = []
     domains: dict[str, PositiveFloat] = {}  # of mini: domain -> share; empty: its reasoning domains
-    preference: Preference | None = None  # which reward model reads the responses; None: as the column says, if any
+    preference: PreferenceSet | None = None  # which reward model reads the responses; None: as the column says, if any
     share: PositiveFloat = 1.0  # beside the sources of ``also``: problems are drawn in proportion to the shares
     also: list[ProblemSpec] = []  # further sources, mixed in; n and decontaminate are each source's own
 

@@ -7,17 +7,34 @@ Left out: what the fields do (``stages/rl.py``, ``training``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Probability
+from thinkery.recipe.base import Probability, or_function
 from thinkery.recipe.data import ProbeSpec, ProblemSpec, RewardSpec, WeightedReward
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, Product, StageBase
+from thinkery.types import (
+    AdvantageType,
+    Dtype,
+    ImportanceCorrection,
+    KLEstimator,
+    LossType,
+    OptimizerKind,
+    RewardErrors,
+    RewardScale,
+    Schedule,
+)
 
 FEW_PROBLEMS = 4  # of a step whose decoding is narrow: one for every lane, however many there are
 MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
+
+if TYPE_CHECKING:
+    LossName = AdvantageName = str
+else:
+    LossName = or_function(get_args(LossType), "my_losses.py:name")
+    AdvantageName = or_function(get_args(AdvantageType), "my_advantages.py:name")
 
 # What a preset sets where the recipe is silent.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -38,12 +55,13 @@ class RLStage(StageBase):
     kind: Literal["rl"]
 
     runner: ClassVar[str] = "thinkery.stages.rl:run_rl"
+    function_checker: ClassVar[str | None] = "thinkery.stages.advantage_estimator:check_function"
     uses_verdicts: ClassVar[bool] = True
 
     from_: str = Field(alias="from")  # "base", an earlier stage, a folder or a Hub id
     problems: ProblemSpec
     rewards: dict[str, WeightedReward] = {}  # empty only where a teacher takes their place
-    reward_errors: Literal["stop", "zero"] = "stop"  # what an exception in a reward of the user's does
+    reward_errors: RewardErrors = "stop"  # what an exception in a reward of the user's does
     reward_timeout_s: PositiveFloat = 600.0  # how long one reward may take for a whole batch
     steps: PositiveInt
     no_signal_steps: PositiveInt | None = 20  # it stops after so many if none had anything to learn from; None: never
@@ -61,30 +79,30 @@ class RLStage(StageBase):
     template: str | None = None  # None: the recipe's for its base, else the saved one
     # Optimizer
     learning_rate: PositiveFloat
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerKind = "adamw"
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    lr_scheduler_type: Schedule = "constant"
     warmup_steps: NonNegativeInt = 0
     # Objective
     preset: Literal["grpo", "dapo", "dr_grpo", "ppo"] | None = None  # fills what the recipe leaves out
-    advantage_estimator: Literal["group", "gae"] = "group"  # GRPO's, or PPO's with a value head
+    advantage_estimator: AdvantageName = "group"  # GRPO's, PPO's with a value head, or my_advantages.py:name
     gae_lambda: Probability = 1.0  # of gae; DeepSeek-R1 finds 1.0 much better than PPO's usual 0.95
     value_learning_rate: PositiveFloat | None = None  # of gae's value model; None: learning_rate
     value_warmup_steps: NonNegativeInt = 0  # of gae: steps in which only the value model learns
     teacher: str | None = None  # on-policy distillation: a stage, a folder or a Hub id
     teacher_weight: PositiveFloat = 1.0  # of the reverse KL to the teacher
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"  # mean by sequence, by token, or by a constant
-    scale_rewards: Literal["group", "batch", "none"] = "group"  # what the advantage is divided by
+    loss_type: LossName = "dapo"  # mean by sequence, by token, or by a constant; or my_losses.py:name
+    scale_rewards: RewardScale = "group"  # what the advantage is divided by
     epsilon: PositiveFloat = 0.2
     epsilon_high: PositiveFloat | None = None  # None: epsilon
     delta: PositiveFloat | None = None  # dual clip of the ratio on negative advantages; None: off
     beta: NonNegativeFloat = 0.0  # weight of the KL to the reference
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_estimator: KLEstimator = "k3"
     reference_refresh_steps: PositiveInt | None = None  # None: the reference stays the starting model
     num_iterations: PositiveInt = 1  # passes over a rollout
     num_minibatches: PositiveInt = 1  # updates a pass
-    importance_sampling_correction: Literal["none", "truncate", "mask"] = "none"  # for rollout != learner
+    importance_sampling_correction: ImportanceCorrection = "none"  # for rollout != learner
     importance_sampling_cap: PositiveFloat = 2.0
     probe: ProbeSpec | None = None  # watches for reward hacking
     # Machine
@@ -188,6 +206,12 @@ class RLStage(StageBase):
     def reward_specs(self) -> Iterator[tuple[str, Mapping[str, RewardSpec], int]]:
         """See ``StageBase``."""
         yield "rewards", self.rewards, self.max_completion_length
+
+    def functions(self) -> Iterator[tuple[str, str]]:
+        """See ``StageBase``."""
+        for field in ("loss_type", "advantage_estimator"):
+            if ":" in (spec := getattr(self, field)):
+                yield field, spec
 
     def shortened(self, steps: int) -> Self:
         """See ``StageBase``. Without the probe, which is no part of a step."""

@@ -48,6 +48,7 @@ class StageBase(Strict):
     kind: str
 
     runner: ClassVar[str]
+    function_checker: ClassVar[str | None] = None  # called as f(stage, field) for each of ``functions``
     on_cluster: ClassVar[bool] = True  # whether a cluster's workers can do its work
     uses_verdicts: ClassVar[bool] = False  # whether ``verification`` changes its result
 
@@ -114,6 +115,10 @@ class StageBase(Strict):
 
     def judge_specs(self) -> Iterator[tuple[str, JudgeSpec]]:
         """Every judge that it asks."""
+        yield from ()
+
+    def functions(self) -> Iterator[tuple[str, str]]:
+        """Every function of the user's own that it calls beside rewards, by the field that names it."""
         yield from ()
 
     def rollout_specs(self) -> Iterator[tuple[str, RolloutSpec]]:

@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Probability, Strict
+from thinkery.recipe.base import Probability, Strict
 from thinkery.recipe.data import CorpusSpec, Data, DataSpec, JudgeSpec, Judging, ProblemSpec, RewardSpec, check_shares
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, DataKind, Product, StageBase
+from thinkery.types import Dtype, OptimizerKind, RewardModelObjective, RewardModelReads, Schedule
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -192,10 +193,10 @@ class SFTStage(StageBase):
     batch_size: PositiveInt = 128  # demonstrations an update
     max_length: PositiveInt = 32768  # tokens of a demonstration; longer ones are left out, and counted
     learning_rate: PositiveFloat = 5e-5
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
+    lr_scheduler_type: Schedule = "cosine"
     min_lr_rate: Share = 0.1
     warmup_steps: NonNegativeInt = 0
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerKind = "adamw"
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
     microbatch_tokens: PositiveInt = 16384  # in each lane
@@ -309,8 +310,8 @@ class RewardModelStage(StageBase):
     runner: ClassVar[str] = "thinkery.stages.reward_model:run_reward_model"
     on_cluster: ClassVar[bool] = False
 
-    objective: Literal["pairwise", "pointwise"]
-    reads: Literal["summary", "response"]
+    objective: RewardModelObjective
+    reads: RewardModelReads
     from_: str = Field(alias="from")
     data: Annotated[list[Data], Field(min_length=1)]
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -318,7 +319,7 @@ class RewardModelStage(StageBase):
     batch_size: PositiveInt = 256  # pairs, or labelled responses
     max_length: PositiveInt = 8192  # tokens; longer ones are left out, and counted
     learning_rate: PositiveFloat = 6e-6
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
+    lr_scheduler_type: Schedule = "cosine"
     min_lr_rate: Share = 0.1
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0.0

@@ -17,16 +17,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from thinkery.rewards import event_loop
 from thinkery.rewards.interfaces import STANDARD_COLUMNS, Reward, Values
 from thinkery.rewards.outcomes import BAD_VALUE, Failure, Outcome, outcome_of, shortened
 from thinkery.rewards.reward_process import ProcessReward
-from thinkery.rewards.user_code import Place, place_of_awaitable, place_of_frame
-from thinkery.types import Completion, Problem, UserError, Verdict
-
-OnError = Literal["stop", "zero"]
+from thinkery.types import Completion, Problem, RewardErrors, UserError, Verdict
+from thinkery.user_code import Place, place_of_awaitable, place_of_frame
 
 _ARGUMENTS = ("prompts", "completions", "completion_ids")
 _TOGETHER = 16  # completions tried one by one that are in flight at once, where the reward is async
@@ -68,7 +66,7 @@ class Call(Protocol):
 
 
 def call_rewards(
-    rewards: Mapping[str, Reward | ProcessReward], rows: Sequence[Row], *, on_error: OnError, timeout_s: float
+    rewards: Mapping[str, Reward | ProcessReward], rows: Sequence[Row], *, on_error: RewardErrors, timeout_s: float
 ) -> tuple[dict[str, Values], dict[str, int]]:
     """Every reward's values, one a row, and how many of its rows failed.
 
@@ -142,7 +140,7 @@ class _Run:
     """One reward on one batch, with one deadline for everything it takes."""
 
     def __init__(
-        self, name: str, reward: Reward | ProcessReward, batch: _Batch, on_error: OnError, timeout_s: float
+        self, name: str, reward: Reward | ProcessReward, batch: _Batch, on_error: RewardErrors, timeout_s: float
     ) -> None:
         self._name, self._reward, self._batch, self._timeout_s = name, reward, batch, timeout_s
         self._on_error = on_error

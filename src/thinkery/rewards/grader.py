@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal
 
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
@@ -21,7 +20,7 @@ from thinkery.rewards.interfaces import PendingVerdict, RewardContext, Verifier
 from thinkery.rewards.outcomes import LARGEST
 from thinkery.rewards.registry import make_rewards, make_verifier
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
-from thinkery.types import Completion, Group, Problem, UserError, Verdict
+from thinkery.types import Completion, Group, Problem, RewardErrors, UserError, Verdict
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class GraderSpec:
     rewards: Mapping[str, RewardSpec]
     max_completion_length: int
     verification: Verification = field(default_factory=Verification)
-    reward_errors: Literal["stop", "zero"] = "stop"
+    reward_errors: RewardErrors = "stop"
     reward_timeout_s: float = 600.0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from thinkery.types import Group, Outcome
+from thinkery.types import SMALLEST_SPREAD, Group, Outcome
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -25,7 +25,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     metrics = {
         "reward": statistics.fmean(total for group in groups for total in group.totals_G),
         "reward_std": statistics.fmean(stds_P),
-        "frac_reward_zero_std": statistics.fmean(std < 1e-8 for std in stds_P),
+        "frac_reward_zero_std": statistics.fmean(std <= SMALLEST_SPREAD for std in stds_P),
         "completions/mean_length": statistics.fmean(len(c.token_ids) for _, c, _ in rows),
         "completions/clipped_ratio": statistics.fmean(c.finish_reason == "length" for _, c, _ in rows),
         "grading/timeouts": float(sum(v.outcome is Outcome.TIMEOUT for _, _, v in rows)),

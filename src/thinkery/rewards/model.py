@@ -10,15 +10,15 @@ a policy games the model; the stage's probe watches for that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from thinkery.rewards.interfaces import ModelText, Prompt, Reward, RewardContext, Values, text_of
-from thinkery.types import UserError
+from thinkery.types import PreferenceSet, UserError
 
 if TYPE_CHECKING:
     from thinkery.models.reward_model import RewardModel
 
-SETS = ("helpful", "safety")
+SETS = get_args(PreferenceSet)
 
 
 def helpful_reward(context: RewardContext, *, model: str) -> Reward:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from thinkery.rewards.user_code import Place, described, place_of
 from thinkery.types import UserError
+from thinkery.user_code import Place, described, place_of
 
 # Squares of values are summed, over groups and in 32-bit floats: 1e18 squared, times a hundred, is the most that fits.
 LARGEST = 1e18

@@ -23,8 +23,8 @@ from thinkery.rewards.child import RewardChild, RewardProcessEndedError
 from thinkery.rewards.custom import columns_of, reward_files
 from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.outcomes import Failure, Outcome, from_plain
-from thinkery.rewards.user_code import Place, split_spec
 from thinkery.types import Problem, UserError
+from thinkery.user_code import Place, split_spec
 
 LOAD_DEADLINE_S = 600.0  # a file may load a model of its own
 

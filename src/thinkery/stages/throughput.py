@@ -16,8 +16,10 @@ from thinkery.models.flops import Lengths, Shape, Work, forward_work, policy_sha
 from thinkery.models.loading import Policy
 from thinkery.models.pretrained import make_model, read_config
 from thinkery.recipe import RLStage
+from thinkery.stages.advantage_estimator import learner_config
 from thinkery.stages.context import StageContext
 from thinkery.training.backend import random_parts
+from thinkery.training.custom import load_loss
 from thinkery.training.learner import Sample
 from thinkery.training.packing import Tokens
 
@@ -54,6 +56,8 @@ class LearningWork:
 
     def __init__(self, stage: RLStage, context: StageContext, policy: Policy) -> None:
         self._stage, self._seed = stage, context.seed
+        loss = load_loss(learner_config(stage, context.seed))
+        self._forwards_all = stage.beta > 0 or loss.learns_without_advantage
         self._shape = policy_shape(policy)
         self._teacher = None if stage.teacher is None else _shape_at(context.resolve(stage.teacher), policy)
 
@@ -67,7 +71,7 @@ class LearningWork:
             work[UPDATE] += forward_work(self._shape, everything, head=False)
             work[UPDATE] += self._passes(everything, head=False)
         if learns:
-            live = [sample for sample in samples if stage.beta > 0 or sample.teaches]
+            live = [sample for sample in samples if self._forwards_all or sample.teaches]
             work[UPDATE] += self._passes(lengths_of(live))
             work[REFERENCE] += self._frozen(samples, step)
         return work
@@ -84,7 +88,7 @@ class LearningWork:
         stage = self._stage
         parts = random_parts(samples, stage.num_minibatches, seed=self._seed, step=step, epoch=0)
         later = [samples[index] for part in parts[1:] for index in part]
-        work = self._forward([sample for sample in later if stage.beta > 0 or sample.teaches])
+        work = self._forward([sample for sample in later if self._forwards_all or sample.teaches])
         if stage.beta > 0:
             refresh = stage.reference_refresh_steps
             fresh = step == 0 or (refresh is not None and step % refresh == 0)

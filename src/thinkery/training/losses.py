@@ -7,19 +7,15 @@ when (``learner.py``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-Scale = Literal["group", "batch", "none"]
-
-# Below this a spread is the rounding of a weighted sum, not a difference between completions.
-SMALLEST_SPREAD = 1e-6
+from thinkery.types import SMALLEST_SPREAD, ImportanceCorrection, KLEstimator, LossType, RewardScale
 
 
-def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group") -> list[tuple[float, ...]]:
+def group_advantages(totals_PG: Sequence[Sequence[float]], scale: RewardScale = "group") -> list[tuple[float, ...]]:
     """How much better each completion is than its group.
 
     ``scale`` divides ``r_i - mean(r)`` by
@@ -49,11 +45,6 @@ def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group
 def _spread(totals_N: torch.Tensor) -> torch.Tensor:
     """Sample standard deviation; 0 for fewer than two values, where it is not defined."""
     return totals_N.std() if len(totals_N) > 1 else torch.zeros((), dtype=torch.float64)
-
-
-LossType = Literal["grpo", "dapo", "dr_grpo"]
-KLEstimator = Literal["k1", "k2", "k3"]
-Correction = Literal["none", "truncate", "mask"]
 
 
 def importance_ratio(logp_N: Tensor, old_logp_N: Tensor) -> Tensor:
@@ -100,7 +91,7 @@ def kl_penalty(logp_N: Tensor, ref_logp_N: Tensor, estimator: KLEstimator) -> Te
             return torch.expm1(log_ratio_N) - log_ratio_N
 
 
-def importance_correction(old_logp_N: Tensor, rollout_logp_N: Tensor, mode: Correction, cap: float) -> Tensor:
+def importance_correction(old_logp_N: Tensor, rollout_logp_N: Tensor, mode: ImportanceCorrection, cap: float) -> Tensor:
     """Weights, without gradient, that correct for a rollout engine whose probabilities differ from the learner's.
 
     With ``w_t = pi_old(o_t) / pi_rollout(o_t)``, both of the same weights but of different arithmetic:
@@ -117,6 +108,51 @@ def importance_correction(old_logp_N: Tensor, rollout_logp_N: Tensor, mode: Corr
     if mode == "truncate":
         return weight_N.clamp(max=cap)
     return weight_N * ((weight_N >= 1.0 / cap) & (weight_N <= cap))
+
+
+def policy_loss(
+    logp_N: Tensor,
+    old_logp_N: Tensor,
+    rollout_logp_N: Tensor,
+    reference_logp_N: Tensor | None,
+    advantage_N: Tensor,
+    lengths_S: Tensor,
+    *,
+    num_sequences: int,
+    num_tokens: int,
+    max_completion_length: int,
+    epsilon: float,
+    epsilon_high: float,
+    delta: float | None,
+    beta: float,
+    kl_estimator: KLEstimator,
+    importance_sampling_correction: ImportanceCorrection,
+    importance_sampling_cap: float,
+    loss_type: LossType,
+) -> Tensor:
+    """What each completion token [N] adds to the loss of its minibatch; the sum over all tokens is minimised.
+
+    A function of the user's takes any of these but ``loss_type`` by name (``custom.py``). ``logp_N`` alone has a
+    gradient; ``old_logp_N`` are the policy's before the step, ``rollout_logp_N`` the sampling engine's,
+    ``reference_logp_N`` the reference's (None where ``beta`` is 0). ``lengths_S`` cuts N into sequences, which are any
+    part of the minibatch; ``num_sequences`` and ``num_tokens`` count the whole of it.
+    """
+    surrogate_N = clipped_surrogate(
+        importance_ratio(logp_N, old_logp_N), advantage_N, epsilon=epsilon, epsilon_high=epsilon_high, delta=delta
+    )
+    loss_N = surrogate_N * importance_correction(
+        old_logp_N, rollout_logp_N, importance_sampling_correction, importance_sampling_cap
+    )
+    if reference_logp_N is not None:
+        loss_N = loss_N + beta * kl_penalty(logp_N, reference_logp_N, kl_estimator)
+    weight_N = token_weights(
+        lengths_S,
+        loss_type,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+        max_completion_length=max_completion_length,
+    )
+    return weight_N * loss_N
 
 
 def token_weights(
@@ -139,10 +175,6 @@ def token_weights(
             constant = 1.0 / (num_sequences * max_completion_length)
             weight_S = torch.full(lengths_S.shape, constant, device=lengths_S.device)
     return weight_S.repeat_interleave(lengths_S)
-
-
-# Below this a spread is rounding, not a difference between tokens.
-_SMALLEST_SPREAD = 1e-6
 
 
 def gae(rewards_S: Sequence[float], values_ST: Sequence[Tensor], lam: float) -> list[Tensor]:
@@ -168,7 +200,7 @@ def whitened(advantages_ST: Sequence[Tensor]) -> list[tuple[float, ...]]:
         return []
     every_N = torch.cat(list(advantages_ST))
     spread = every_N.std() if len(every_N) > 1 else torch.zeros(())
-    scale = 1.0 / spread if spread > _SMALLEST_SPREAD else torch.zeros(())
+    scale = 1.0 / spread if spread > SMALLEST_SPREAD else torch.zeros(())
     return [tuple(((advantage_T - every_N.mean()) * scale).tolist()) for advantage_T in advantages_ST]
 
 

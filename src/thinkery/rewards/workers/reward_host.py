@@ -32,8 +32,8 @@ from thinkery.rewards.custom import load_reward, require_columns
 from thinkery.rewards.event_loop import begin
 from thinkery.rewards.interfaces import Reward, RewardContext
 from thinkery.rewards.outcomes import outcome_of, to_plain
-from thinkery.rewards.user_code import Place, place_of_awaitable, place_of_frame
 from thinkery.types import UserError
+from thinkery.user_code import Place, place_of_awaitable, place_of_frame
 
 SIZE = struct.Struct("!Q")  # before every message, in both directions
 
