@@ -246,8 +246,8 @@ def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
     for field, rewards, _ in _rewards(recipe):
         yield field, {path.name: sha256_of(path) for path in reward_files(rewards)}
     for stage in recipe.stages:
-        for name, spec in stage.functions():
-            yield f"{stage.name}.{name}", {path.name: sha256_of(path) for path in source_files([spec])}
+        for name, function in stage.functions():
+            yield f"{stage.name}.{name}", {path.name: sha256_of(path) for path in source_files([function])}
 
 
 def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:

@@ -203,7 +203,7 @@ class ClusterGrader(Grader):
             ruled = graded[problem.id]
             end = start + len(ruled.verdicts_G)
             found = dict(ruled.rewards_G) | {name: tuple(own[start:end]) for name, own in values.items()}
-            ordered = {name: found[name] for name in self._specs if name in found}
+            ordered = {name: found[name] for name in self.spec.rewards if name in found}
             merged[problem.id] = Graded(ruled.verdicts_G, ordered)
             start = end
         return merged

@@ -11,7 +11,6 @@ from thinkery.recipe.data import (
     DataSpec,
     EvalSpec,
     JudgeSpec,
-    PreferenceSet,
     ProbeSpec,
     ProblemSpec,
     RewardSpec,

@@ -31,7 +31,8 @@ FEW_PROBLEMS = 4  # of a step whose decoding is narrow: one for every lane, howe
 MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
 
 if TYPE_CHECKING:
-    LossName = AdvantageName = str
+    LossName = str
+    AdvantageName = str
 else:
     LossName = or_function(get_args(LossType), "my_losses.py:name")
     AdvantageName = or_function(get_args(AdvantageType), "my_advantages.py:name")

@@ -87,6 +87,11 @@ def reward_files(specs: Iterable[str]) -> list[Path]:
     return source_files(filter(is_custom, specs))
 
 
+def plain_reward(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Reward:
+    """A function in TRL's signature as a reward, with the options that the caller has checked."""
+    return TrlReward(_Call(name, function, _parameters(name, function), options))
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """A user's function with the parameters it names and the options of the recipe."""

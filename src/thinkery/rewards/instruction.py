@@ -18,7 +18,7 @@ from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, written_answer
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.language import language_proportion
-from thinkery.rewards.texts.scripts import require_language
+from thinkery.rewards.words import require_language
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
 CONSTRAINTS = "constraints"

@@ -7,7 +7,7 @@ batch of completions, with their verdicts among the columns, into numbers. Left 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, THINK, Template
@@ -73,9 +73,10 @@ class RewardContext:
 
     template: Template
     max_completion_length: int  # tokens
+    loaded: dict[str, Any] = field(default_factory=dict, compare=False)  # models that the rewards of a grader share
 
 
-RewardFactory = Callable[..., Reward]  # f(context, **options): options are the recipe's, checked against the signature
+RewardFunction = Callable[..., Values]  # f(columns that it names, *, options of the recipe, context)
 VerifierFactory = Callable[[Template, "Verification"], Verifier]
 
 

@@ -14,6 +14,7 @@ import time
 from array import array
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,7 +40,8 @@ class RewardProcess:
 
     def __init__(self, context: RewardContext, *, load_deadline_s: float = LOAD_DEADLINE_S) -> None:
         self.ends: list[str] = []
-        self._context, self._load_deadline_s = context, load_deadline_s
+        self._context = replace(context, loaded={})  # it travels, and models stay
+        self._load_deadline_s = load_deadline_s
         self._child: RewardChild | None = None
         self._rewards: list[ProcessReward] = []
         self._hashes: dict[Path, str] = {}

@@ -18,9 +18,9 @@ from thinkery.recipe import RLStage
 from thinkery.stages.context import StageContext
 from thinkery.stages.learner_fields import LearnerFields
 from thinkery.training.critic import Critic
-from thinkery.training.custom import Advantage, load_advantages, load_loss
+from thinkery.training.custom import load_advantages, load_loss
 from thinkery.training.learner import LearnerConfig, Sample
-from thinkery.training.losses import explained_variance, gae, whitened
+from thinkery.training.losses import Advantage, explained_variance, gae, whitened
 from thinkery.training.teacher import Teacher
 from thinkery.types import Group, UserError
 

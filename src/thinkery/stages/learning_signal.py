@@ -14,7 +14,8 @@ from pathlib import Path
 
 from thinkery.models.template import Template
 from thinkery.recipe import RLStage
-from thinkery.training.custom import load_advantages, teaches
+from thinkery.training.custom import load_advantages
+from thinkery.training.losses import teaches
 from thinkery.types import SMALLEST_SPREAD, Group, UserError
 
 _STATE = "signal.json"

@@ -22,7 +22,7 @@ from thinkery.recipe import SFTStage
 from thinkery.stages.context import StageContext
 from thinkery.stages.learner_fields import LearnerFields
 from thinkery.stages.runtime import TextLearner
-from thinkery.stages.throughput import UPDATE, lengths_of, pace, work_metrics
+from thinkery.stages.step_metrics import UPDATE, lengths_of, pace, work_metrics
 from thinkery.training.sft import Example, SFTConfig
 from thinkery.types import Demonstration, UserError
 

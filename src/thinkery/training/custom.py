@@ -9,23 +9,20 @@ before a model is. Left out: finding and loading the file (``thinkery.user_code`
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor
 
-from thinkery.training.losses import group_advantages, policy_loss
-from thinkery.types import Group, RewardScale, UserError
+from thinkery.training.losses import Advantages, Loss, group_advantages, policy_loss
+from thinkery.types import LossType, RewardScale, UserError
 from thinkery.user_code import described, load_function, place_of
 
 if TYPE_CHECKING:
     from thinkery.training.learner import LearnerConfig
-
-Advantage = float | tuple[float, ...]  # one number for all tokens of a completion, or one for each
 
 # What a loss is given of the recipe's, and the value at which it asks for nothing; a function that takes no part in
 # what a recipe asks for would leave it undone without a word.
@@ -44,34 +41,6 @@ LOSS_ARGUMENTS = tuple(name for name in inspect.signature(policy_loss).parameter
 ADVANTAGE_ARGUMENTS = ("totals_PG", "scale", "lengths_PG")
 
 
-def teaches(advantage: Advantage) -> bool:
-    """Whether any token has an advantage."""
-    return any(advantage) if isinstance(advantage, tuple) else advantage != 0.0
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss with the recipe's settings. ``learns_without_advantage``: also where all advantages are 0."""
-
-    spec: str
-    function: Callable[..., Any]
-    settings: Mapping[str, Any]
-    learns_without_advantage: bool = False
-
-    def __call__(self, **arguments: Any) -> Tensor:
-        """What each completion token [N] adds to the loss of its minibatch; takes the rest of ``LOSS_ARGUMENTS``."""
-        loss_N = _called(self.spec, self.function, {**arguments, **self.settings})
-        tokens = len(arguments["logp_N"])
-        if not isinstance(loss_N, Tensor) or loss_N.shape != (tokens,) or not loss_N.is_floating_point():
-            raise UserError(
-                f"{self.spec} returned {_shape_of(loss_N)} for {tokens} tokens; it must return a tensor with one "
-                "number a token, what that token adds to the loss"
-            )
-        if not loss_N.requires_grad:
-            raise UserError(f"{self.spec} returned a loss without gradient; compute it from logp_N")
-        return loss_N
-
-
 def load_loss(config: LearnerConfig) -> Loss:
     """The loss that ``config.loss_type`` names. Raises ``UserError`` for one that can't be called, or does no loss's
     work on a few made-up completions."""
@@ -79,7 +48,11 @@ def load_loss(config: LearnerConfig) -> Loss:
     if config.epsilon_high is None:
         settings["epsilon_high"] = config.epsilon
     if ":" not in config.loss_type:
-        return Loss(config.loss_type, partial(policy_loss, loss_type=config.loss_type), settings)
+        if config.loss_type not in get_args(LossType):
+            known = ", ".join(get_args(LossType))
+            raise UserError(f"loss_type = {config.loss_type!r}: allowed: {known}, or a function")
+        kind = cast(LossType, config.loss_type)
+        return Loss(kind, lambda given: policy_loss(**given, loss_type=kind), settings)
     function = load_function(config.loss_type)
     taken = _require_arguments(config.loss_type, function, LOSS_ARGUMENTS)
     for name, nothing in _SETTINGS.items():
@@ -90,62 +63,23 @@ def load_loss(config: LearnerConfig) -> Loss:
                         f"{config.loss_type} takes no {argument}, so {name} = {getattr(config, name)!r} would do "
                         f"nothing; add the parameter, or leave {name} out of the recipe"
                     )
-    loss = Loss(config.loss_type, function, settings)
-    return Loss(config.loss_type, function, settings, _tried(loss, reference=config.beta > 0))
-
-
-@dataclass(frozen=True)
-class Advantages:
-    """How much better each completion of a group is than the others."""
-
-    spec: str
-    function: Callable[..., Any]
-    scale: RewardScale
-
-    def __call__(self, groups: Sequence[Group]) -> list[list[Advantage]]:
-        """By group, in their order. Raises ``UserError`` if a function of the user's gives anything else."""
-        lengths_PG = [[len(completion.token_ids) for completion in group.completions_G] for group in groups]
-        return self.of([list(group.totals_G) for group in groups], lengths_PG)
-
-    def of(self, totals_PG: list[list[float]], lengths_PG: list[list[int]]) -> list[list[Advantage]]:
-        """The same of the groups' total rewards, and of their completions' lengths in tokens."""
-        shape = [list(map(len, lengths_PG)), [list(lengths_G) for lengths_G in lengths_PG]]
-        given = {"totals_PG": totals_PG, "scale": self.scale, "lengths_PG": lengths_PG}
-        found = _called(self.spec, self.function, given)
-        try:
-            advantages_PG = [[_advantage(one) for one in advantages_G] for advantages_G in found]
-        except (TypeError, ValueError):
-            raise self._error(f"{_shape_of(found)}") from None
-        if list(map(len, advantages_PG)) != shape[0]:
-            raise self._error(f"groups of {list(map(len, advantages_PG))} completions for groups of {shape[0]}")
-        for advantages_G, lengths_G in zip(advantages_PG, shape[1], strict=True):
-            for advantage, length in zip(advantages_G, lengths_G, strict=True):
-                if isinstance(advantage, tuple) and len(advantage) != length:
-                    raise self._error(f"{len(advantage)} numbers for a completion of {length} tokens")
-                if not all(map(math.isfinite, advantage if isinstance(advantage, tuple) else (advantage,))):
-                    raise self._error("an advantage that is no finite number")
-        return advantages_PG
-
-    def _error(self, returned: str) -> UserError:
-        return UserError(
-            f"{self.spec} returned {returned}; it must return one sequence a group, with a number for each completion, "
-            "or a sequence of numbers, one for each of its tokens"
-        )
+    loss = Loss(config.loss_type, partial(_called, config.loss_type, function, taken), settings)
+    return replace(loss, learns_without_advantage=_tried(loss, reference=config.beta > 0))
 
 
 def load_advantages(spec: str, scale: RewardScale) -> Advantages:
     """The advantages that ``spec`` names: ``group``, or a function of the user's. Raises ``UserError`` as ``load_loss``
     does."""
     if ":" not in spec:
-        return Advantages(spec, lambda totals_PG, scale, lengths_PG: group_advantages(totals_PG, scale), scale)
+        return Advantages(spec, lambda given: group_advantages(given["totals_PG"], given["scale"]), scale)
     function = load_function(spec)
-    if scale != "group" and "scale" not in _require_arguments(spec, function, ADVANTAGE_ARGUMENTS):
+    taken = _require_arguments(spec, function, ADVANTAGE_ARGUMENTS)
+    if scale != "group" and "scale" not in taken:
         raise UserError(
             f"{spec} takes no scale, so scale_rewards = {scale!r} would do nothing; add the parameter scale, or leave "
             "scale_rewards out of the recipe"
         )
-    _require_arguments(spec, function, ADVANTAGE_ARGUMENTS)
-    advantages = Advantages(spec, function, scale)
+    advantages = Advantages(spec, partial(_called, spec, function, taken), scale)
     advantages.of([[0.0, 1.0, 1.0], [0.5, 0.5, 0.5]], [[1, 2, 3], [3, 2, 1]])
     return advantages
 
@@ -171,7 +105,7 @@ def _tried(loss: Loss, *, reference: bool) -> bool:
         )
         if not bool(torch.isfinite(loss_N).all()):
             raise UserError(f"{loss.spec} returned {loss_N.tolist()} for ordinary log-probabilities")
-        loss_N.sum().backward()  # type: ignore[no-untyped-call]
+        loss_N.sum().backward()
         return torch.zeros(8) if logp_N.grad is None else logp_N.grad
 
     if not bool(gradient(1.0).any()):
@@ -193,24 +127,10 @@ def _require_arguments(spec: str, function: Callable[..., Any], known: Sequence[
     return frozenset(parameter.name for parameter in parameters) & frozenset(known)
 
 
-def _called(spec: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+def _called(spec: str, function: Callable[..., Any], taken: Collection[str], arguments: Mapping[str, Any]) -> Any:
     """What a function returns for those of the arguments that it takes. Raises ``UserError`` with the user's line."""
-    if ":" not in spec:
-        return function(**arguments)
-    taken = _require_arguments(spec, function, tuple(arguments))
     try:
         return function(**{name: value for name, value in arguments.items() if name in taken})
     except Exception as error:
         place = place_of(error)
         raise UserError(f"{spec} raised {described(error)}" + (f"\n  at {place}" if place else "")) from error
-
-
-def _advantage(given: Any) -> Advantage:
-    """A number, or one for each token, of whatever kind of sequence. Raises ``TypeError`` or ``ValueError``."""
-    if isinstance(given, Tensor):
-        given = given.tolist()
-    return tuple(map(float, given)) if hasattr(given, "__len__") and not isinstance(given, str) else float(given)
-
-
-def _shape_of(value: Any) -> str:
-    return f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

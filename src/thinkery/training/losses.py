@@ -1,18 +1,24 @@
 """Advantages and losses as pure functions with their equations: GRPO and its relatives, and PPO's.
 
-Left out: the losses of reward models (``preference.py``), what is forwarded (``forward.py``), and what is learnt from
-when (``learner.py``).
+They are called by way of ``Loss`` and ``Advantages``, which hold what the recipe says and check what a function of the
+user's returns. Left out: loading such a function (``custom.py``), the losses of reward models (``preference.py``), what
+is forwarded (``forward.py``), and what is learnt from when (``learner.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from thinkery.types import SMALLEST_SPREAD, ImportanceCorrection, KLEstimator, LossType, RewardScale
+from thinkery.types import SMALLEST_SPREAD, Group, ImportanceCorrection, KLEstimator, LossType, RewardScale, UserError
+
+Advantage = float | tuple[float, ...]  # one number for all tokens of a completion, or one for each
 
 
 def group_advantages(totals_PG: Sequence[Sequence[float]], scale: RewardScale = "group") -> list[tuple[float, ...]]:
@@ -213,3 +219,82 @@ def explained_variance(value_N: Tensor, return_N: Tensor) -> float:
     """``1 - Var(return - V) / Var(return)``: 1 is perfect, 0 no better than a constant; 0 where returns don't vary."""
     variance = return_N.var(correction=0).item()
     return 1.0 - (return_N - value_N).var(correction=0).item() / variance if variance > 0 else 0.0
+
+
+def teaches(advantage: Advantage) -> bool:
+    """Whether any token has an advantage."""
+    return any(advantage) if isinstance(advantage, tuple) else advantage != 0.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss with the recipe's settings. ``learns_without_advantage``: also where all advantages are 0."""
+
+    spec: str
+    function: Callable[[Mapping[str, Any]], Any]  # of all arguments by name
+    settings: Mapping[str, Any]
+    learns_without_advantage: bool = False
+
+    def __call__(self, **arguments: Any) -> Tensor:
+        """What each completion token [N] adds to its minibatch's loss; takes what ``policy_loss`` takes beside."""
+        loss_N = self.function({**arguments, **self.settings})
+        tokens = len(arguments["logp_N"])
+        if not isinstance(loss_N, Tensor) or loss_N.shape != (tokens,) or not loss_N.is_floating_point():
+            raise UserError(
+                f"{self.spec} returned {_shape_of(loss_N)} for {tokens} tokens; it must return a tensor with one "
+                "number a token, what that token adds to the loss"
+            )
+        if not loss_N.requires_grad:
+            raise UserError(f"{self.spec} returned a loss without gradient; compute it from logp_N")
+        return loss_N
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """How much better each completion of a group is than the others."""
+
+    spec: str
+    function: Callable[[Mapping[str, Any]], Any]  # of all arguments by name
+    scale: RewardScale
+
+    def __call__(self, groups: Sequence[Group]) -> list[list[Advantage]]:
+        """By group, in their order. Raises ``UserError`` if a function of the user's gives anything else."""
+        lengths_PG = [[len(completion.token_ids) for completion in group.completions_G] for group in groups]
+        return self.of([list(group.totals_G) for group in groups], lengths_PG)
+
+    def of(self, totals_PG: list[list[float]], lengths_PG: list[list[int]]) -> list[list[Advantage]]:
+        """The same of the groups' total rewards, and of their completions' lengths in tokens."""
+        known_PG = [list(lengths_G) for lengths_G in lengths_PG]  # whatever a function does to its own
+        sizes_P = list(map(len, known_PG))
+        given = {"totals_PG": totals_PG, "scale": self.scale, "lengths_PG": lengths_PG}
+        found = self.function(given)
+        try:
+            advantages_PG = [[_advantage(one) for one in advantages_G] for advantages_G in found]
+        except (TypeError, ValueError):
+            raise self._error(f"{_shape_of(found)}") from None
+        if list(map(len, advantages_PG)) != sizes_P:
+            raise self._error(f"groups of {list(map(len, advantages_PG))} completions for groups of {sizes_P}")
+        for advantages_G, lengths_G in zip(advantages_PG, known_PG, strict=True):
+            for advantage, length in zip(advantages_G, lengths_G, strict=True):
+                if isinstance(advantage, tuple) and len(advantage) != length:
+                    raise self._error(f"{len(advantage)} numbers for a completion of {length} tokens")
+                if not all(map(math.isfinite, advantage if isinstance(advantage, tuple) else (advantage,))):
+                    raise self._error("an advantage that is no finite number")
+        return advantages_PG
+
+    def _error(self, returned: str) -> UserError:
+        return UserError(
+            f"{self.spec} returned {returned}; it must return one sequence a group, with a number for each completion, "
+            "or a sequence of numbers, one for each of its tokens"
+        )
+
+
+def _advantage(given: Any) -> Advantage:
+    """A number, or one for each token, of whatever kind of sequence. Raises ``TypeError`` or ``ValueError``."""
+    if isinstance(given, Tensor):
+        given = given.tolist()
+    return tuple(map(float, given)) if hasattr(given, "__len__") and not isinstance(given, str) else float(given)
+
+
+def _shape_of(value: Any) -> str:
+    return f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
