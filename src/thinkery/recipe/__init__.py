@@ -5,7 +5,7 @@ their stage's first step.
 """
 
 from thinkery.recipe.base import BASE, Name
-from thinkery.recipe.cluster import Ahead, ClusterSpec
+from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import (
     CorpusSpec,
     DataSpec,
@@ -39,7 +39,6 @@ __all__ = [
     "PRESETS",
     "TRUST_REMOTE_CODE",
     "UNSAFE_LOCAL",
-    "Ahead",
     "ClusterSpec",
     "CollectStage",
     "CorpusSpec",
