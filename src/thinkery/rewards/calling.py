@@ -19,8 +19,16 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from thinkery.rewards.interfaces import STANDARD_COLUMNS, Reward, Values
-from thinkery.rewards.outcomes import BAD_VALUE, Failure, Outcome, outcome_of, shortened
+from thinkery.rewards.interfaces import (
+    BAD_VALUE,
+    STANDARD_COLUMNS,
+    Failure,
+    Outcome,
+    Reward,
+    Values,
+    outcome_of,
+    shortened,
+)
 from thinkery.rewards.reward_process import ProcessReward
 from thinkery.types import Completion, Problem, RewardErrors, UserError, Verdict
 from thinkery.user_code import Place, place_of_frame

@@ -16,6 +16,7 @@ from typing import Any
 
 from thinkery.rewards.interfaces import (
     STANDARD_COLUMNS,
+    BadValueError,
     ModelText,
     Prompt,
     Reward,
@@ -23,7 +24,6 @@ from thinkery.rewards.interfaces import (
     Values,
     text_of,
 )
-from thinkery.rewards.outcomes import BadValueError
 from thinkery.types import Problem, UserError
 from thinkery.user_code import load_function, source_files
 

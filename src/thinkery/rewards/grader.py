@@ -19,8 +19,7 @@ from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.interfaces import PendingVerdict, RewardContext, Verifier
-from thinkery.rewards.outcomes import LARGEST
+from thinkery.rewards.interfaces import LARGEST, PendingVerdict, RewardContext, Verifier
 from thinkery.rewards.registry import make_rewards, make_verifier
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.types import SMALLEST_SPREAD, Completion, Group, Outcome, Problem, RewardErrors, UserError, Verdict

@@ -22,8 +22,7 @@ from typing import Any
 from thinkery.files import sha256_of
 from thinkery.rewards.child import RewardChild, RewardProcessEndedError
 from thinkery.rewards.custom import columns_of, reward_files
-from thinkery.rewards.interfaces import RewardContext
-from thinkery.rewards.outcomes import Failure, Outcome, from_plain
+from thinkery.rewards.interfaces import Failure, Outcome, RewardContext, from_plain
 from thinkery.types import Problem, UserError
 from thinkery.user_code import Place, split_spec
 

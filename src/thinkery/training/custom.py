@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import torch
 from torch import Tensor
 
-from thinkery.training.losses import Advantages, Loss, group_advantages, policy_loss
+from thinkery.training.losses import Advantages, Loss, built_in_advantages, built_in_loss, policy_loss
 from thinkery.types import LossType, RewardScale, UserError
 from thinkery.user_code import described, load_function, place_of
 
@@ -52,7 +52,7 @@ def load_loss(config: LearnerConfig) -> Loss:
             known = ", ".join(get_args(LossType))
             raise UserError(f"loss_type = {config.loss_type!r}: allowed: {known}, or a function")
         kind = cast(LossType, config.loss_type)
-        return Loss(kind, lambda given: policy_loss(**given, loss_type=kind), settings)
+        return Loss(kind, built_in_loss(kind), settings)
     function = load_function(config.loss_type)
     taken = _require_arguments(config.loss_type, function, LOSS_ARGUMENTS)
     for name, nothing in _SETTINGS.items():
@@ -71,7 +71,7 @@ def load_advantages(spec: str, scale: RewardScale) -> Advantages:
     """The advantages that ``spec`` names: ``group``, or a function of the user's. Raises ``UserError`` as ``load_loss``
     does."""
     if ":" not in spec:
-        return Advantages(spec, lambda given: group_advantages(given["totals_PG"], given["scale"]), scale)
+        return Advantages(spec, built_in_advantages, scale)
     function = load_function(spec)
     taken = _require_arguments(spec, function, ADVANTAGE_ARGUMENTS)
     if scale != "group" and "scale" not in taken:

@@ -298,3 +298,13 @@ def _advantage(given: Any) -> Advantage:
 
 def _shape_of(value: Any) -> str:
     return f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def built_in_loss(loss_type: LossType) -> Callable[[Mapping[str, Any]], Tensor]:
+    """``policy_loss`` of all its arguments by name."""
+    return lambda given: policy_loss(**given, loss_type=loss_type)
+
+
+def built_in_advantages(given: Mapping[str, Any]) -> list[tuple[float, ...]]:
+    """``group_advantages`` of its arguments by name."""
+    return group_advantages(given["totals_PG"], given["scale"])

@@ -31,8 +31,7 @@ from functools import cache
 from typing import Any, Literal
 
 from thinkery.rewards.custom import load_reward, require_columns
-from thinkery.rewards.interfaces import Reward, RewardContext
-from thinkery.rewards.outcomes import outcome_of, to_plain
+from thinkery.rewards.interfaces import Reward, RewardContext, outcome_of, to_plain
 from thinkery.types import UserError
 from thinkery.user_code import Place, place_of_awaitable, place_of_frame
 
