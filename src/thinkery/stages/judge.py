@@ -22,7 +22,7 @@ from thinkery.models.template import END_THINK, THINK
 from thinkery.problems.source import ProblemSource, open_source
 from thinkery.recipe import JudgeStage
 from thinkery.rewards.judges import NoVerdict
-from thinkery.rollout.sampling import completion_key
+from thinkery.rollout.base import completion_key
 from thinkery.stages.context import StageContext
 from thinkery.stages.pairs import (
     Verdicts,
