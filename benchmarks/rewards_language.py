@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkery.rewards.language import language_proportion
-from thinkery.rewards.texts.identification import identifier
+from thinkery.rewards.words import identifier
 
 TEXTS = Path(__file__).resolve().parents[1] / "tests" / "rewards" / "data" / "language_texts.jsonl"
 ROUNDS = 20

@@ -22,13 +22,13 @@ import torch
 import yaml
 from recording import ROOT, SCALE, add_figures
 
-from thinkery.models.loading import Dtype, load_policy
+from thinkery.models.loading import load_policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec, VLLMSpec
 from thinkery.rollout.vllm.rollout import VLLMRollout
 from thinkery.training.forward import packed_logprobs
 from thinkery.training.packing import pack, plan_microbatches
-from thinkery.types import Sampling
+from thinkery.types import Dtype, Sampling
 
 STEPS = 16
 SAMPLES = 8  # of each of the 256 held-out problems

@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Con
 
 from thinkery.models.attention import ATTENTION
 from thinkery.models.flops import Work, policy_shape, update_work
-from thinkery.models.loading import DTYPES, Dtype, Policy
+from thinkery.models.loading import DTYPES, Policy
 from thinkery.models.template import Template
-from thinkery.stages.throughput import lengths_of
+from thinkery.stages.step_metrics import lengths_of
 from thinkery.training.learner import Sample
 from thinkery.training.packing import Tokens
-from thinkery.types import Completion, Problem
+from thinkery.types import Completion, Dtype, Problem
 
 PLAIN = Template("plain", "{% for m in messages %}{{ m.content }}{% endfor %}")
 

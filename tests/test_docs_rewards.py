@@ -20,9 +20,9 @@ from thinkery.problems.source import open_source
 from thinkery.recipe import load_recipe
 from thinkery.recipe.verification import CodePolicy, MathPolicy, Verification
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.custom import load_reward
 from thinkery.rewards.interfaces import STANDARD_COLUMNS, RewardContext
 from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards
+from thinkery.rewards.reward_process import RewardProcess
 from thinkery.sandbox.isolation import LEVELS, probe
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 
@@ -62,8 +62,9 @@ def rows(*texts: str, correct: str = "", problem_id: str = "p", **columns: Any) 
 
 
 def values(spec: str, of: list[Row], on_error: Any = "stop", **options: Any) -> list[float | None]:
-    rewards = {spec: load_reward(spec, CONTEXT, **options)}
-    return call_rewards(rewards, of, on_error=on_error, timeout_s=60)[0][spec]
+    with RewardProcess(CONTEXT) as process:
+        rewards = {spec: process.load(spec, options)}
+        return call_rewards(rewards, of, on_error=on_error, timeout_s=60)[0][spec]
 
 
 SESSIONS = [text for text in blocks("python") if text.startswith(">>>")]
@@ -119,7 +120,11 @@ def test_its_tables_name_every_reward_option_verifier_and_column() -> None:
     assert {name.strip("`") for name in rewards} - {"reward", "---"} == REWARDS.keys()
     assert {name.strip("`") for name in verifiers} - {"verifier", "---"} == VERIFIERS.keys()
     for name, factory in REWARDS.items():
-        options = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        options = [
+            p.name
+            for p in inspect.signature(factory).parameters.values()
+            if p.kind is p.KEYWORD_ONLY and p.name != "context"
+        ]
         said = re.findall(r"`(\w+)`:", rewards[f"`{name}`"].rpartition("|")[2])
         assert said == options, name
     assert all(f"`{column}`" in PAGE for column in STANDARD_COLUMNS)

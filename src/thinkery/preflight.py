@@ -19,6 +19,7 @@ from thinkery.recipe import BASE, DataSpec, JudgeSpec, ProblemSpec, Recipe, Rewa
 from thinkery.recipe.stage import DataKind
 from thinkery.run.inputs import code_fingerprint
 from thinkery.types import Problem, UserError
+from thinkery.user_code import source_files
 
 if TYPE_CHECKING:
     from thinkery.models.checking import Window
@@ -43,6 +44,11 @@ def check(recipe: Recipe) -> None:
         from thinkery.rewards.registry import check_rewards
 
         check_rewards(field, rewards, length)
+    for stage in recipe.stages:
+        for name, _ in stage.functions():
+            if stage.function_checker is not None:
+                with _in_field(f"{stage.name}.{name}"):
+                    resolve(stage.function_checker)(stage, name)
     for field, judge in _judges(recipe):
         if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
             raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
@@ -302,7 +308,7 @@ def _read_data(stage: Stage, made: Collection[str]) -> None:
 
 
 def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
-    """What every field that names files stands for: the files' hashes, data and rewards of the user's alike."""
+    """What every field that names files stands for: the files' hashes, data and code of the user's alike."""
     from thinkery.problems.source import source_fingerprint
     from thinkery.rewards.custom import reward_files
 
@@ -312,6 +318,9 @@ def files_of(recipe: Recipe) -> Iterator[tuple[str, Files]]:
         yield field, {source: sha256_of(Path(source)) if Path(source).exists() else source}
     for field, rewards, _ in _rewards(recipe):
         yield field, {path.name: code_fingerprint(path) for path in reward_files(rewards)}
+    for stage in recipe.stages:
+        for name, function in stage.functions():
+            yield f"{stage.name}.{name}", {path.name: code_fingerprint(path) for path in source_files([function])}
 
 
 def problem_specs(recipe: Recipe) -> Iterator[tuple[str, ProblemSpec]]:

@@ -1,10 +1,10 @@
 """Where the time of a stage's steps goes: runs some of them as they are, and sets them against the machine's peaks.
 
 The steps are the stage's own, in a temporary folder: its clock says what each part took, its counters what the part
-had to do (``stages/throughput.py``), and ``machine/peaks.py`` what this machine can do. Of reinforcement learning some
-steps with few problems are measured as well: a decoding step takes its time however few rows it has, and only another
-number of rows tells that from what each row takes. Left out: what comes before the first step and between steps
-(loading, checking references, records, checkpoints, the probe), and stages that are neither rl nor sft.
+had to do (``stages/step_metrics.py``), and ``machine/peaks.py`` what this machine can do. Of reinforcement
+learning some steps with few problems are measured as well: a decoding step takes its time however few rows it has, and
+only another number of rows tells that from what each row takes. Left out: what comes before the first step and between
+steps (loading, checking references, records, checkpoints, the probe), and stages that are neither rl nor sft.
 """
 
 from __future__ import annotations

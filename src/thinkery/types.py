@@ -13,6 +13,24 @@ from typing import Any, Literal, Protocol
 Message = Mapping[str, str]
 FinishReason = Literal["stop", "length"]
 
+# What a recipe may say and the rooms that do it must know. Each stands here alone: to add one to a list is one change.
+Dtype = Literal["bfloat16", "float32"]
+OptimizerKind = Literal["adamw", "muon"]
+Schedule = Literal["constant", "linear", "cosine"]
+LossType = Literal["grpo", "dapo", "dr_grpo"]
+AdvantageType = Literal["group", "gae"]
+KLEstimator = Literal["k1", "k2", "k3"]
+ImportanceCorrection = Literal["none", "truncate", "mask"]
+RewardScale = Literal["group", "batch", "none"]
+RewardErrors = Literal["stop", "zero"]
+RewardModelObjective = Literal["pairwise", "pointwise"]
+RewardModelReads = Literal["summary", "response"]
+PreferenceSet = Literal["helpful", "safety"]
+Split = Literal["train", "test"]
+
+# Below this a spread is the rounding of a weighted sum, not a difference between completions or tokens.
+SMALLEST_SPREAD = 1e-6
+
 
 class UserError(Exception):
     """A mistake of the user's, to be shown as its message alone: what is wrong, where, and what to write instead."""
@@ -51,6 +69,24 @@ class Sampling:
     max_completion_length: int = 256
     stop_token_ids: tuple[int, ...] = ()  # beside the tokenizer's end-of-sequence token
     stop_strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """How far sampling runs ahead of learning; the defaults are what one process does.
+
+    ``async_steps`` 1: a step is sampled while the one before it is learnt from. ``partial``: what is unfinished when
+    new weights come goes on under them. ``oversample``: so many times the needed problems are under way.
+    """
+
+    async_steps: int = 0
+    partial: bool = False
+    oversample: float = 1.0
+
+    @property
+    def off_policy(self) -> bool:
+        """Whether a step may learn from tokens that older weights sampled."""
+        return self.async_steps > 0 or self.oversample > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from thinkery.mini.general import KINDS, GeneralTask, draw
-from thinkery.mini.world import Depth, held_out
+from thinkery.mini.plugin import held_out
+from thinkery.mini.world import Depth
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.instruction import InstructionVerifier

@@ -6,12 +6,10 @@ from random import Random
 
 import pytest
 
-from thinkery.mini.corpus import drill_step
 from thinkery.mini.math import draw
-from thinkery.mini.problems import DOMAINS, LEVELS, documents, mini_problem, mini_task
+from thinkery.mini.plugin import DOMAINS, LEVELS, documents, drill_step, held_out, mini_problem, mini_task
 from thinkery.mini.solutions import take_apart, write
 from thinkery.mini.tasks import Step, Task
-from thinkery.mini.world import held_out
 from thinkery.types import UserError
 
 EXPRESSION = re.compile(r"[\d+\-*/()]*[+\-*/][\d+\-*/()]*\d\)?")

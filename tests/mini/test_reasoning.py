@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from thinkery.mini import code, logic, stem
-from thinkery.mini.world import LEVELS, Depth, WorldTask, held_out
+from thinkery.mini.plugin import held_out
+from thinkery.mini.world import LEVELS, Depth, WorldTask
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.registry import make_verifier

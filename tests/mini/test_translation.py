@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from thinkery.mini.domains import DOMAINS
+from thinkery.mini.plugin import DOMAINS
 from thinkery.mini.translation import translate
 from thinkery.mini.world import WorldTask
 

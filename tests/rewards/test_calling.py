@@ -1,6 +1,5 @@
 """Calling rewards: one call a batch, deadlines, and errors that show the user's line and the completion."""
 
-import asyncio
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.user_code import shown_path
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
+from thinkery.user_code import shown_path
 
 PATIENCE_S = 30.0
 
@@ -54,16 +53,6 @@ def the_number(completions: list[str], **columns: Any) -> list[float]:
 def share_of_the_sum(completions: list[str], **columns: Any) -> list[float]:
     numbers = the_number(completions)
     return [number / sum(numbers) for number in numbers]
-
-
-async def the_number_later(completions: list[str], **columns: Any) -> list[float]:
-    async def one(text: str) -> float:
-        await asyncio.sleep(0)
-        return float(int(text))
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(text)) for text in completions]
-    return [task.result() for task in tasks]
 
 
 class Seen:
@@ -134,45 +123,6 @@ def test_rewards_see_the_whole_batch_at_once_when_nothing_fails(on_error: Any) -
 
     assert values_of(rank, NUMBERS, on_error=on_error) == ([2.0, 0.0, 1.0, 3.0], 0)
     assert len(calls) == 1
-
-
-def test_async_rewards_are_in_flight_together() -> None:
-    barrier = asyncio.Barrier(2)  # opens when both wait at it; alone, each would wait for ever
-
-    async def judge(completions: list[str], **columns: Any) -> list[float]:
-        await barrier.wait()
-        return the_number(completions)
-
-    values, errors = call_rewards({"a": judge, "b": judge}, NUMBERS, on_error="stop", timeout_s=PATIENCE_S)
-    assert values == {"a": [3.0, 1.0, 2.0, 5.0], "b": [3.0, 1.0, 2.0, 5.0]}
-    assert errors == {"a": 0, "b": 0}
-
-
-def test_sync_rewards_run_while_async_ones_wait() -> None:
-    called = threading.Event()
-
-    async def waits(completions: list[str], **columns: Any) -> list[float]:
-        while not called.is_set():
-            await asyncio.sleep(0)
-        return the_number(completions)
-
-    def calls(completions: list[str], **columns: Any) -> list[float]:
-        called.set()
-        return the_number(completions)
-
-    call_rewards({"waits": waits, "calls": calls}, NUMBERS, on_error="stop", timeout_s=PATIENCE_S)
-
-
-def test_a_client_that_lives_on_the_event_loop_survives_from_batch_to_batch() -> None:
-    loops = set()
-
-    async def judge(completions: list[str], **columns: Any) -> list[float]:
-        loops.add(asyncio.get_running_loop())
-        return the_number(completions)
-
-    values_of(judge, NUMBERS)
-    values_of(judge, NUMBERS)
-    assert len(loops) == 1
 
 
 # What may be returned
@@ -296,17 +246,17 @@ def test_a_long_completion_is_shortened_in_the_middle() -> None:
     assert len(message) < 1500
 
 
-@pytest.mark.parametrize("reward", [the_number, the_number_later])
-def test_failing_completions_can_count_as_zero(reward: Any) -> None:
-    assert values_of(reward, WITH_A_WORD, on_error="zero") == ([3.0, 1.0, 0.0, 5.0], 1)
-    assert values_of(reward, [row("a"), row("b")], on_error="zero") == ([0.0, 0.0], 2)
+def test_failing_completions_can_count_as_zero() -> None:
+    assert values_of(the_number, WITH_A_WORD, on_error="zero") == ([3.0, 1.0, 0.0, 5.0], 1)
+    assert values_of(the_number, [row("a"), row("b")], on_error="zero") == ([0.0, 0.0], 2)
 
 
-def test_an_async_exception_is_shown_as_itself_and_not_as_its_group() -> None:
-    message = refusal(the_number_later, WITH_A_WORD)
-    assert message.startswith("reward 'mine' raised ValueError: invalid literal")
-    assert "line " + str(the_number_later.__code__.co_firstlineno + 3) in message
-    assert "'forty'" in message
+@pytest.mark.filterwarnings("ignore:coroutine")
+def test_an_async_function_is_awaited_in_the_users_process_alone() -> None:
+    async def later(completions: list[str], **columns: Any) -> list[float]:
+        return [1.0] * len(completions)
+
+    assert refusal(later, NUMBERS).startswith("reward 'mine' returned a coroutine, not a list")
 
 
 def test_the_rest_of_the_batch_is_still_compared_with_one_another() -> None:
@@ -414,33 +364,6 @@ def test_a_missed_deadline_is_said_before_others_begin(never: threading.Event) -
     assert not hasattr(seen, "given")
 
 
-def test_an_async_reward_that_never_ends_is_cancelled() -> None:
-    cancelled = threading.Event()
-
-    async def hangs(completions: list[str], **columns: Any) -> list[float]:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-        return the_number(completions)
-
-    message = refusal(hangs, NUMBERS, timeout_s=0.5)
-    assert "gave no answer within 0.5 s" in message
-    assert f"line {hangs.__code__.co_firstlineno + 2}: await asyncio.Event().wait()" in message
-    assert cancelled.wait(PATIENCE_S)
-    assert values_of(the_number_later, NUMBERS) == ([3.0, 1.0, 2.0, 5.0], 0)
-
-
-def test_an_async_reward_that_blocks_the_loop_does_not_block_the_next_one(never: threading.Event) -> None:
-    async def blocks(completions: list[str], **columns: Any) -> list[float]:
-        never.wait()
-        return the_number(completions)
-
-    assert "never.wait()" in refusal(blocks, NUMBERS, timeout_s=0.5)
-    assert values_of(the_number_later, NUMBERS) == ([3.0, 1.0, 2.0, 5.0], 0)
-
-
 def test_the_search_for_a_completion_ends_with_the_deadline(never: threading.Event) -> None:
     def hangs_alone(completions: list[str], **columns: Any) -> list[float]:
         if len(completions) == 1:
@@ -449,21 +372,6 @@ def test_the_search_for_a_completion_ends_with_the_deadline(never: threading.Eve
 
     assert "no single one was found" in refusal(hangs_alone, NUMBERS, timeout_s=1.0)
     assert values_of(hangs_alone, NUMBERS, timeout_s=1.0, on_error="zero") == ([0.0] * 4, 4)
-
-
-def test_what_is_in_flight_ends_with_the_error_of_another() -> None:
-    cancelled = threading.Event()
-
-    async def waits(completions: list[str], **columns: Any) -> list[float]:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        return the_number(completions)
-
-    with pytest.raises(UserError, match="'fails' raised"):
-        call_rewards({"waits": waits, "fails": the_number}, WITH_A_WORD, on_error="stop", timeout_s=PATIENCE_S)
-    assert cancelled.wait(PATIENCE_S)
 
 
 def test_the_module_needs_no_torch() -> None:

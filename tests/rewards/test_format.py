@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TAGS, TEMPLATES, Template
-from thinkery.rewards.format import format_reward
+from thinkery.rewards.builtin import format_reward
 from thinkery.rewards.interfaces import RewardContext, gold_completion
 
 ZERO, CHAT = TEMPLATES["r1-zero"], TEMPLATES["chat-think"]
@@ -15,7 +15,7 @@ PREFILLED = Template("prefilled", "", prefilled_think=True)
 
 
 def value(completion: str, template: Template = ZERO) -> float:
-    (one,) = format_reward(RewardContext(template, 100))(["q"], [completion], [[1]])  # type: ignore[misc]
+    (one,) = format_reward([completion], context=RewardContext(template, 100))
     assert one is not None
     return one
 
@@ -98,9 +98,8 @@ def test_a_template_without_answer_tag_wants_none() -> None:
 
 
 def test_messages_are_read_as_their_last() -> None:
-    reward = format_reward(RewardContext(ZERO, 100))
     completion = [{"role": "assistant", "content": "<think>a</think><answer>b</answer>"}]
-    assert reward(["q"], [completion, "b"], [[1], [2]]) == [1.0, 0.0]
+    assert format_reward([completion, "b"], context=RewardContext(ZERO, 100)) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("template", [ZERO, CHAT, PREFILLED], ids=lambda template: template.name)

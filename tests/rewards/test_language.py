@@ -18,10 +18,8 @@ from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
 from thinkery.rewards.interfaces import RewardContext
-from thinkery.rewards.language import LANGUAGES, language_proportion, language_reward
-from thinkery.rewards.texts.identification import Identifier
-from thinkery.rewards.texts.prose import strip_symbols
-from thinkery.rewards.texts.scripts import SCRIPT_OF
+from thinkery.rewards.language import LANGUAGES, language_proportion, language_reward, strip_symbols
+from thinkery.rewards.words import SCRIPT_OF, Identifier
 from thinkery.types import UserError
 
 DATA = Path(__file__).parent / "data" / "language_texts.jsonl"
@@ -45,7 +43,7 @@ def naive_words(language: str, text: str) -> int:
 
 def value(text: str, target: str, **options: Any) -> float | None:
     context = RewardContext(TEMPLATES["r1-zero"], 100)
-    return language_reward(context, **options)(["q"], [text], [[1]], language=[target])[0]  # type: ignore[index]
+    return language_reward([text], [target], context=context, **options)[0]
 
 
 def test_there_are_enough_texts_and_their_labels_are_what_a_naive_count_says() -> None:
@@ -218,14 +216,14 @@ def test_the_target_need_not_be_configured_and_may_carry_a_region() -> None:
 @pytest.mark.parametrize("languages", ["en", [], ["klingon"], ["en", "sr"], [None], [1]])
 def test_languages_that_cannot_be_told_apart_are_refused(languages: Any) -> None:
     with pytest.raises(UserError, match=r"language"):
-        language_reward(RewardContext(TEMPLATES["r1-zero"], 100), languages=languages)
+        language_reward([], [], context=RewardContext(TEMPLATES["r1-zero"], 100), languages=languages)
 
 
 def test_a_problem_in_an_unknown_language_and_a_missing_column_are_named() -> None:
     with pytest.raises(UserError, match="'english'"):
         value(EN, "english")
     with pytest.raises(UserError, match="column language"):
-        language_reward(RewardContext(TEMPLATES["r1-zero"], 100))(["q"], [EN], [[1]])
+        language_reward([EN], context=RewardContext(TEMPLATES["r1-zero"], 100))
 
 
 def test_every_known_language_is_one_of_the_model() -> None:

@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.rewards.builtin import length_reward
 from thinkery.rewards.interfaces import RewardContext
-from thinkery.rewards.length import length_reward
 from thinkery.types import UserError
 
 
 def value(tokens: int, *, longest: int = 20_480, **options: Any) -> float | None:
-    reward = length_reward(RewardContext(TEMPLATES["r1-zero"], longest), **options)
-    return reward(["q"], ["text is not looked at"], [range(tokens)])[0]  # type: ignore[index]
+    return length_reward([range(tokens)], context=RewardContext(TEMPLATES["r1-zero"], longest), **options)[0]
 
 
 @pytest.mark.parametrize(

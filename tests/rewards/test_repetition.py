@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkery.models.template import TEMPLATES
-from thinkery.rewards.interfaces import RewardContext
-from thinkery.rewards.repetition import ends_in_loop, repetition_reward, repetition_share
+from thinkery.rewards.builtin import ends_in_loop, repetition_reward, repetition_share
 from thinkery.types import UserError
 
 ROWS = [
@@ -23,8 +21,7 @@ TWENTY = [*("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 
 
 def value(text: str, **options: Any) -> float:
-    reward = repetition_reward(RewardContext(TEMPLATES["r1-zero"], 100), **options)
-    (one,) = reward(["q"], [text], [[1]])  # type: ignore[misc]
+    (one,) = repetition_reward([text], **options)
     assert one is not None
     return one
 

@@ -159,6 +159,82 @@ def calls(completions):
     assert ask(*asked, of=rows("a"))[0] == [[1.0], [2.0], [3.0]]
 
 
+LATER = """
+import asyncio
+async def later(completions):
+    async def one(text):
+        await asyncio.sleep(0)
+        return float(int(text))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(text)) for text in completions]
+    return [task.result() for task in tasks]
+"""
+
+
+def test_a_client_that_lives_on_the_event_loop_survives_from_batch_to_batch(
+    write: Write, process: RewardProcess
+) -> None:
+    write("""
+import asyncio
+LOOPS = set()
+async def judge(completions):
+    LOOPS.add(asyncio.get_running_loop())
+    return [float(len(LOOPS))] * len(completions)
+""")
+    judge = process.load("mine.py:judge", {})
+    assert ask(judge, of=rows("a"))[0] == [[1.0]]
+    assert ask(judge, of=rows("a"))[0] == [[1.0]]
+
+
+def test_failing_completions_of_an_async_reward_can_count_as_zero(write: Write, process: RewardProcess) -> None:
+    write(LATER)
+    later = process.load("mine.py:later", {})
+    assert ask(later, of=rows("3", "1", "forty", "5"), on_error="zero") == ([[3.0, 1.0, 0.0, 5.0]], [1])
+    assert ask(later, of=rows("a", "b"), on_error="zero") == ([[0.0, 0.0]], [2])
+
+
+def test_an_async_exception_is_shown_as_itself_and_not_as_its_group(write: Write, process: RewardProcess) -> None:
+    write(LATER)
+    message = refusal(process.load("mine.py:later", {}), of=rows("3", "1", "forty", "5"))
+    assert message.startswith("reward 'mine.py:later' raised ValueError: invalid literal")
+    assert "line 6: return float(int(text))" in message
+    assert "'forty'" in message
+
+
+@pytest.mark.parametrize("wait", ["await asyncio.Event().wait()", "threading.Event().wait()"])
+def test_after_an_async_reward_that_never_ends_the_next_ones_are_called(
+    write: Write, process: RewardProcess, wait: str
+) -> None:
+    """Whether it waits, or holds the event loop while it does."""
+    write(f"import asyncio, threading\nasync def hangs(completions):\n    {wait}\n    return [1.0]\n{LATER}")
+    hangs, later = process.load("mine.py:hangs", {}), process.load("mine.py:later", {})
+    message = refusal(hangs, of=rows("3"), timeout_s=SHORT_S)
+    assert "gave no answer within 0.5 s" in message
+    assert f"line 3: {wait}" in message
+    assert ask(later, of=rows("3", "1"))[0] == [[3.0, 1.0]]
+
+
+def test_what_is_in_flight_is_cancelled_with_the_error_of_another(write: Write, process: RewardProcess) -> None:
+    write("""
+import asyncio
+CANCELLED = asyncio.Event()
+async def waits(completions):
+    try:
+        await asyncio.Event().wait()
+    finally:
+        CANCELLED.set()
+    return [1.0]
+def fails(completions):
+    raise ValueError("no")
+async def was_cancelled(completions):
+    await CANCELLED.wait()
+    return [1.0]
+""")
+    waits, fails, was_cancelled = (process.load(f"mine.py:{name}", {}) for name in ("waits", "fails", "was_cancelled"))
+    assert "'mine.py:fails' raised" in refusal(waits, fails, of=rows("a"))
+    assert ask(was_cancelled, of=rows("a"))[0] == [[1.0]]
+
+
 def test_signals_work_in_a_reward(write: Write, process: RewardProcess) -> None:
     write("""
 import signal

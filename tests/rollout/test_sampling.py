@@ -7,8 +7,8 @@ import shutil
 import pytest
 import torch
 
+from thinkery.rollout.base import sample, uniforms
 from thinkery.rollout.native.kernels import COMPILERS, kernels
-from thinkery.rollout.sampling import sample, uniforms
 from thinkery.types import Sampling
 
 
@@ -93,7 +93,7 @@ def test_draws_invert_the_distribution(
         pytest.skip("no C++ compiler on this machine")
     assert not compiled or kernels(dtype) is not None
     if not compiled:
-        monkeypatch.setattr("thinkery.rollout.sampling.kernels", lambda dtype: None)
+        monkeypatch.setattr("thinkery.rollout.base.kernels", lambda dtype: None)
     tokens_S, logprobs_S = sample(logits_SV, u_S, Sampling(temperature=temperature))
     want_SV = (logits_SV.double() / temperature).log_softmax(-1)
     probability_S = want_SV.exp().gather(1, tokens_S[:, None])[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from thinkery.rollout.sampling import completion_key, uniforms
+from thinkery.rollout.base import completion_key, uniforms
 
 WORD = (1 << 64) - 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from thinkery.mini.problems import mini_problem
+from thinkery.mini.plugin import mini_problem
 from thinkery.models.loading import load_policy
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.overlap import Benchmarks, Item

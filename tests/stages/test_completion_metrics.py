@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from thinkery.mini.problems import mini_problem
+from thinkery.mini.plugin import mini_problem
 from thinkery.models.loading import Policy, load_policy
-from thinkery.stages.completion_metrics import completion_rows, read, reading_metrics, thinking_of
+from thinkery.stages.step_metrics import completion_rows, read, reading_metrics, thinking_of
 from thinkery.types import Completion, Group, Outcome, Verdict
 
 TAGGED = "<think>2*3=6. Check: 2*3=6.</think><answer>6</answer>"

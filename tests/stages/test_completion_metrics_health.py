@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from thinkery.models.template import TEMPLATES
-from thinkery.stages.completion_metrics import health_metrics
+from thinkery.stages.step_metrics import health_metrics
 from thinkery.types import Completion, FinishReason, Group, Outcome, Problem, Verdict
 
 GOOD = "<think>First add the two numbers, then take one away.</think><answer>4</answer>"

@@ -10,7 +10,7 @@ import pytest
 
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe import RLStage
-from thinkery.rewards.metrics import group_metrics
+from thinkery.rewards.grader import group_metrics
 from thinkery.stages.learning_signal import LearningSignal
 from thinkery.types import Completion, FinishReason, Group, Outcome, Problem, UserError, Verdict
 

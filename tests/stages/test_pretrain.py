@@ -12,8 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinkery.mini.plugin import WORLD
-from thinkery.mini.problems import documents
+from thinkery.mini.plugin import WORLD, documents
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.template import TAGS, TEMPLATES, Template
 from thinkery.pipeline import Stopped, run_recipe

@@ -9,10 +9,9 @@ import pytest
 
 from thinkery.models.loading import Policy, load_policy
 from thinkery.problems.source import FileSource
-from thinkery.recipe import Ahead
 from thinkery.rollout import NativeRollout
 from thinkery.stages.sampling import InFlight
-from thinkery.types import Completion, Problem, Sampling
+from thinkery.types import Ahead, Completion, Problem, Sampling
 
 G = 3
 PROBLEMS = [Problem(f"p{i}", f"What is {i} + {i}?", str(2 * i)) for i in range(12)]

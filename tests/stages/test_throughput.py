@@ -16,7 +16,7 @@ from thinkery.report.terminal import PlainView
 from thinkery.run import Run
 from thinkery.stages.advantage_estimator import learner_config
 from thinkery.stages.context import StageContext
-from thinkery.stages.throughput import LearningWork, lengths_of, pace, work_metrics
+from thinkery.stages.step_metrics import LearningWork, lengths_of, pace, work_metrics
 from thinkery.training.critic import Critic
 from thinkery.training.learner import Learner, Sample
 

@@ -17,7 +17,7 @@ from transformers import GenerationConfig
 
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe.base import Dtype
+from thinkery.types import Dtype
 
 
 @dataclass(frozen=True)

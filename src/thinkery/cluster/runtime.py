@@ -42,11 +42,11 @@ from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.remote_code import trusts_remote_code
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, ClusterSpec, RolloutSpec
-from thinkery.recipe.base import Dtype
+from thinkery.recipe import ClusterSpec, RolloutSpec
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
+from thinkery.types import Ahead, Dtype
 
 
 @dataclass(kw_only=True)

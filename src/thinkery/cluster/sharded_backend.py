@@ -29,10 +29,10 @@ from thinkery.cluster.sharded_state import ShardedFiles, read_whole
 from thinkery.models.loading import Policy, save_policy
 from thinkery.training.backend import Counters, ModelBackend
 from thinkery.training.forward import not_finite_gradient
-from thinkery.training.optimizer import Kind, Optimizers, build_optimizer
+from thinkery.training.optimizer import Optimizers, build_optimizer
 from thinkery.training.packing import Microbatch, Tokens, pack, plan_equal, sizes_of
 from thinkery.training.sharded_files import has_shards, read_shards, state_tensors
-from thinkery.types import UserError
+from thinkery.types import OptimizerKind, UserError
 
 __all__ = ["Sharding", "Shards", "join_ranks"]
 
@@ -135,7 +135,7 @@ class Shards(ModelBackend):
             torch._foreach_mul_(parts, factor)
         return norm
 
-    def optimizer(self, kind: Kind, learning_rate: float, weight_decay: float) -> Optimizers:
+    def optimizer(self, kind: OptimizerKind, learning_rate: float, weight_decay: float) -> Optimizers:
         """torch's AdamW on each rank's parts; Muon on matrices brought together."""
         muon = partial(ShardedMuon, ranks=self._ranks)
         return build_optimizer(self._policy.model, kind, learning_rate, weight_decay=weight_decay, muon=muon)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from random import Random
 
 from thinkery.mini.choices import ChoiceTask, Texts, either, place_of, same, shuffled
-from thinkery.mini.words import NAMES
+from thinkery.mini.tasks import NAMES
 from thinkery.mini.written_steps import Teller
 
 PEOPLE = tuple(either(en, zh) for en, zh in zip(NAMES["en"], NAMES["zh"], strict=True))

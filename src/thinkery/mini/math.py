@@ -11,8 +11,7 @@ from random import Random
 from typing import Any
 
 from thinkery.mini import solutions
-from thinkery.mini.tasks import Task, chain, equation
-from thinkery.mini.words import word
+from thinkery.mini.tasks import Task, chain, equation, word
 from thinkery.mini.world import Depth, Written
 
 KINDS: dict[Callable[[Random, int], Task], float] = {chain: 0.5, equation: 0.2, word: 0.3}

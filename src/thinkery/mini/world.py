@@ -6,7 +6,6 @@ and how often each occurs (``corpus.py`` for the base model's reading, the recip
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -14,7 +13,6 @@ from typing import Any, Literal, Protocol
 
 Depth = Literal["guess", "plain", "check"]
 LEVELS = (1, 2, 3, 4, 5)
-TEST_SHARE = 8  # one task in eight belongs to the held-out split
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,3 @@ class WorldTask(Protocol):
     def summary(self, rng: Random, language: str, answer: str) -> str:
         """What the reader is told after the thinking: the answer in a sentence, no new step."""
         ...
-
-
-def held_out(task: WorldTask) -> bool:
-    """Whether a task is of the held-out split."""
-    return hashlib.blake2b(task.key.encode(), digest_size=8).digest()[0] % TEST_SHARE == 0

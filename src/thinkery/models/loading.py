@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -37,12 +37,11 @@ from thinkery.models.pretrained import (
     read_weights,
 )
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
-from thinkery.types import Problem, UserError
+from thinkery.types import Dtype, Problem, UserError
 
 transformers_logging.disable_progress_bar()  # the run has a view of its own
 
 SCHEME = "thinkery://"
-Dtype = Literal["bfloat16", "float32"]
 DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 

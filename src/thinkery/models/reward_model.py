@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +31,14 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from thinkery.models.attention import CausalLayout, check_supported, hidden_states
-from thinkery.models.loading import DTYPES, Dtype, place_of, resolve_model, saved_template
+from thinkery.models.loading import DTYPES, place_of, resolve_model, saved_template
 from thinkery.models.pretrained import in_words, make_model, read_config, read_tokenizer, read_weights
 from thinkery.models.template import END_THINK, Template
-from thinkery.types import Message, UserError
+from thinkery.types import Dtype, Message, RewardModelObjective, RewardModelReads, UserError
 
 CARD = "thinkery_reward_model.json"
 SCORE_TOKENS = 16384  # cells of padded rows that are scored at once
 _PROBE = "User: 1 + 23 = 24, 你好! def f(x):\n\treturn x\n"  # tokenised by two tokenizers to tell them apart
-
-Objective = Literal["pairwise", "pointwise"]
-Reads = Literal["summary", "response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,8 @@ class Card:
     ``base`` is the checkpoint that it was made from.
     """
 
-    objective: Objective
-    reads: Reads
+    objective: RewardModelObjective
+    reads: RewardModelReads
     base: str
     mean: float = 0.0
     std: float = 1.0
@@ -177,8 +174,8 @@ def batches_of(lengths: Sequence[int], max_cells: int) -> Iterator[list[int]]:
 def new_reward_model(
     ref: str | Path,
     *,
-    objective: Objective,
-    reads: Reads,
+    objective: RewardModelObjective,
+    reads: RewardModelReads,
     template: Template | None,
     seed: int,
     device: str = "auto",
@@ -240,7 +237,11 @@ def read_card(ref: str | Path) -> Card:
         )
     try:
         card = Card(**json.loads(Path(found).read_text(encoding="utf-8")))
-        if card.objective not in get_args(Objective) or card.reads not in get_args(Reads) or card.std <= 0:
+        if (
+            card.objective not in get_args(RewardModelObjective)
+            or card.reads not in get_args(RewardModelReads)
+            or card.std <= 0
+        ):
             raise ValueError(f"objective {card.objective!r}, reads {card.reads!r}, std {card.std!r}")
         if not all(map(math.isfinite, (card.mean, card.std, card.lowest))):
             raise ValueError("its mean, std and lowest are not all finite")

@@ -17,10 +17,10 @@ from functools import lru_cache
 from importlib.util import find_spec
 from io import StringIO
 from itertools import permutations
-from typing import Any, Literal
+from typing import Any
 
 from thinkery.problems.conventions.base import Fields, shown
-from thinkery.types import Problem, UserError
+from thinkery.types import Problem, Split, UserError
 
 GYM = "gym://"
 NAMED = "gym"  # the column that names the entry; the verifier makes it anew from that
@@ -55,7 +55,7 @@ class GymProblems:
     Raises ``UserError`` for a family that does not exist or can't be trusted, with the reason.
     """
 
-    def __init__(self, families: Sequence[str], split: Literal["train", "test"], seed: int = 0) -> None:
+    def __init__(self, families: Sequence[str], split: Split, seed: int = 0) -> None:
         require_gym(f"{GYM}{','.join(families)}")
         for family in families:
             reason = why_refused(family)

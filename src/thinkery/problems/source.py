@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Literal, Protocol
+from typing import Protocol
 
 from thinkery.files import require_regular, sha256_of
 from thinkery.plugins import load, registered
@@ -26,9 +26,8 @@ from thinkery.problems.labels import Columns
 from thinkery.problems.mixture import MixedSource
 from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec
-from thinkery.types import Problem, UserError
+from thinkery.types import Problem, Split, UserError
 
-Split = Literal["train", "test"]
 Vet = Callable[[Problem], str | None]  # why a problem can't be used, as far as a stage knows; None: it can
 _SPARE = 10**9  # distance from a position to those that stand in for it
 

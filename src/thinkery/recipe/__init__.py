@@ -4,14 +4,13 @@ Left out: whether a model, a reward or a problem file exists, which only the roo
 their stage's first step.
 """
 
-from thinkery.recipe.base import BASE, Dtype, Name
-from thinkery.recipe.cluster import Ahead, ClusterSpec
+from thinkery.recipe.base import BASE, Name
+from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import (
     CorpusSpec,
     DataSpec,
     EvalSpec,
     JudgeSpec,
-    Preference,
     ProbeSpec,
     ProblemSpec,
     RewardSpec,
@@ -23,6 +22,7 @@ from thinkery.recipe.rl import MODEL_REWARDS, PRESETS, RLStage
 from thinkery.recipe.rollout import NativeRolloutSpec, RolloutBackend, RolloutSpec, VLLMSpec
 from thinkery.recipe.stage import CostEstimator, StageBase
 from thinkery.recipe.stages import CollectStage, PretrainStage, ReadableSpec, RefineSpec, SFTStage
+from thinkery.types import Dtype
 
 __all__ = [
     "BASE",
@@ -32,7 +32,6 @@ __all__ = [
     "PRESETS",
     "TRUST_REMOTE_CODE",
     "UNSAFE_LOCAL",
-    "Ahead",
     "ClusterSpec",
     "CollectStage",
     "CorpusSpec",
@@ -44,7 +43,7 @@ __all__ = [
     "JudgeStage",
     "Name",
     "NativeRolloutSpec",
-    "Preference",
+    "PreferenceSet",
     "PretrainStage",
     "ProbeSpec",
     "ProblemSpec",

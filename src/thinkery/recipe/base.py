@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,8 +15,13 @@ RecipeName = Annotated[  # may name a model's size
 ]
 Probability = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Dtype = Literal["bfloat16", "float32"]
 BASE = "base"  # the name under which stages and results refer to the starting model
+
+
+def or_function(names: Sequence[str], example: str) -> Any:
+    """The type of a field that holds one of the ``names``, or a function of the user's by its file or module."""
+    allowed = f"{', '.join(names)}, or a function of yours such as {example}"
+    return Annotated[str, Field(pattern=rf"^(?:{'|'.join(names)}|\S.*:[^\W\d]\w*)$", description=allowed)]
 
 
 class Strict(BaseModel):

@@ -5,30 +5,12 @@ Left out: where the cluster is (``thinkery run --cluster``), and the workers the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from thinkery.recipe.base import Strict
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """How far sampling runs ahead of learning; the defaults are what one process does.
-
-    ``async_steps`` 1: a step is sampled while the one before it is learnt from. ``partial``: what is unfinished when
-    new weights come goes on under them. ``oversample``: so many times the needed problems are under way.
-    """
-
-    async_steps: int = 0
-    partial: bool = False
-    oversample: float = 1.0
-
-    @property
-    def off_policy(self) -> bool:
-        """Whether a step may learn from tokens that older weights sampled."""
-        return self.async_steps > 0 or self.oversample > 1
+from thinkery.types import Ahead
 
 
 class ClusterSpec(Strict):

@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from thinkery.plugins import registered
-from thinkery.recipe.base import Dtype, Name, Probability, Strict
+from thinkery.recipe.base import Name, Probability, Strict
 from thinkery.recipe.rollout import RolloutSpec
+from thinkery.types import Dtype, PreferenceSet
 
 PROBLEM_COLUMNS = ("prompt", "answer", "id", "level", "language", "domain", "verifier")
-Preference = Literal["helpful", "safety"]
 OnBadRow = Literal["stop", "skip"]
 _PLACE = re.compile(r"^gym://\S+$|\.((jsonl|csv|tsv)(\.gz)?|json|parquet)$|/")
 
@@ -69,7 +69,7 @@ class ProblemSpec(Strict):
     """Sources whose problems are left out, by shared 10-grams."""
     domains: dict[str, PositiveFloat] = {}
     """The share of each domain of `mini`; none named means its reasoning domains."""
-    preference: Preference | None = None
+    preference: PreferenceSet | None = None
     """Which reward model reads the responses; by default the column of that name says, if any."""
     share: PositiveFloat = 1.0
     """The weight of this source beside those of `also`, from which problems are drawn in proportion."""

@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Dtype, Share
+from thinkery.recipe.base import Share
 from thinkery.recipe.data import Data, DataSpec, JudgeSpec, Judging, ProblemSpec, check_shares
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, DataKind, Product, StageBase
+from thinkery.types import Dtype, Schedule
 
 
 class JudgeStage(StageBase):
@@ -128,7 +129,7 @@ class RewardModelStage(StageBase):
     """Tokens of a response with its prompt at most; longer ones are left out and counted. DeepSeek-R1: 8,192."""
     learning_rate: PositiveFloat = 6e-6
     """The learning rate at its peak. DeepSeek-R1: 6e-6."""
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
+    lr_scheduler_type: Schedule = "cosine"
     """How the learning rate goes on after the warmup."""
     min_lr_rate: Share = 0.1
     """The part of its peak to which the learning rate falls."""

@@ -7,17 +7,34 @@ Left out: what the fields do (``stages/rl.py``, ``training``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.recipe.base import Probability
+from thinkery.recipe.base import Probability, or_function
 from thinkery.recipe.data import ProbeSpec, ProblemSpec, RewardSpec, WeightedReward
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, Product, StageBase
+from thinkery.types import (
+    AdvantageType,
+    ImportanceCorrection,
+    KLEstimator,
+    LossType,
+    OptimizerKind,
+    RewardErrors,
+    RewardScale,
+    Schedule,
+)
 
 FEW_PROBLEMS = 4  # of a step whose decoding is narrow: one for every lane, however many there are
 MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
+
+if TYPE_CHECKING:
+    LossName = str
+    AdvantageName = str
+else:
+    LossName = or_function(get_args(LossType), "my_losses.py:name")
+    AdvantageName = or_function(get_args(AdvantageType), "my_advantages.py:name")
 
 # What a preset sets where the recipe is silent.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -39,6 +56,7 @@ class RLStage(StageBase):
     """The kind of stage."""
 
     runner: ClassVar[str] = "thinkery.stages.rl:run_rl"
+    function_checker: ClassVar[str | None] = "thinkery.stages.advantage_estimator:check_function"
     uses_verdicts: ClassVar[bool] = True
 
     from_: str = Field(alias="from")
@@ -47,7 +65,7 @@ class RLStage(StageBase):
     """The problems that the policy is asked."""
     rewards: dict[str, WeightedReward] = {}
     """What is paid for, each reward with its weight; empty only where a teacher takes their place."""
-    reward_errors: Literal["stop", "zero"] = "stop"
+    reward_errors: RewardErrors = "stop"
     """What an exception in a reward of yours does: it stops the run or pays nothing."""
     reward_timeout_s: PositiveFloat = 600.0
     """Seconds that one reward may take for a whole batch."""
@@ -82,20 +100,20 @@ class RLStage(StageBase):
     # Optimizer
     learning_rate: PositiveFloat
     """The learning rate at its peak. DeepSeek-R1: 3e-6."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerKind = "adamw"
     """AdamW, or Muon for the matrices with AdamW for the rest."""
     weight_decay: NonNegativeFloat = 0.0
     """The decay of the weights in every update, times the learning rate."""
     max_grad_norm: PositiveFloat = 1.0
     """The gradient's norm is cut to this."""
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    lr_scheduler_type: Schedule = "constant"
     """How the learning rate goes on after the warmup."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the learning rate rises from zero."""
     # Objective
     preset: Literal["grpo", "dapo", "dr_grpo", "ppo"] | None = None
     """A method that fills what is left out of the objective."""
-    advantage_estimator: Literal["group", "gae"] = "group"
+    advantage_estimator: AdvantageName = "group"
     """A completion against its group (GRPO), or tokens against a value model (PPO)."""
     gae_lambda: Probability = 1.0
     """Lambda of `gae`. DeepSeek-R1: 1.0, much better than PPO's usual 0.95."""
@@ -107,10 +125,10 @@ class RLStage(StageBase):
     """The model to distill from on the policy's own samples: a stage, a folder or a Hub id."""
     teacher_weight: PositiveFloat = 1.0
     """The weight of the reverse KL to the teacher."""
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    loss_type: LossName = "dapo"
     """The mean of the loss: by sequence (grpo), by token (dapo), or divided by a constant (dr_grpo).
     DeepSeek-R1: grpo."""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
+    scale_rewards: RewardScale = "group"
     """The standard deviation that advantages are divided by: the group's, the batch's, or none. DeepSeek-R1: group."""
     epsilon: PositiveFloat = 0.2
     """How far the probability ratio may move before the loss is clipped. DeepSeek-R1: 10."""
@@ -120,7 +138,7 @@ class RLStage(StageBase):
     """The upper limit of the ratio on negative advantages (dual clip); by default off."""
     beta: NonNegativeFloat = 0.0
     """The weight of the KL to the reference policy. DeepSeek-R1: 0.001."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_estimator: KLEstimator = "k3"
     """The estimator of that KL. DeepSeek-R1: k3."""
     reference_refresh_steps: PositiveInt | None = None
     """Steps after which the reference becomes the present policy; by default the starting model stays. DeepSeek-R1: 400
@@ -129,7 +147,7 @@ class RLStage(StageBase):
     """Passes over each rollout. DeepSeek-R1: 1."""
     num_minibatches: PositiveInt = 1
     """Updates of each pass. DeepSeek-R1: 16."""
-    importance_sampling_correction: Literal["none", "truncate", "mask"] = "none"
+    importance_sampling_correction: ImportanceCorrection = "none"
     """What is done where the sampler's and the learner's probabilities differ."""
     importance_sampling_cap: PositiveFloat = 2.0
     """The ratio of the two at which the correction truncates or masks."""
@@ -238,6 +256,12 @@ class RLStage(StageBase):
     def reward_specs(self) -> Iterator[tuple[str, Mapping[str, RewardSpec], int]]:
         """See ``StageBase``."""
         yield "rewards", self.rewards, self.max_completion_length
+
+    def functions(self) -> Iterator[tuple[str, str]]:
+        """See ``StageBase``."""
+        for field in ("loss_type", "advantage_estimator"):
+            if ":" in (spec := getattr(self, field)):
+                yield field, spec
 
     def shortened(self, steps: int) -> Self:
         """See ``StageBase``. Without the probe, which is no part of a step."""

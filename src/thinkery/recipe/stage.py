@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
-from thinkery.recipe.base import Dtype, Name, Strict
+from thinkery.recipe.base import Name, Strict
 from thinkery.recipe.data import DataSpec, JudgeSpec, ProblemSpec, RewardSpec
 from thinkery.recipe.rollout import RolloutSpec
+from thinkery.types import Dtype
 
 DataKind = Literal["demonstrations", "pairs", "labels"]
 Product = Literal["policy", "reward model"] | DataKind
@@ -54,6 +55,7 @@ class StageBase(Strict):
     """Where its model is: `auto` is the first GPU, else the CPU."""
 
     runner: ClassVar[str]
+    function_checker: ClassVar[str | None] = None  # called as f(stage, field) for each of ``functions``
     on_cluster: ClassVar[bool] = True  # whether a cluster's workers can do its work
     uses_verdicts: ClassVar[bool] = False  # whether ``verification`` changes its result
 
@@ -120,6 +122,10 @@ class StageBase(Strict):
 
     def judge_specs(self) -> Iterator[tuple[str, JudgeSpec]]:
         """Every judge that it asks."""
+        yield from ()
+
+    def functions(self) -> Iterator[tuple[str, str]]:
+        """Every function of the user's own that it calls beside rewards, by the field that names it."""
         yield from ()
 
     def rollout_specs(self) -> Iterator[tuple[str, RolloutSpec]]:

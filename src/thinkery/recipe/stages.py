@@ -15,6 +15,7 @@ from thinkery.recipe.base import Probability, Share, Strict
 from thinkery.recipe.data import CorpusSpec, Data, DataSpec, JudgeSpec, Judging, ProblemSpec, RewardSpec, check_shares
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, DataKind, Product, StageBase
+from thinkery.types import OptimizerKind, Schedule
 
 
 class PretrainStage(StageBase):
@@ -242,13 +243,13 @@ class SFTStage(StageBase):
     """Tokens of a demonstration at most; longer ones are left out and counted. DeepSeek-R1: 32,768."""
     learning_rate: PositiveFloat = 5e-5
     """The learning rate at its peak. DeepSeek-R1: 5e-5, of the students 2e-5 (70B) to 1e-4 (1.5B)."""
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "cosine"
+    lr_scheduler_type: Schedule = "cosine"
     """How the learning rate goes on after the warmup. DeepSeek-R1: cosine."""
     min_lr_rate: Share = 0.1
     """The part of its peak to which the learning rate falls. DeepSeek-R1: 0.1."""
     warmup_steps: NonNegativeInt = 0
     """Updates over which the learning rate rises from zero."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerKind = "adamw"
     """AdamW, or Muon for the matrices with AdamW for the rest."""
     weight_decay: NonNegativeFloat = 0.0
     """The decay of the weights in every update, times the learning rate."""

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thinkery.rewards.code import grade_code
     from thinkery.rewards.gold import check_gold
-    from thinkery.rewards.grader import Grader, GraderSpec
+    from thinkery.rewards.grader import Grader, GraderSpec, group_metrics
     from thinkery.rewards.language import language_proportion
     from thinkery.rewards.math import grade_math
-    from thinkery.rewards.metrics import group_metrics
 
 __all__ = ["Grader", "GraderSpec", "check_gold", "grade_code", "grade_math", "group_metrics", "language_proportion"]
 
@@ -23,7 +22,7 @@ _HOMES = {
     "check_gold": "gold",
     "grade_code": "code",
     "grade_math": "math",
-    "group_metrics": "metrics",
+    "group_metrics": "grader",
     "language_proportion": "language",
 }
 

@@ -1,32 +1,37 @@
-"""Runs rewards on a batch of completions: sync and async ones, with a deadline, and clear words for what goes wrong.
+"""Runs rewards on a batch of completions, with a deadline, and clear words for what goes wrong.
 
 A reward is called once with the whole batch, since it may compare completions with one another. Only after a failure
 are completions tried one by one, to find the one to show, or to leave out. Users' own rewards are called in their
-process, others in a thread of this one. Left out: weights and totals (``grader``), the process (``reward_process``),
-and ending a thread, which nobody can: where a reward of ours misses its deadline, the run ends.
+process, where they may be async, ours in a thread of this one, where they aren't. Left out: weights and totals
+(``grader``), the process (``reward_process``), and ending a thread, which nobody can: where a reward of ours misses its
+deadline, the run ends.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from thinkery.rewards import event_loop
-from thinkery.rewards.interfaces import STANDARD_COLUMNS, Reward, Values
-from thinkery.rewards.outcomes import BAD_VALUE, Failure, Outcome, outcome_of, shortened
+from thinkery.rewards.interfaces import (
+    BAD_VALUE,
+    STANDARD_COLUMNS,
+    Failure,
+    Outcome,
+    Reward,
+    Values,
+    outcome_of,
+    shortened,
+)
 from thinkery.rewards.reward_process import ProcessReward
-from thinkery.rewards.user_code import Place, place_of_awaitable, place_of_frame
-from thinkery.types import Completion, Problem, UserError, Verdict
-
-OnError = Literal["stop", "zero"]
+from thinkery.types import Completion, Problem, RewardErrors, UserError, Verdict
+from thinkery.user_code import Place, place_of_frame
 
 _ARGUMENTS = ("prompts", "completions", "completion_ids")
 _TOGETHER = 16  # completions tried one by one that are in flight at once, where the reward is async
@@ -68,11 +73,11 @@ class Call(Protocol):
 
 
 def call_rewards(
-    rewards: Mapping[str, Reward | ProcessReward], rows: Sequence[Row], *, on_error: OnError, timeout_s: float
+    rewards: Mapping[str, Reward | ProcessReward], rows: Sequence[Row], *, on_error: RewardErrors, timeout_s: float
 ) -> tuple[dict[str, Values], dict[str, int]]:
     """Every reward's values, one a row, and how many of its rows failed.
 
-    Sync rewards run one after the other, async ones together on one event loop that lasts as long as the process. Each
+    Sync rewards run one after the other; the users' async ones are in flight together, in their process. Each
     has ``timeout_s`` from its start, for all its work. Each gets its own copies of what it may change.
 
     A reward fails by an exception, by values that are not one finite number or None a row, and by ending its process.
@@ -98,9 +103,8 @@ def call_rewards(
         for name in sorted(runs, key=lambda name: waits.get(name, False)):
             settled[name] = runs[name].settle()
     finally:
-        cancelled = [run.cancel() for run in runs.values()]
-        if any(cancelled):
-            event_loop.replace_blocked_loop()
+        for run in runs.values():
+            run.cancel()
     return {name: settled[name][0] for name in rewards}, {name: settled[name][1] for name in rewards}
 
 
@@ -142,7 +146,7 @@ class _Run:
     """One reward on one batch, with one deadline for everything it takes."""
 
     def __init__(
-        self, name: str, reward: Reward | ProcessReward, batch: _Batch, on_error: OnError, timeout_s: float
+        self, name: str, reward: Reward | ProcessReward, batch: _Batch, on_error: RewardErrors, timeout_s: float
     ) -> None:
         self._name, self._reward, self._batch, self._timeout_s = name, reward, batch, timeout_s
         self._on_error = on_error
@@ -182,12 +186,10 @@ class _Run:
             return self._without_culprits(outcome)
         return [0.0 if isinstance(v, Failure) else v for v in outcome], sum(isinstance(v, Failure) for v in outcome)
 
-    def cancel(self) -> bool:
-        """Ends what is still awaited; whether there was anything in this process."""
-        ours = [call for call in self._calls if isinstance(call, _ThreadCall) and call.awaited]
+    def cancel(self) -> None:
+        """Ends what is still awaited."""
         for call in self._calls:
             call.cancel()
-        return any(call.future.cancelled() for call in ours)
 
     def _require(self, outcome: Outcome) -> None:
         """Raises ``UserError`` if anything failed."""
@@ -292,49 +294,32 @@ class _Late(Exception):  # noqa: N818  # no error by itself: what it means depen
 
 
 class _ThreadCall:
-    """One call of a reward, in a thread, and on the event loop if what it returns is to be awaited."""
+    """One call of a reward of ours, in a thread."""
 
     disturbed = False
 
     def __init__(self, function: Callable[[], Any], count: int, deadline: float) -> None:
         self._count, self._deadline = count, deadline
-        self._awaitable: Awaitable[Any] | None = None
         self.future: Future[Any] = Future()
         self._thread = threading.Thread(target=_fulfil, args=(self.future, function), name="reward", daemon=True)
-
-    @property
-    def awaited(self) -> bool:
-        """Whether it is on the event loop, or was."""
-        return self._awaitable is not None
 
     def start(self) -> None:
         """See ``Call``."""
         self._thread.start()
-        self._require_done()
-        if not self.future.exception() and inspect.isawaitable(self.future.result()):
-            self._awaitable = self.future.result()
-            self.future = event_loop.begin(self._awaitable)
+        wait([self.future], max(0.0, self._deadline - time.monotonic()))
+        if not self.future.done():
+            raise TimeoutError
 
     def outcome(self) -> Outcome:
         """See ``Call``."""
-        self._require_done()
         return outcome_of(self.future.result, self._count)
 
     def late(self) -> Place | None:
         """See ``Call``. A thread can't be ended."""
-        if self._awaitable is not None:
-            return place_of_awaitable(self._awaitable)
         return place_of_frame(sys._current_frames().get(self._thread.ident or 0))
 
     def cancel(self) -> None:
-        """See ``Call``."""
-        if self.awaited:
-            self.future.cancel()
-
-    def _require_done(self) -> None:
-        wait([self.future], max(0.0, self._deadline - time.monotonic()))
-        if not self.future.done():
-            raise TimeoutError
+        """See ``Call``. It has ended, or can't be ended."""
 
 
 def _fulfil(future: Future[Any], function: Callable[[], Any]) -> None:

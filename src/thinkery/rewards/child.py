@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from thinkery.machine.children import start_child
-from thinkery.rewards.user_code import Place, place_of_dump
 from thinkery.rewards.workers.reward_host import SIZE
 from thinkery.types import UserError
+from thinkery.user_code import Place, place_of_dump
 
 _STARTS_S = 120.0  # on a cold disk and a busy machine
 _ANSWERS_S = 1.0  # to where it is; longer means that the code holds Python's lock

@@ -2,7 +2,7 @@
 
 The convention is recognised by the parameters' names, and only what a function names is handed to it. Left out:
 calling them and what happens when they fail (``calling``), their process (``reward_process``), finding and loading the
-file (``user_code``).
+file (``thinkery.user_code``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from thinkery.rewards.interfaces import (
     STANDARD_COLUMNS,
+    BadValueError,
     ModelText,
     Prompt,
     Reward,
@@ -23,9 +24,8 @@ from thinkery.rewards.interfaces import (
     Values,
     text_of,
 )
-from thinkery.rewards.outcomes import BadValueError
-from thinkery.rewards.user_code import load_function, source_file, split_spec, with_siblings
 from thinkery.types import Problem, UserError
+from thinkery.user_code import load_function, source_files
 
 TRL = ("prompts", "completions", "completion_ids")
 VERL = ("data_source", "solution_str", "ground_truth", "extra_info")
@@ -84,10 +84,12 @@ def reward_files(specs: Iterable[str]) -> list[Path]:
 
     With a file come the files beside it that it imports. Raises ``UserError`` for a file that is not there.
     """
-    files: set[Path] = set()
-    for spec in filter(is_custom, specs):
-        files.update(with_siblings(source_file(split_spec(spec)[0])))
-    return sorted(files)
+    return source_files(filter(is_custom, specs))
+
+
+def plain_reward(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Reward:
+    """A function in TRL's signature as a reward, with the options that the caller has checked."""
+    return TrlReward(_Call(name, function, _parameters(name, function), options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,27 @@
 
 Grading overlaps decoding: ``submit`` settles plain answers on the spot and hands the rest to worker processes and
 sandboxes; ``collect`` waits for what is left, and no longer than the step's deadline. Training, rejection sampling and
-evaluation all use this one. Left out: advantages (``training``).
+evaluation all use this one. What a step's groups say about the policy is here too, as flat numbers in TRL's names where
+TRL has one. Left out: advantages (``training``), and lengths and reflection of the thinking, which need the tokenizer
+(``stages``).
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal
 
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
-from thinkery.rewards.interfaces import PendingVerdict, RewardContext, Verifier
-from thinkery.rewards.outcomes import LARGEST
+from thinkery.rewards.interfaces import LARGEST, PendingVerdict, RewardContext, Verifier
 from thinkery.rewards.registry import make_rewards, make_verifier
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
-from thinkery.types import Completion, Group, Problem, UserError, Verdict
+from thinkery.types import SMALLEST_SPREAD, Completion, Group, Outcome, Problem, RewardErrors, UserError, Verdict
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class GraderSpec:
     rewards: Mapping[str, RewardSpec]
     max_completion_length: int
     verification: Verification = field(default_factory=Verification)
-    reward_errors: Literal["stop", "zero"] = "stop"
+    reward_errors: RewardErrors = "stop"
     reward_timeout_s: float = 600.0
 
 
@@ -164,3 +165,40 @@ def settle(verdict: Verdict | PendingVerdict, deadline: float) -> Verdict:
     if isinstance(verdict, Verdict):
         return verdict
     return verdict.result(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """The metrics of a step.
+
+    ``reward_std`` is the mean over groups of the sample standard deviation; lengths are in tokens. ``accuracy`` is over
+    the completions that a rule can check, also by level, language and domain; ``grading/*`` count verdicts that are
+    neither right nor wrong. What applies to no completion has no metric.
+    """
+    if not groups:
+        return {}
+    stds_P = [statistics.stdev(group.totals_G) if len(group.totals_G) > 1 else 0.0 for group in groups]
+    rows = [(g.problem, c, v) for g in groups for c, v in zip(g.completions_G, g.verdicts_G, strict=True)]
+    metrics = {
+        "reward": statistics.fmean(total for group in groups for total in group.totals_G),
+        "reward_std": statistics.fmean(stds_P),
+        "frac_reward_zero_std": statistics.fmean(std <= SMALLEST_SPREAD for std in stds_P),
+        "completions/mean_length": statistics.fmean(len(c.token_ids) for _, c, _ in rows),
+        "completions/clipped_ratio": statistics.fmean(c.finish_reason == "length" for _, c, _ in rows),
+        "grading/timeouts": float(sum(v.outcome is Outcome.TIMEOUT for _, _, v in rows)),
+        "grading/gold_unparseable": float(sum(v.outcome is Outcome.GOLD_UNPARSEABLE for _, _, v in rows)),
+        "grading/no_answer": float(sum(v.outcome is Outcome.NO_ANSWER for _, _, v in rows)),
+    }
+    for name in groups[0].rewards_G:
+        values = [value for group in groups for value in group.rewards_G[name] if value is not None]
+        if values:
+            metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
+    if "rewards/format/mean" in metrics:
+        metrics["format"] = metrics["rewards/format/mean"]
+    correct: dict[str, list[bool]] = {}
+    for problem, _, verdict in rows:
+        if verdict.outcome is Outcome.UNCHECKED:
+            continue
+        parts = f"level_{problem.level}", f"lang_{problem.language}", f"domain_{problem.domain}"
+        for name in ("accuracy", *(f"accuracy/{part}" for part in parts)):
+            correct.setdefault(name, []).append(verdict.correct)
+    return metrics | {name: statistics.fmean(values) for name, values in sorted(correct.items())}

@@ -19,7 +19,7 @@ from thinkery.rewards.answers.extraction import after_thinking, written_answer
 from thinkery.rewards.ifeval import IFEVAL, ResponseLanguage
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.language import language_proportion
-from thinkery.rewards.texts.scripts import require_language
+from thinkery.rewards.words import require_language
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
 CONSTRAINTS = "constraints"

@@ -14,25 +14,29 @@ from typing import Any
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
-from thinkery.rewards.accuracy import accuracy_reward
+from thinkery.rewards.builtin import accuracy_reward, format_reward, length_reward, repetition_reward
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.code import CodeVerifier
-from thinkery.rewards.custom import is_custom
+from thinkery.rewards.custom import is_custom, plain_reward
 from thinkery.rewards.f1 import F1Verifier
-from thinkery.rewards.format import format_reward
 from thinkery.rewards.gym import GymVerifier
 from thinkery.rewards.instruction import InstructionVerifier
-from thinkery.rewards.interfaces import Reward, RewardContext, RewardFactory, Verifier, VerifierFactory
+from thinkery.rewards.interfaces import (
+    STANDARD_COLUMNS,
+    Reward,
+    RewardContext,
+    RewardFunction,
+    Verifier,
+    VerifierFactory,
+)
 from thinkery.rewards.language import language_reward
-from thinkery.rewards.length import length_reward
 from thinkery.rewards.math import MathVerifier
 from thinkery.rewards.model import helpful_reward, model_reward, safety_reward
-from thinkery.rewards.repetition import repetition_reward
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.rewards.unchecked import NONE, NoVerifier
 from thinkery.types import UserError
 
-REWARDS: Mapping[str, RewardFactory] = {
+REWARDS: Mapping[str, RewardFunction] = {
     "accuracy": accuracy_reward,
     "format": format_reward,
     "helpful": helpful_reward,
@@ -69,8 +73,12 @@ def make_reward(name: str, context: RewardContext, options: Mapping[str, Any]) -
         close = difflib.get_close_matches(name, REWARDS, n=1)
         hint = f"did you mean {close[0]}?" if close else "your own is written my_rewards.py:my_function;"
         raise UserError(f"there is no reward {name!r}; {hint} known are {', '.join(sorted(REWARDS))}")
-    _check_options(name, REWARDS[name], options)
-    return REWARDS[name](context, **options)
+    function = REWARDS[name]
+    _check_options(name, function, options)
+    own = {"context": context} if "context" in inspect.signature(function).parameters else {}
+    reward = plain_reward(name, function, {**options, **own})
+    reward([], [], [], **{column: [] for column in STANDARD_COLUMNS})  # says what is wrong with an option
+    return reward
 
 
 def check_rewards(field: str, rewards: Mapping[str, RewardSpec], max_completion_length: int) -> None:
@@ -95,11 +103,11 @@ def require_verifier(name: str) -> None:
         raise UserError(f"there is no verifier {name!r}; known are {', '.join(sorted(VERIFIERS))}")
 
 
-def _check_options(name: str, factory: RewardFactory, options: Mapping[str, Any]) -> None:
+def _check_options(name: str, function: RewardFunction, options: Mapping[str, Any]) -> None:
     known = {
         parameter.name: parameter.default is inspect.Parameter.empty
-        for parameter in inspect.signature(factory).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "context"
     }
     listed = ", ".join(known) or "none"
     for option in options:

@@ -14,6 +14,7 @@ import time
 from array import array
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,10 +22,9 @@ from typing import Any
 from thinkery.files import sha256_of
 from thinkery.rewards.child import RewardChild, RewardProcessEndedError
 from thinkery.rewards.custom import columns_of, reward_files
-from thinkery.rewards.interfaces import RewardContext
-from thinkery.rewards.outcomes import Failure, Outcome, from_plain
-from thinkery.rewards.user_code import Place, split_spec
+from thinkery.rewards.interfaces import Failure, Outcome, RewardContext, from_plain
 from thinkery.types import Problem, UserError
+from thinkery.user_code import Place, split_spec
 
 LOAD_DEADLINE_S = 600.0  # a file may load a model of its own
 
@@ -39,7 +39,8 @@ class RewardProcess:
 
     def __init__(self, context: RewardContext, *, load_deadline_s: float = LOAD_DEADLINE_S) -> None:
         self.ends: list[str] = []
-        self._context, self._load_deadline_s = context, load_deadline_s
+        self._context = replace(context, loaded={})  # it travels, and models stay
+        self._load_deadline_s = load_deadline_s
         self._child: RewardChild | None = None
         self._rewards: list[ProcessReward] = []
         self._hashes: dict[Path, str] = {}

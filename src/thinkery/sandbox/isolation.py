@@ -29,6 +29,7 @@ from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
 from thinkery.types import UserError
 
 Level = Literal["bubblewrap", "landlock", "none"]
+IsolationName = Literal["auto"] | Level
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock")  # the safe ones, best first
 
 
@@ -72,7 +73,7 @@ class Probe:
 _working: dict[Level, Probe] = {}
 
 
-def choose_isolation(requested: Literal["auto", "bubblewrap", "landlock", "none"] = "auto") -> Isolation:
+def choose_isolation(requested: IsolationName = "auto") -> Isolation:
     """Return the level asked for, or for ``auto`` the best safe one.
 
     Raises UserError, with the reasons and what to do, if it does not work here. ``none`` is never tried nor chosen

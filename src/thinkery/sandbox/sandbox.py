@@ -16,17 +16,16 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
 from thinkery.sandbox import cpp
 from thinkery.sandbox.inside.frames import MAX_INPUT_BYTES, MAX_MESSAGE_BYTES
-from thinkery.sandbox.isolation import choose_isolation
+from thinkery.sandbox.isolation import IsolationName, choose_isolation
 from thinkery.sandbox.packages import Packages
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
 from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
 from thinkery.types import UserError
 
-IsolationName = Literal["auto", "bubblewrap", "landlock", "none"]
 DEFAULT_LIMITS = Limits()
 
 

@@ -1,4 +1,4 @@
-"""From groups with totals to samples with advantages: GRPO's, PPO's, or with a teacher's beside them.
+"""From groups with totals to samples with advantages: GRPO's, PPO's or a function's of the user; or a teacher's beside.
 
 Which tokens are credited with what is all that tells the three apart; the learner takes them alike. Left out: the
 arithmetic (``training``).
@@ -7,7 +7,7 @@ arithmetic (``training``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +16,26 @@ import torch
 from thinkery.models.loading import Policy, load_policy
 from thinkery.recipe import RLStage
 from thinkery.stages.context import StageContext
+from thinkery.stages.learner_fields import LearnerFields
 from thinkery.training.critic import Critic
+from thinkery.training.custom import load_advantages, load_loss
 from thinkery.training.learner import LearnerConfig, Sample
-from thinkery.training.losses import explained_variance, gae, group_advantages, whitened
+from thinkery.training.losses import Advantage, explained_variance, gae, whitened
 from thinkery.training.teacher import Teacher
 from thinkery.types import Group, UserError
+
+LEARNER_FIELDS = LearnerFields(
+    LearnerConfig,
+    RLStage,
+    given={"total_steps", "seed"},
+    others={
+        *("from_", "problems", "rewards", "reward_errors", "reward_timeout_s", "steps", "no_signal_steps", "probe"),
+        *("num_problems", "num_generations", "top_p", "top_k", "dynamic_sampling", "max_refills", "max_slots"),
+        *("rollout", "template", "preset", "advantage_estimator", "gae_lambda", "scale_rewards"),
+        *("value_learning_rate", "value_warmup_steps", "teacher", "teacher_weight", "dtype", "device"),
+        *("save_steps", "log_completions_steps", "log_completions"),
+    },
+)
 
 
 class AdvantageEstimator(Protocol):
@@ -44,15 +59,17 @@ class AdvantageEstimator(Protocol):
 
 
 class GroupAdvantages:
-    """GRPO: how much better a completion is than its group. A teacher's token-by-token credit is added, if any."""
+    """GRPO's: how much better a completion is than its group; or what a function of the user's says.
+
+    A teacher's token-by-token credit is added, if any.
+    """
 
     def __init__(self, stage: RLStage, teacher: Teacher | None) -> None:
-        self._scale, self._teacher = stage.scale_rewards, teacher
+        self._advantages, self._teacher = load_advantages(stage.advantage_estimator, stage.scale_rewards), teacher
 
     def assign(self, groups: Sequence[Group], step: int) -> tuple[list[Sample], dict[str, float]]:
-        """The samples, all tokens of one with the same advantage unless there is a teacher; metric ``teacher_kl``."""
-        advantages_PG = group_advantages([group.totals_G for group in groups], self._scale)
-        samples = _samples(groups, [advantage for advantages_G in advantages_PG for advantage in advantages_G])
+        """The samples, with a teacher's credit the metric ``teacher_kl`` too."""
+        samples = _samples(groups, [one for advantages_G in self._advantages(groups) for one in advantages_G])
         return (samples, {}) if self._teacher is None else self._teacher.credit(samples)
 
     def ready(self, step: int) -> bool:
@@ -136,8 +153,15 @@ def _with_weights(stage: RLStage, context: StageContext, policy: Policy) -> Poli
 
 def learner_config(stage: RLStage, seed: int) -> LearnerConfig:
     """The stage's fields that are the learner's, under the same names."""
-    shared = {field.name for field in fields(LearnerConfig)} & set(type(stage).model_fields)
-    return LearnerConfig(**{name: getattr(stage, name) for name in shared}, total_steps=stage.steps, seed=seed)
+    return LEARNER_FIELDS.of(stage, total_steps=stage.steps, seed=seed)
+
+
+def check_function(stage: RLStage, field: str) -> None:
+    """Loads the function of the user's that a field names. Raises ``UserError`` if it can't do its work."""
+    if field == "loss_type":
+        load_loss(learner_config(stage, seed=0))
+    else:
+        load_advantages(stage.advantage_estimator, stage.scale_rewards)
 
 
 def mean_advantages(samples: Sequence[Sample], groups: Sequence[Group]) -> list[list[float]]:
@@ -146,7 +170,7 @@ def mean_advantages(samples: Sequence[Sample], groups: Sequence[Group]) -> list[
     return [[next(means) for _ in group.completions_G] for group in groups]
 
 
-def _samples(groups: Sequence[Group], advantages: Sequence[float]) -> list[Sample]:
+def _samples(groups: Sequence[Group], advantages: Sequence[Advantage]) -> list[Sample]:
     """What the learner sees: numbers."""
     completions = [completion for group in groups for completion in group.completions_G]
     return [

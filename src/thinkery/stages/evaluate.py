@@ -19,11 +19,11 @@ from thinkery.recipe import EvalSpec, RewardSpec
 from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.language import language_proportion
-from thinkery.stages.completion_metrics import completion_rows, read
 from thinkery.stages.context import StageContext
 from thinkery.stages.few_shot import examples, with_examples
 from thinkery.stages.pairs import ask_all, open_judge
 from thinkery.stages.sampling import progress, sample_and_grade
+from thinkery.stages.step_metrics import completion_rows, read
 from thinkery.stages.vetting import vet_for
 from thinkery.types import Completion, Group, Judge, Outcome, Problem, Sampling, UserError
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from thinkery.files import write_json_atomic
 from thinkery.machine.interrupts import INTERRUPTS
@@ -23,7 +23,7 @@ from thinkery.models.template import END_THINK, THINK
 from thinkery.problems.source import ProblemSource, open_source
 from thinkery.recipe import JudgeStage
 from thinkery.rewards.judges import NoVerdict
-from thinkery.rollout.sampling import completion_key
+from thinkery.rollout.base import completion_key
 from thinkery.stages.context import StageContext
 from thinkery.stages.pairs import (
     Verdicts,
@@ -39,6 +39,9 @@ from thinkery.stages.parts import read_part, read_parts, write_lines, write_part
 from thinkery.types import Judge, Problem, Sampling, UserError
 
 Row = dict[str, Any]
+Described = tuple[Row, tuple[str, ...], str | None]  # what to write, what makes it a duplicate, why it is dropped
+Question = TypeVar("Question")
+V = TypeVar("V")
 SETS = {"preference": "helpful", "safety": "safety"}  # task -> the problems that it is about
 MAX_UNANSWERED = 0.1  # of a batch's questions; a judge that fails more often is none
 _MAX_LOOKED_THROUGH = 64  # problems looked at for one that belongs to the task
@@ -174,17 +177,11 @@ def judge_pairs(
                 first, second = (answers[j], answers[i]) if swapped else (answers[i], answers[j])
                 questions.append((problem, first, second, rng.getrandbits(31)))
 
-    def ask(question: tuple[Problem, str, str, int]) -> int | None:
+    def ask(question: tuple[Problem, str, str, int]) -> int:
         problem, first, second, verdict_seed = question
-        try:
-            return judge.compare(problem, first, second, seed=verdict_seed)
-        except NoVerdict:
-            return None
+        return judge.compare(problem, first, second, seed=verdict_seed)
 
-    verdicts = list(ask_all(judge, ask, questions))
-    _require_answers(verdicts)
-    for number, row in enumerate(rows):
-        own = verdicts[number * stage.num_verdicts : (number + 1) * stage.num_verdicts]
+    for row, own in zip(rows, _verdicts(judge, ask, questions, stage.num_verdicts), strict=True):
         given = [
             (verdict, swapped) for verdict, swapped in zip(own, row["swapped"], strict=True) if verdict is not None
         ]
@@ -208,17 +205,11 @@ def judge_labels(
             rows.append(_told(problem) | {"response": response})
             questions += [(problem, text, rng.getrandbits(31)) for _ in range(stage.num_verdicts)]
 
-    def ask(question: tuple[Problem, str, int]) -> bool | None:
+    def ask(question: tuple[Problem, str, int]) -> bool:
         problem, text, verdict_seed = question
-        try:
-            return judge.unsafe(problem, text, seed=verdict_seed)
-        except NoVerdict:
-            return None
+        return judge.unsafe(problem, text, seed=verdict_seed)
 
-    verdicts = list(ask_all(judge, ask, questions))
-    _require_answers(verdicts)
-    for number, row in enumerate(rows):
-        own = verdicts[number * stage.num_verdicts : (number + 1) * stage.num_verdicts]
+    for row, own in zip(rows, _verdicts(judge, ask, questions, stage.num_verdicts), strict=True):
         row["verdicts"] = [verdict for verdict in own if verdict is not None]
     return rows
 
@@ -254,17 +245,12 @@ def finish(stage: JudgeStage, context: StageContext, judged: Sequence[Row]) -> d
 
 def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) -> tuple[list[Row], list[Row]]:
     """The pairs to learn from, and the others with their reasons: no_verdict, unreadable, gap, duplicate, length."""
-    kept: list[Row] = []
-    dropped: list[Row] = []
-    seen: set[str] = set()
-    for row in judged:
+
+    def described(row: Row) -> Described:
         mean = Verdicts(tuple(row["verdicts"]), tuple(row["swapped"])).mean
         rejected, chosen = row["responses"] if mean > 0 else reversed(row["responses"])
-        told = {name: row[name] for name in ("problem_id", "prompt", "domain", "language", "level")}
-        told = {"id": f"{row['problem_id']}#{len(kept) + len(dropped)}"} | told
-        told |= {"chosen": _response(chosen), "rejected": _response(rejected), "gap": abs(mean)}
+        told = {"chosen": _response(chosen), "rejected": _response(rejected), "gap": abs(mean)}
         told |= {"verdicts": row["verdicts"], "swapped": row["swapped"]}
-        content = json.dumps([row["prompt"], chosen["answer"], rejected["answer"]])
         reason = None
         if not row["verdicts"]:
             reason = "no_verdict"
@@ -272,13 +258,9 @@ def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) ->
             reason = "unreadable"
         elif abs(mean) <= min_gap:
             reason = "gap"
-        elif content in seen:
-            reason = "duplicate"
-        if reason is None:
-            seen.add(content)
-            kept.append(told)
-        else:
-            dropped.append(told | {"reason": reason})
+        return told, (chosen["answer"], rejected["answer"]), reason
+
+    kept, dropped = _divided(judged, described)
     if balance is not None:
         lengths = [[len(row[side]["answer"]) for row in kept] for side in ("chosen", "rejected")]
         balanced = balance_lengths(lengths[0], lengths[1], balance)
@@ -292,16 +274,11 @@ def keep_labels(judged: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
     Those are no_verdict, unreadable, undecided, duplicate.
     """
-    kept: list[Row] = []
-    dropped: list[Row] = []
-    seen: set[str] = set()
-    for row in judged:
+
+    def described(row: Row) -> Described:
         verdicts = row["verdicts"]
         unsafe = fmean(verdicts) if verdicts else 0.5
-        told = {"id": f"{row['problem_id']}#{len(kept) + len(dropped)}"}
-        told |= {name: row[name] for name in ("problem_id", "prompt", "domain", "language", "level")}
-        told |= _response(row["response"]) | {"safe": unsafe < 0.5, "unsafe_share": unsafe}
-        content = json.dumps([row["prompt"], told["thinking"], told["answer"]])
+        told = _response(row["response"]) | {"safe": unsafe < 0.5, "unsafe_share": unsafe}
         reason = None
         if not verdicts:
             reason = "no_verdict"
@@ -309,7 +286,22 @@ def keep_labels(judged: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             reason = "unreadable"
         elif unsafe == 0.5:
             reason = "undecided"
-        elif content in seen:
+        return told, (told["thinking"], told["answer"]), reason
+
+    return _divided(judged, described)
+
+
+def _divided(judged: Sequence[Row], described: Callable[[Row], Described]) -> tuple[list[Row], list[Row]]:
+    """What is kept, and what is dropped with its reason; the second of equal ones is a duplicate."""
+    kept: list[Row] = []
+    dropped: list[Row] = []
+    seen: set[str] = set()
+    for number, row in enumerate(judged):
+        told, texts, reason = described(row)
+        about = {name: row[name] for name in ("problem_id", "prompt", "domain", "language", "level")}
+        told = {"id": f"{row['problem_id']}#{number}"} | about | told
+        content = json.dumps([row["prompt"], *texts])
+        if reason is None and content in seen:
             reason = "duplicate"
         if reason is None:
             seen.add(content)
@@ -381,12 +373,28 @@ def _readable(row: Row) -> bool:
     return "\0" not in row["thinking"] + row["answer"]
 
 
-def _require_answers(verdicts: Sequence[object]) -> None:
+def _verdicts(
+    judge: Judge, ask: Callable[[Question], V], questions: Sequence[Question], each: int
+) -> Iterator[list[V | None]]:
+    """The answers to so many questions in a row at a time, None where there was none.
+
+    Raises ``UserError`` if too many are missing.
+    """
+
+    def asked(question: Question) -> V | None:
+        try:
+            return ask(question)
+        except NoVerdict:
+            return None
+
+    verdicts = list(ask_all(judge, asked, questions))
     missing = sum(verdict is None for verdict in verdicts)
     if missing > MAX_UNANSWERED * len(verdicts):
         raise UserError(
             f"the judge gave no verdict to {missing} of {len(verdicts)} questions: ask a model that can answer in JSON"
         )
+    for first in range(0, len(verdicts), each):
+        yield verdicts[first : first + each]
 
 
 def _write(folder: Any, kept: Iterable[Row], dropped: Iterable[Row], table: Sequence[Row]) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from thinkery.models.template import Template
 from thinkery.recipe import RLStage
-from thinkery.training.losses import SMALLEST_SPREAD, group_advantages
-from thinkery.types import Group, UserError
+from thinkery.training.custom import load_advantages
+from thinkery.training.losses import teaches
+from thinkery.types import SMALLEST_SPREAD, Group, UserError
 
 _STATE = "signal.json"
 _OFTEN = 0.5  # a share of completions that explains why no group told its own apart
@@ -67,9 +68,9 @@ class LearningSignal:
         self._sums, self._counts = state["sums"], state["counts"]
 
     def _tells_apart(self, step: int, groups: Sequence[Group]) -> bool:
-        if self._stage.advantage_estimator == "group":
-            advantages_PG = group_advantages([group.totals_G for group in groups], self._stage.scale_rewards)
-            return any(advantage for advantages_G in advantages_PG for advantage in advantages_G)
+        if self._stage.advantage_estimator != "gae":
+            advantages = load_advantages(self._stage.advantage_estimator, self._stage.scale_rewards)
+            return any(teaches(advantage) for advantages_G in advantages(groups) for advantage in advantages_G)
         if any(spec.from_step == step for spec in self._stage.rewards.values()):
             self._lowest, self._highest = math.inf, -math.inf  # other totals than before are the reward's doing
         totals = [total for group in groups for total in group.totals_G]

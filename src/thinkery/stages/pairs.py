@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from thinkery.plugins import load, registered
 from thinkery.recipe import JudgeSpec
 from thinkery.rewards.judges import EndpointJudge
-from thinkery.rollout.sampling import completion_key
+from thinkery.rollout.base import completion_key
 from thinkery.types import Judge
 
 _Q = TypeVar("_Q")

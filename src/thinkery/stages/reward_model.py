@@ -25,9 +25,19 @@ from thinkery.problems.preferences import Judged, PreferencePair, Response, Safe
 from thinkery.recipe import RewardModelStage
 from thinkery.stages.boundary import stop_between
 from thinkery.stages.context import StageContext
+from thinkery.stages.learner_fields import LearnerFields
 from thinkery.training.preference import Example, Label, Pair, PreferenceConfig, PreferenceLearner, batch_of
 from thinkery.types import UserError
 
+LEARNER_FIELDS = LearnerFields(
+    PreferenceConfig,
+    RewardModelStage,
+    given={"total_steps"},
+    others={
+        *("objective", "reads", "from_", "data", "held_out", "epochs", "batch_size", "max_length"),
+        *("dtype", "device", "save_steps"),
+    },
+)
 SCALED_ON = 4096  # training texts whose scores give the checkpoint its mean and unit
 LOG_STEPS = 10
 
@@ -142,17 +152,7 @@ def train(
     total_steps: int,
 ) -> None:
     """Updates the model for all steps, from the last checkpoint on if there is one."""
-    config = PreferenceConfig(
-        learning_rate=stage.learning_rate,
-        total_steps=total_steps,
-        lr_scheduler_type=stage.lr_scheduler_type,
-        min_lr_rate=stage.min_lr_rate,
-        warmup_steps=stage.warmup_steps,
-        weight_decay=stage.weight_decay,
-        max_grad_norm=stage.max_grad_norm,
-        microbatch_tokens=stage.microbatch_tokens,
-    )
-    learner = PreferenceLearner(reward_model, config)
+    learner = PreferenceLearner(reward_model, LEARNER_FIELDS.of(stage, total_steps=total_steps))
     first = 0
     checkpoint = context.run.latest_checkpoint()
     if checkpoint is not None:

@@ -15,16 +15,24 @@ from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import RLStage
-from thinkery.rewards.metrics import group_metrics
+from thinkery.rewards.grader import group_metrics
 from thinkery.stages.advantage_estimator import learner_config, make_advantage_estimator, mean_advantages
 from thinkery.stages.boundary import unchanged
-from thinkery.stages.completion_metrics import completion_rows, health_metrics, reading_metrics
 from thinkery.stages.context import StageContext
 from thinkery.stages.learning_signal import LearningSignal
 from thinkery.stages.probe import Probe
 from thinkery.stages.runtime import RLLearner
 from thinkery.stages.sampling import Sampler, open_grader
-from thinkery.stages.throughput import REFERENCE, UPDATE, LearningWork, pace, work_metrics
+from thinkery.stages.step_metrics import (
+    REFERENCE,
+    UPDATE,
+    LearningWork,
+    completion_rows,
+    health_metrics,
+    pace,
+    reading_metrics,
+    work_metrics,
+)
 from thinkery.stages.vetting import vet_for
 from thinkery.training.learner import Sample
 from thinkery.types import Group

@@ -14,13 +14,13 @@ from typing import Protocol, Self
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import Template
-from thinkery.recipe import Ahead, RolloutSpec
-from thinkery.recipe.base import Dtype
+from thinkery.recipe import RolloutSpec
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rollout import open_rollout
 from thinkery.rollout.base import ResumableRollout
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
+from thinkery.types import Ahead, Dtype
 
 
 class Keeping(Protocol):

@@ -19,14 +19,13 @@ from thinkery.models.flops import Work, policy_shape, rollout_work
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import require_same_tokenizer
 from thinkery.problems.source import ProblemSource
-from thinkery.recipe import MODEL_REWARDS, Ahead, RewardSpec, RLStage
+from thinkery.recipe import MODEL_REWARDS, RewardSpec, RLStage
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rollout.base import PartialCompletion, ResumableRollout, fresh
 from thinkery.stages.context import StageContext
 from thinkery.stages.parts import require_references
-from thinkery.stages.throughput import GRADING, ROLLOUT, lengths_of, work_metrics
-from thinkery.training.losses import SMALLEST_SPREAD
-from thinkery.types import Completion, Group, Outcome, Problem, Sampling, UserError
+from thinkery.stages.step_metrics import GRADING, ROLLOUT, lengths_of, work_metrics
+from thinkery.types import SMALLEST_SPREAD, Ahead, Completion, Group, Outcome, Problem, Sampling, UserError
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View

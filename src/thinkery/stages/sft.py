@@ -11,7 +11,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,18 @@ from thinkery.problems.demonstrations import read_demonstrations
 from thinkery.recipe import SFTStage
 from thinkery.stages.boundary import stop_between
 from thinkery.stages.context import StageContext
+from thinkery.stages.learner_fields import LearnerFields
 from thinkery.stages.runtime import TextLearner
-from thinkery.stages.throughput import UPDATE, lengths_of, pace, work_metrics
+from thinkery.stages.step_metrics import UPDATE, lengths_of, pace, work_metrics
 from thinkery.training.sft import Example, SFTConfig
 from thinkery.types import Demonstration, UserError
 
+LEARNER_FIELDS = LearnerFields(
+    SFTConfig,
+    SFTStage,
+    given={"seed"},
+    others={"from_", "data", "template", "max_length", "dtype", "device", "save_steps"},
+)
 _CHUNK = 512  # demonstrations tokenized at once
 
 
@@ -133,8 +140,7 @@ def encode(policy: Policy, demonstrations: Sequence[Demonstration]) -> list[Exam
 
 def learner_config(stage: SFTStage, seed: int) -> SFTConfig:
     """The stage's fields that are the learner's, under the same names."""
-    shared = {one.name for one in fields(SFTConfig)} & set(type(stage).model_fields)
-    return SFTConfig(**{name: getattr(stage, name) for name in shared}, seed=seed)
+    return LEARNER_FIELDS.of(stage, seed=seed)
 
 
 def _encode(stage: SFTStage, context: StageContext, policy: Policy, demonstrations: Sequence[Demonstration]) -> Encoded:

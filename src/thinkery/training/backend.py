@@ -19,10 +19,10 @@ from thinkery.files import atomic_folder, write_json_atomic
 from thinkery.machine.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy, restore_weights, save_policy, save_weights
 from thinkery.training.forward import clip_gradient, counter_based_generator, load_state, packed_logprobs, save_state
-from thinkery.training.optimizer import Kind, Optimizers, build_optimizer
+from thinkery.training.optimizer import Optimizers, build_optimizer
 from thinkery.training.packing import Microbatch, Tokens, plan_microbatches, sizes_of
 from thinkery.training.sharded_files import has_shards, read_shards
-from thinkery.types import UserError
+from thinkery.types import OptimizerKind, UserError
 
 _M = TypeVar("_M", bound=nn.Module)
 _T = TypeVar("_T")
@@ -130,7 +130,7 @@ class ModelBackend(Protocol):
         """Clips the gradient and returns its norm before that (``steps.clip_gradient``)."""
         ...
 
-    def optimizer(self, kind: Kind, learning_rate: float, weight_decay: float) -> Optimizers:
+    def optimizer(self, kind: OptimizerKind, learning_rate: float, weight_decay: float) -> Optimizers:
         """What steps the policy's model."""
         ...
 
@@ -197,7 +197,7 @@ class LocalBackend:
         """Clips the gradient and returns its norm before that."""
         return clip_gradient(self._policy.model, max_grad_norm, step, advice)
 
-    def optimizer(self, kind: Kind, learning_rate: float, weight_decay: float) -> Optimizers:
+    def optimizer(self, kind: OptimizerKind, learning_rate: float, weight_decay: float) -> Optimizers:
         """torch's own."""
         return build_optimizer(self._policy.model, kind, learning_rate, weight_decay=weight_decay)
 

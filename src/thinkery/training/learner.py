@@ -1,7 +1,7 @@
 """The learner: samples with advantages -> a better policy, one RL step a call.
 
-It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``logprobs.py``), sums GRPO's loss
-(``grpo.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
+It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``forward.py``), sums GRPO's loss
+(``losses.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
 of a cluster, is its backend's affair (``backend.py``). The loss does not depend on how a minibatch is cut, and every
 random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit, and the learners of all
 ranks decide the same. The policy's model is updated in place: whoever samples from it sees the new weights at once,
@@ -23,13 +23,13 @@ from transformers import PreTrainedModel
 
 from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy
-from thinkery.training import losses as grpo
 from thinkery.training.backend import LocalBackend, ModelBackend, random_parts
-from thinkery.training.forward import backward
-from thinkery.training.metrics import Tally, TokenSums, token_sums
-from thinkery.training.optimizer import Kind, Schedule, lr_schedule
+from thinkery.training.custom import load_loss
+from thinkery.training.forward import Tally, TokenSums, backward, token_sums
+from thinkery.training.losses import importance_ratio, kl_penalty, teaches
+from thinkery.training.optimizer import lr_schedule
 from thinkery.training.packing import Microbatch, pack
-from thinkery.types import UserError
+from thinkery.types import ImportanceCorrection, KLEstimator, OptimizerKind, Schedule, UserError
 
 _COUNTERS = "learner.json"
 _NOT_FINITE_ADVICE = (
@@ -63,7 +63,7 @@ class Sample:
     @property
     def teaches(self) -> bool:
         """Whether any token has an advantage."""
-        return any(self.advantage) if isinstance(self.advantage, tuple) else self.advantage != 0.0
+        return teaches(self.advantage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +71,22 @@ class LearnerConfig:
     """How the learner learns; names as in TRL. The recipe has checked that the fields don't contradict one another."""
 
     learning_rate: float
-    optimizer: Kind = "adamw"
+    optimizer: OptimizerKind = "adamw"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     lr_scheduler_type: Schedule = "constant"
     warmup_steps: int = 0
     total_steps: int = 1  # RL steps, that is calls of update
     beta: float = 0.0
-    kl_estimator: grpo.KLEstimator = "k3"
+    kl_estimator: KLEstimator = "k3"
     reference_refresh_steps: int | None = None  # None: the reference stays the starting policy
     epsilon: float = 0.2
     epsilon_high: float | None = None  # None: epsilon
     delta: float | None = None  # None: no dual clip
-    loss_type: grpo.LossType = "dapo"
+    loss_type: str = "dapo"  # a ``LossType``, or a function of the user's: my_losses.py:name
     num_iterations: int = 1  # passes over the samples of a step
     num_minibatches: int = 1  # updates a pass
-    importance_sampling_correction: grpo.Correction = "none"
+    importance_sampling_correction: ImportanceCorrection = "none"
     importance_sampling_cap: float = 2.0
     microbatch_tokens: int = 16384  # cells of padded attention rows that are forwarded at once
     temperature: float = 1.0  # the one the samples were drawn at
@@ -107,6 +107,7 @@ class Learner:
         """``backend`` None: this process carries the model."""
         self.policy = policy
         self.config = config
+        self._loss_function = load_loss(config)  # first: a mistake in it shows before anything else is done
         self._clock = clock or Clock()  # told of forwards without gradient, which are the part "reference"
         policy.model.eval()
         self._backend = backend or LocalBackend(policy)
@@ -202,7 +203,8 @@ class Learner:
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
-        return [index for index in indices if self.config.beta > 0 or samples[index].teaches]
+        everything = self.config.beta > 0 or self._loss_function.learns_without_advantage
+        return [index for index in indices if everything or samples[index].teaches]
 
     def _update_part(self, samples: Sequence[Sample], part: list[int], known: _Known, tally: Tally, step: int) -> None:
         """One optimizer step on the samples of ``part``; none if nothing in it gives a gradient."""
@@ -215,15 +217,8 @@ class Learner:
 
         def learn(model: PreTrainedModel, indices: list[int]) -> _Seen:
             microbatch = pack(samples, indices, self.policy.device)
-            weight_N = grpo.token_weights(
-                microbatch.lengths_S,
-                self.config.loss_type,
-                num_sequences=len(part),
-                num_tokens=num_tokens,
-                max_completion_length=self.config.max_completion_length,
-            )
-            loss_N, seen = self._loss(model, samples, microbatch, known)
-            seen.loss = backward(weight_N * loss_N, microbatch, step, _NOT_FINITE_ADVICE)
+            loss_N, seen = self._loss(model, samples, microbatch, known, len(part), num_tokens)
+            seen.loss = backward(loss_N, microbatch, step, _NOT_FINITE_ADVICE)
             return seen
 
         try:
@@ -242,33 +237,44 @@ class Learner:
         tally.add_update(sum(one.loss for one in seen), grad_norm)
 
     def _loss(
-        self, model: PreTrainedModel, samples: Sequence[Sample], microbatch: Microbatch, known: _Known
+        self,
+        model: PreTrainedModel,
+        samples: Sequence[Sample],
+        microbatch: Microbatch,
+        known: _Known,
+        num_sequences: int,
+        num_tokens: int,
     ) -> tuple[Tensor, _Seen]:
-        """The loss of each completion token [N], not yet weighted, and what was seen on the way."""
+        """What each completion token [N] adds to the loss, and what was seen on the way.
+
+        ``num_sequences`` and ``num_tokens`` count the whole minibatch.
+        """
         config, device = self.config, self.policy.device
         chosen = [samples[index] for index in microbatch.indices]
         rollout_N = torch.tensor([logp for sample in chosen for logp in sample.rollout_logprobs], device=device)
         advantage_N = torch.tensor([advantage for sample in chosen for advantage in sample.advantages], device=device)
         logp_N, entropy_N = self._backend.logprobs(model, microbatch, config.temperature)
         old_N = known.old.recall(microbatch, logp_N.detach())
-        ratio_N = grpo.importance_ratio(logp_N, old_N)
-        surrogate_N = grpo.clipped_surrogate(
-            ratio_N, advantage_N, epsilon=config.epsilon, epsilon_high=self._epsilon_high, delta=config.delta
-        )
-        loss_N = surrogate_N * grpo.importance_correction(
-            old_N, rollout_N, config.importance_sampling_correction, config.importance_sampling_cap
-        )
         reference_N = kl_N = None
         if self._reference is not None:  # its log-probabilities are known already, or they are the policy's own
             reference_N = known.reference.recall(microbatch, logp_N.detach())
-            kl_N = grpo.kl_penalty(logp_N, reference_N, config.kl_estimator)
-            loss_N = loss_N + config.beta * kl_N
+            kl_N = kl_penalty(logp_N.detach(), reference_N, config.kl_estimator)
+        loss_N = self._loss_function(
+            logp_N=logp_N,
+            old_logp_N=old_N,
+            rollout_logp_N=rollout_N,
+            reference_logp_N=reference_N,
+            advantage_N=advantage_N,
+            lengths_S=microbatch.lengths_S,
+            num_sequences=num_sequences,
+            num_tokens=num_tokens,
+        )
         sums = token_sums(
-            ratio_N.detach(),
+            importance_ratio(logp_N.detach(), old_N),
             advantage_N,
             entropy_N,
             old_N - rollout_N,
-            None if kl_N is None else kl_N.detach(),
+            kl_N,
             epsilon=config.epsilon,
             epsilon_high=self._epsilon_high,
         )

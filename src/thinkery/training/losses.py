@@ -1,25 +1,27 @@
 """Advantages and losses as pure functions with their equations: GRPO and its relatives, and PPO's.
 
-Left out: the losses of reward models (``preference.py``), what is forwarded (``forward.py``), and what is learnt from
-when (``learner.py``).
+They are called by way of ``Loss`` and ``Advantages``, which hold what the recipe says and check what a function of the
+user's returns. Left out: loading such a function (``custom.py``), the losses of reward models (``preference.py``), what
+is forwarded (``forward.py``), and what is learnt from when (``learner.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-Scale = Literal["group", "batch", "none"]
+from thinkery.types import SMALLEST_SPREAD, Group, ImportanceCorrection, KLEstimator, LossType, RewardScale, UserError
 
-# Below this a spread is the rounding of a weighted sum, not a difference between completions.
-SMALLEST_SPREAD = 1e-6
+Advantage = float | tuple[float, ...]  # one number for all tokens of a completion, or one for each
 
 
-def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group") -> list[tuple[float, ...]]:
+def group_advantages(totals_PG: Sequence[Sequence[float]], scale: RewardScale = "group") -> list[tuple[float, ...]]:
     """How much better each completion is than its group.
 
     ``scale`` divides ``r_i - mean(r)`` by
@@ -49,11 +51,6 @@ def group_advantages(totals_PG: Sequence[Sequence[float]], scale: Scale = "group
 def _spread(totals_N: torch.Tensor) -> torch.Tensor:
     """Sample standard deviation; 0 for fewer than two values, where it is not defined."""
     return totals_N.std() if len(totals_N) > 1 else torch.zeros((), dtype=torch.float64)
-
-
-LossType = Literal["grpo", "dapo", "dr_grpo"]
-KLEstimator = Literal["k1", "k2", "k3"]
-Correction = Literal["none", "truncate", "mask"]
 
 
 def importance_ratio(logp_N: Tensor, old_logp_N: Tensor) -> Tensor:
@@ -100,7 +97,7 @@ def kl_penalty(logp_N: Tensor, ref_logp_N: Tensor, estimator: KLEstimator) -> Te
             return torch.expm1(log_ratio_N) - log_ratio_N
 
 
-def importance_correction(old_logp_N: Tensor, rollout_logp_N: Tensor, mode: Correction, cap: float) -> Tensor:
+def importance_correction(old_logp_N: Tensor, rollout_logp_N: Tensor, mode: ImportanceCorrection, cap: float) -> Tensor:
     """Weights, without gradient, that correct for a rollout engine whose probabilities differ from the learner's.
 
     With ``w_t = pi_old(o_t) / pi_rollout(o_t)``, both of the same weights but of different arithmetic:
@@ -117,6 +114,51 @@ def importance_correction(old_logp_N: Tensor, rollout_logp_N: Tensor, mode: Corr
     if mode == "truncate":
         return weight_N.clamp(max=cap)
     return weight_N * ((weight_N >= 1.0 / cap) & (weight_N <= cap))
+
+
+def policy_loss(
+    logp_N: Tensor,
+    old_logp_N: Tensor,
+    rollout_logp_N: Tensor,
+    reference_logp_N: Tensor | None,
+    advantage_N: Tensor,
+    lengths_S: Tensor,
+    *,
+    num_sequences: int,
+    num_tokens: int,
+    max_completion_length: int,
+    epsilon: float,
+    epsilon_high: float,
+    delta: float | None,
+    beta: float,
+    kl_estimator: KLEstimator,
+    importance_sampling_correction: ImportanceCorrection,
+    importance_sampling_cap: float,
+    loss_type: LossType,
+) -> Tensor:
+    """What each completion token [N] adds to the loss of its minibatch; the sum over all tokens is minimised.
+
+    A function of the user's takes any of these but ``loss_type`` by name (``custom.py``). ``logp_N`` alone has a
+    gradient; ``old_logp_N`` are the policy's before the step, ``rollout_logp_N`` the sampling engine's,
+    ``reference_logp_N`` the reference's (None where ``beta`` is 0). ``lengths_S`` cuts N into sequences, which are any
+    part of the minibatch; ``num_sequences`` and ``num_tokens`` count the whole of it.
+    """
+    surrogate_N = clipped_surrogate(
+        importance_ratio(logp_N, old_logp_N), advantage_N, epsilon=epsilon, epsilon_high=epsilon_high, delta=delta
+    )
+    loss_N = surrogate_N * importance_correction(
+        old_logp_N, rollout_logp_N, importance_sampling_correction, importance_sampling_cap
+    )
+    if reference_logp_N is not None:
+        loss_N = loss_N + beta * kl_penalty(logp_N, reference_logp_N, kl_estimator)
+    weight_N = token_weights(
+        lengths_S,
+        loss_type,
+        num_sequences=num_sequences,
+        num_tokens=num_tokens,
+        max_completion_length=max_completion_length,
+    )
+    return weight_N * loss_N
 
 
 def token_weights(
@@ -139,10 +181,6 @@ def token_weights(
             constant = 1.0 / (num_sequences * max_completion_length)
             weight_S = torch.full(lengths_S.shape, constant, device=lengths_S.device)
     return weight_S.repeat_interleave(lengths_S)
-
-
-# Below this a spread is rounding, not a difference between tokens.
-_SMALLEST_SPREAD = 1e-6
 
 
 def gae(rewards_S: Sequence[float], values_ST: Sequence[Tensor], lam: float) -> list[Tensor]:
@@ -168,7 +206,7 @@ def whitened(advantages_ST: Sequence[Tensor]) -> list[tuple[float, ...]]:
         return []
     every_N = torch.cat(list(advantages_ST))
     spread = every_N.std() if len(every_N) > 1 else torch.zeros(())
-    scale = 1.0 / spread if spread > _SMALLEST_SPREAD else torch.zeros(())
+    scale = 1.0 / spread if spread > SMALLEST_SPREAD else torch.zeros(())
     return [tuple(((advantage_T - every_N.mean()) * scale).tolist()) for advantage_T in advantages_ST]
 
 
@@ -181,3 +219,92 @@ def explained_variance(value_N: Tensor, return_N: Tensor) -> float:
     """``1 - Var(return - V) / Var(return)``: 1 is perfect, 0 no better than a constant; 0 where returns don't vary."""
     variance = return_N.var(correction=0).item()
     return 1.0 - (return_N - value_N).var(correction=0).item() / variance if variance > 0 else 0.0
+
+
+def teaches(advantage: Advantage) -> bool:
+    """Whether any token has an advantage."""
+    return any(advantage) if isinstance(advantage, tuple) else advantage != 0.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss with the recipe's settings. ``learns_without_advantage``: also where all advantages are 0."""
+
+    spec: str
+    function: Callable[[Mapping[str, Any]], Any]  # of all arguments by name
+    settings: Mapping[str, Any]
+    learns_without_advantage: bool = False
+
+    def __call__(self, **arguments: Any) -> Tensor:
+        """What each completion token [N] adds to its minibatch's loss; takes what ``policy_loss`` takes beside."""
+        loss_N = self.function({**arguments, **self.settings})
+        tokens = len(arguments["logp_N"])
+        if not isinstance(loss_N, Tensor) or loss_N.shape != (tokens,) or not loss_N.is_floating_point():
+            raise UserError(
+                f"{self.spec} returned {_shape_of(loss_N)} for {tokens} tokens; it must return a tensor with one "
+                "number a token, what that token adds to the loss"
+            )
+        if not loss_N.requires_grad:
+            raise UserError(f"{self.spec} returned a loss without gradient; compute it from logp_N")
+        return loss_N
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """How much better each completion of a group is than the others."""
+
+    spec: str
+    function: Callable[[Mapping[str, Any]], Any]  # of all arguments by name
+    scale: RewardScale
+
+    def __call__(self, groups: Sequence[Group]) -> list[list[Advantage]]:
+        """By group, in their order. Raises ``UserError`` if a function of the user's gives anything else."""
+        lengths_PG = [[len(completion.token_ids) for completion in group.completions_G] for group in groups]
+        return self.of([list(group.totals_G) for group in groups], lengths_PG)
+
+    def of(self, totals_PG: list[list[float]], lengths_PG: list[list[int]]) -> list[list[Advantage]]:
+        """The same of the groups' total rewards, and of their completions' lengths in tokens."""
+        known_PG = [list(lengths_G) for lengths_G in lengths_PG]  # whatever a function does to its own
+        sizes_P = list(map(len, known_PG))
+        given = {"totals_PG": totals_PG, "scale": self.scale, "lengths_PG": lengths_PG}
+        found = self.function(given)
+        try:
+            advantages_PG = [[_advantage(one) for one in advantages_G] for advantages_G in found]
+        except (TypeError, ValueError):
+            raise self._error(f"{_shape_of(found)}") from None
+        if list(map(len, advantages_PG)) != sizes_P:
+            raise self._error(f"groups of {list(map(len, advantages_PG))} completions for groups of {sizes_P}")
+        for advantages_G, lengths_G in zip(advantages_PG, known_PG, strict=True):
+            for advantage, length in zip(advantages_G, lengths_G, strict=True):
+                if isinstance(advantage, tuple) and len(advantage) != length:
+                    raise self._error(f"{len(advantage)} numbers for a completion of {length} tokens")
+                if not all(map(math.isfinite, advantage if isinstance(advantage, tuple) else (advantage,))):
+                    raise self._error("an advantage that is no finite number")
+        return advantages_PG
+
+    def _error(self, returned: str) -> UserError:
+        return UserError(
+            f"{self.spec} returned {returned}; it must return one sequence a group, with a number for each completion, "
+            "or a sequence of numbers, one for each of its tokens"
+        )
+
+
+def _advantage(given: Any) -> Advantage:
+    """A number, or one for each token, of whatever kind of sequence. Raises ``TypeError`` or ``ValueError``."""
+    if isinstance(given, Tensor):
+        given = given.tolist()
+    return tuple(map(float, given)) if hasattr(given, "__len__") and not isinstance(given, str) else float(given)
+
+
+def _shape_of(value: Any) -> str:
+    return f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def built_in_loss(loss_type: LossType) -> Callable[[Mapping[str, Any]], Tensor]:
+    """``policy_loss`` of all its arguments by name."""
+    return lambda given: policy_loss(**given, loss_type=loss_type)
+
+
+def built_in_advantages(given: Mapping[str, Any]) -> list[tuple[float, ...]]:
+    """``group_advantages`` of its arguments by name."""
+    return group_advantages(given["totals_PG"], given["scale"])

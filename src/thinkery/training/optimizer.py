@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-Kind = Literal["adamw", "muon"]
-Schedule = Literal["constant", "linear", "cosine"]
+from thinkery.types import OptimizerKind, Schedule
 
 
 class Optimizers:
@@ -53,7 +52,7 @@ class Optimizers:
 
 def build_optimizer(
     model: nn.Module,
-    kind: Kind,
+    kind: OptimizerKind,
     learning_rate: float,
     *,
     muon_learning_rate: float | None = None,

@@ -27,8 +27,8 @@ from thinkery.machine.lanes import Lanes, lanes_on
 from thinkery.models.reward_model import RewardModel, batches_of
 from thinkery.training.backend import Replicas
 from thinkery.training.forward import counter_based_generator, load_state, save_state
-from thinkery.training.optimizer import Schedule, build_optimizer, lr_schedule
-from thinkery.types import UserError
+from thinkery.training.optimizer import build_optimizer, lr_schedule
+from thinkery.types import Schedule, UserError
 
 
 def pairwise_loss(chosen_B: Tensor, rejected_B: Tensor) -> Tensor:

@@ -23,9 +23,9 @@ from transformers import PreTrainedModel
 from thinkery.models.loading import Policy
 from thinkery.training.backend import LocalBackend, ModelBackend
 from thinkery.training.forward import backward, counter_based_generator
-from thinkery.training.optimizer import Kind, Schedule, lr_schedule
+from thinkery.training.optimizer import lr_schedule
 from thinkery.training.packing import pack
-from thinkery.types import UserError
+from thinkery.types import OptimizerKind, Schedule, UserError
 
 _COUNTERS = "sft.json"
 _NOT_FINITE_ADVICE = "This update was not applied; lower learning_rate or max_grad_norm."
@@ -58,7 +58,7 @@ class SFTConfig:
     lr_scheduler_type: Schedule = "cosine"
     min_lr_rate: float = 0.1
     warmup_steps: int = 0
-    optimizer: Kind = "adamw"
+    optimizer: OptimizerKind = "adamw"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     microbatch_tokens: int = 16384  # cells of padded attention rows that are forwarded at once

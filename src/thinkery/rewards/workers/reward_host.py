@@ -8,6 +8,7 @@ and starting again (``reward_process``); isolation: the code has the user's righ
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import faulthandler
 import fcntl
@@ -26,14 +27,13 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from functools import cache
 from typing import Any, Literal
 
 from thinkery.rewards.custom import load_reward, require_columns
-from thinkery.rewards.event_loop import begin
-from thinkery.rewards.interfaces import Reward, RewardContext
-from thinkery.rewards.outcomes import outcome_of, to_plain
-from thinkery.rewards.user_code import Place, place_of_awaitable, place_of_frame
+from thinkery.rewards.interfaces import Reward, RewardContext, outcome_of, to_plain
 from thinkery.types import UserError
+from thinkery.user_code import Place, place_of_awaitable, place_of_frame
 
 SIZE = struct.Struct("!Q")  # before every message, in both directions
 
@@ -133,7 +133,7 @@ class _Host:
             future.set_exception(error)
         else:
             if inspect.isawaitable(result):
-                future = begin(result)
+                future = asyncio.run_coroutine_threadsafe(_awaited(result), _event_loop())
                 self._awaited[number] = result, future
                 self._reply(number, awaited=True)
             else:
@@ -156,3 +156,21 @@ class _Host:
         message = json.dumps({"number": number} | said).encode()
         with self._sending, contextlib.suppress(OSError):  # the caller is gone, and soon this process too
             self._replies.sendall(SIZE.pack(len(message)) + message)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+@cache
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """One for all async rewards, so that a client which a user's module holds stays on its loop."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=_run, args=(loop,), name="reward-loop", daemon=True).start()
+    return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    while True:  # sys.exit in a task stops the loop, before it has told who awaits the task
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from thinkery.models.attention import CausalLayout
-from thinkery.rollout.base import ENDS, PartialCompletion, StopRule, Stops
+from thinkery.rollout.base import ENDS, PartialCompletion, StopRule, Stops, uniforms
 from thinkery.rollout.native.kernels import CacheView, addresses
-from thinkery.rollout.sampling import uniforms
 from thinkery.types import Completion, Sampling
 
 # Columns of completion cache that are allocated at once. Blocks are contiguous, which batched products need to be fast

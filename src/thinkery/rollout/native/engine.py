@@ -21,13 +21,20 @@ from thinkery.machine.shared_weights import memory_of
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
 from thinkery.recipe.rollout import NativeRolloutSpec
-from thinkery.rollout import sampling as draw
-from thinkery.rollout.base import PartialCompletion, RolloutBase, StopRule, check_request, encode, require_fresh
+from thinkery.rollout import base as draw
+from thinkery.rollout.base import (
+    PartialCompletion,
+    RolloutBase,
+    StopRule,
+    check_request,
+    completion_key,
+    encode,
+    require_fresh,
+)
 from thinkery.rollout.native.cache import Cache, Cohort, DecodeLayout, PrefillLayout, Prompt, Share
 from thinkery.rollout.native.decoder import Decoder
 from thinkery.rollout.native.kernels import kernels
 from thinkery.rollout.native.lane_processes import LANES
-from thinkery.rollout.sampling import completion_key
 from thinkery.types import Completion, Problem, Sampling
 
 # Tokens of prompt per prefill forward: wide enough for fast products, small enough that activations stay small.

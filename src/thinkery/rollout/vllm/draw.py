@@ -1,7 +1,7 @@
 """The native engine's sampling inside vLLM: a logits processor that draws the token itself.
 
-vLLM gives the logits; temperature, truncation and the choice of the token are ``rollout/sampling.py``'s, with the
-uniform numbers of ``rollout/sampling.py``. So a completion draws the numbers that the native engine would draw,
+vLLM gives the logits; temperature, truncation and the choice of the token are ``rollout/base.py``'s, with the
+uniform numbers of ``rollout/base.py``. So a completion draws the numbers that the native engine would draw,
 whatever shares its batch, and its log-probabilities are those before truncation, which vLLM itself can't report at a
 temperature other than 1. The processor leaves one finite logit a row, the drawn token's, and its value is the
 log-probability: vLLM's greedy choice takes the token, and its mode ``processed_logits`` reports the value.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, process_dict_updates
 
-from thinkery.rollout.sampling import sample, uniforms
+from thinkery.rollout.base import sample, uniforms
 from thinkery.types import Sampling
 
 if TYPE_CHECKING:

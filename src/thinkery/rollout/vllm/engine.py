@@ -29,7 +29,7 @@ from thinkery.recipe import VLLMSpec
 from thinkery.rollout.base import MAY_END, StopRule
 from thinkery.rollout.vllm.connection import require_token
 from thinkery.rollout.vllm.fingerprint import Held, signed
-from thinkery.types import Sampling, UserError
+from thinkery.types import FinishReason, Sampling, UserError
 
 VERSION = "0.32"  # of vLLM: the one that this project is tested with
 BUCKET_BYTES = 256 << 20  # weights that are under way at once
@@ -67,6 +67,9 @@ class Order:
     stop_strings: tuple[str, ...]
 
 
+Ending = FinishReason | Literal["cut"]
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The tokens added to ``asks[number]``, and why no more: ``stop``, ``length``, or ``cut`` before it was over."""
@@ -74,7 +77,7 @@ class Drawn:
     number: int
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    reason: Literal["stop", "length", "cut"]
+    reason: Ending
 
 
 class Engine(Protocol):
@@ -218,7 +221,7 @@ class _Request:
         self.token_ids = list(begun)
         self.logprobs: list[float] = []
 
-    def drawn(self, reason: Literal["stop", "length", "cut"], end: int | None = None) -> Drawn:
+    def drawn(self, reason: Ending, end: int | None = None) -> Drawn:
         """What was drawn here of the completion's first ``end`` tokens."""
         token_ids = tuple(self.token_ids[self.begun : end])
         return Drawn(self.number, token_ids, tuple(self.logprobs[: len(token_ids)]), reason)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from thinkery.rollout.sampling import scramble
+from thinkery.rollout.base import scramble
 
 _CHUNK = 1 << 22  # elements scrambled at once: 64-bit copies of a large tensor would need four times its memory
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -22,8 +22,15 @@ import torch
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.loading import Policy
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout.base import PartialCompletion, RolloutBase, StopRule, check_request, encode, require_fresh
-from thinkery.rollout.sampling import completion_key
+from thinkery.rollout.base import (
+    PartialCompletion,
+    RolloutBase,
+    StopRule,
+    check_request,
+    completion_key,
+    encode,
+    require_fresh,
+)
 from thinkery.rollout.vllm.engine import Ask, Drawn, Engine, EngineSettings, Order, engine_for
 from thinkery.rollout.vllm.remote import remote_engine_for
 from thinkery.types import Completion, Problem, Sampling, UserError

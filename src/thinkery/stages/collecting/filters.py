@@ -13,10 +13,10 @@ from itertools import compress
 
 from thinkery.models.template import Template
 from thinkery.recipe import CollectStage, ReadableSpec
+from thinkery.rewards.builtin import ends_in_loop, repetition_share
 from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.judges import NoVerdict
 from thinkery.rewards.language import language_proportion
-from thinkery.rewards.repetition import ends_in_loop, repetition_share
 from thinkery.rewards.unchecked import NONE
 from thinkery.stages.collecting.samples import Reason, Sample
 from thinkery.stages.pairs import ask_all, open_judge
@@ -46,13 +46,13 @@ def fault(
             return Reason.PARAGRAPH, f"{longest} characters"
     if not spec.code_blocks and any(fence in thinking for fence in FENCES):
         return Reason.CODE, ""
-    share = None if any_language else foreign_share(spec, thinking, language)
+    share = None if any_language else native_share(spec, thinking, language)
     if share is not None:
         return Reason.LANGUAGE, f"{share:.2f} of the words are {language}"
     return None
 
 
-def foreign_share(spec: ReadableSpec, thinking: str, language: str) -> float | None:
+def native_share(spec: ReadableSpec, thinking: str, language: str) -> float | None:
     """The share of the thinking's words that are in the question's language, where it is too small; else None."""
     if spec.min_language is None:
         return None

@@ -17,7 +17,7 @@ from thinkery.recipe import CollectStage, JudgeSpec, ReadableSpec, RefineSpec
 from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.judges import Endpoint
 from thinkery.stages.collecting.few_shot_rewriter import FewShotRewriter
-from thinkery.stages.collecting.filters import FENCES, foreign_share
+from thinkery.stages.collecting.filters import FENCES, native_share
 from thinkery.stages.collecting.samples import Reason, Sample
 from thinkery.stages.context import StageContext
 from thinkery.stages.pairs import at_once
@@ -271,7 +271,7 @@ class RuleRefiner:
             foreign = [
                 sample
                 for sample in samples
-                if foreign_share(self._readable, sample.thinking, sample.problem.language) is not None
+                if native_share(self._readable, sample.thinking, sample.problem.language) is not None
             ]
             translate = _by_phrases if self._translator is None else self._translator.translate
             translated = {(sample.problem.id, sample.index): sample for sample in translate(foreign)}

@@ -16,7 +16,7 @@ from typing import Any
 from thinkery.files import write_json_atomic
 from thinkery.problems.demonstrations import FILE_NAME, demonstration_row
 from thinkery.problems.overlap import Benchmarks, Item, find_duplicates
-from thinkery.rollout.sampling import completion_key
+from thinkery.rollout.base import completion_key
 from thinkery.stages import parts
 from thinkery.types import Demonstration, Message, Outcome, Problem, Verdict
 

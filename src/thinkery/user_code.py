@@ -19,7 +19,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +140,14 @@ def source_file(where: str) -> Path:
         raise UserError(f"{where}: there is no folder {folder} in {Path.cwd()}")
     known = sorted(entry.name for entry in folder.glob("*.py"))
     raise UserError(f"{where}: there is no such file in {folder.resolve()}; {_suggest(path.name, known, 'it has')}")
+
+
+def source_files(specs: Iterable[str]) -> list[Path]:
+    """The files behind functions, with the files beside them that they import, sorted.
+
+    Raises ``UserError`` for a file that is not there.
+    """
+    return sorted({file for spec in specs for file in with_siblings(source_file(split_spec(spec)[0]))})
 
 
 def with_siblings(path: Path) -> list[Path]:
