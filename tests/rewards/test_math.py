@@ -45,7 +45,7 @@ def tagged(answer: str) -> str:
     return f"<think>\nLet me see.\n</think>\n<answer>{answer}</answer>"
 
 
-@pytest.mark.parametrize("reference", [r"x \equiv 3 \pmod 7", r"\frac{1}{", "(1, 2", "5 +"])
+@pytest.mark.parametrize("reference", [r"\frac{1}{", "(1, 2", "5 +"])
 def test_a_reference_that_cannot_be_read_accepts_nothing_not_even_itself(reference: str) -> None:
     for answer in (reference, "5", r"\sqrt{2}"):
         assert grade_math(boxed(answer), reference).outcome is Outcome.GOLD_UNPARSEABLE

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 
 from thinkery.models.template import Template
-from thinkery.rewards.answers.cleaning import clean
+from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.extraction import final_answer, last_boxed
 from thinkery.rewards.answers.guard import refusal
-from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number, parse_words
+from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number
 from thinkery.rewards.answers.statements import is_prose
+from thinkery.rewards.answers.words import answer_letters, parse_words, read_letters, same_product
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
 from thinkery.rewards.workers.zygote import Reply
@@ -29,6 +31,14 @@ from thinkery.verification import MathPolicy, Verification
 JUDGE = "thinkery.rewards.answers.symbolic:judge"
 
 _DEFAULT = MathPolicy()
+# What data sets write where there is no answer.
+_PLACEHOLDER = re.compile(
+    r"-+|—+|–+|_+|\?+|\.{2,}|…|\\[lcd]?dots|n\s*/\s*a|nan|null|none given|tbd|todo|unknown|proof(?:\s+(?:given|omitted|needed))?|"
+    r"(?:answer\s+)?not\s?found|(?:no|not an?)\s+answer(?:\s+(?:given|found|provided))?|see\s+(?:the\s+)?(?:proof|solution|above|below|explanation)|"
+    r"(?:answer\s+)?not\s+(?:available|applicable|provided|given)|omitted|error|placeholder|\[?answer\]?|证明(?:略|见解析)?|略|见解析|无|暂无",
+    re.IGNORECASE,
+)
+_CHAINS = ("=", "\\approx", "≈")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,8 @@ def _fault(reference: str) -> str | None:
         return "the reference is empty"
     if len(reference) > MAX_ANSWER:
         return f"the reference is longer than {MAX_ANSWER} characters"
+    if _PLACEHOLDER.fullmatch(clean(unstyled(clean(reference)))):
+        return f"the reference {reference!r} is a placeholder, no answer"
     if ("{" in reference or "}" in reference) and last_boxed(f"\\boxed{{{reference}}}") != reference:
         return f"the braces of the reference {reference!r} do not match, or it holds a box"
     return None
@@ -135,8 +147,8 @@ def _fault(reference: str) -> str | None:
 
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
     """The verdict where both are numbers or words, or what stands there shall not be evaluated; else None."""
-    gold = parse_number(reference)
-    given = parse_number(answer)
+    gold = parse_number(reference, any_unit=reference)
+    given = parse_number(answer, any_unit=reference)
     if gold is not None and given is not None:
         return _verdict(given.equals(gold, policy) or _rounds_to(given, gold), str(given))
     if (refused := _refusal(answer)) is not None:
@@ -144,11 +156,22 @@ def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict 
             return Verdict(Outcome.CORRECT, "", _canonical(answer))
         return Verdict(Outcome.TIMEOUT, f"refused before evaluation: {refused}")
     if gold is not None:
-        if gold.places >= ROUNDED_PLACES and not is_prose(answer):
+        if "=" in answer and (items := _numbers_of(answer)):
+            return _verdict(all(item.equals(gold, policy) for item in items), str(items[-1]))
+        if any(sign in answer for sign in _CHAINS) or (gold.places >= ROUNDED_PLACES and not is_prose(answer)):
             return None
         return Verdict(Outcome.WRONG, "not a plain number", _canonical(answer))
-    words = parse_words(reference)
-    return None if words is None else _verdict(parse_words(answer) == words, _canonical(answer))
+    if (letters := read_letters(reference)) is not None:
+        return _verdict(answer_letters(answer) == letters, answer_letters(answer) or _canonical(answer))
+    if (words := parse_words(reference)) is not None:
+        return _verdict(parse_words(answer) == words or same_product(reference, answer), _canonical(answer))
+    return None
+
+
+def _numbers_of(answer: str) -> list[Number] | None:
+    """The numbers of a chain that holds nothing else, like ``0.5 = 1/2``."""
+    items = [parse_number(item) for item in clean(answer).split("=")]
+    return None if None in items else [item for item in items if item is not None]
 
 
 def _hand_over(answer: str, reference: str, pool: WorkerPool, policy: MathPolicy) -> Verdict | PendingVerdict:

@@ -30,17 +30,36 @@ def after_thinking(completion: str, *, prefilled_think: bool = False) -> str | N
 
 def last_boxed(text: str) -> str | None:
     r"""The content of the last balanced ``\boxed{}`` (of nested ones the innermost), or None."""
-    open_braces: list[tuple[int, bool]] = []  # where its content starts; whether it is a box
-    best: tuple[int, int] | None = None
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    start, end = boxes[-1][1:]
+    return text[start:end]
+
+
+def _boxes(text: str) -> list[tuple[int, int, int]]:
+    """All balanced boxes in the order in which they begin: where each begins, where its content begins and ends."""
+    open_braces: list[tuple[int, int, bool]] = []
+    boxes: list[tuple[int, int, int]] = []
     for match in _BRACES.finditer(text):
         token = match.group()
         if match["box"] or token == "{":
-            open_braces.append((match.end(), match["box"] is not None))
+            open_braces.append((match.start(), match.end(), match["box"] is not None))
         elif token == "}" and open_braces:
-            start, is_box = open_braces.pop()
-            if is_box and (best is None or start > best[0]):
-                best = start, match.start()
-    return None if best is None else text[best[0] : best[1]]
+            begin, start, is_box = open_braces.pop()
+            if is_box:
+                boxes.append((begin, start, match.start()))
+    return sorted(boxes)
+
+
+def holds_more(text: str) -> bool:
+    """Whether the last box stands inside another that holds more than it: nobody knows which of the two is meant."""
+    boxes = _boxes(text)
+    if len(boxes) < 2:
+        return False
+    begin, _, end = boxes[-1]
+    around = next((box for box in reversed(boxes[:-1]) if box[2] > end), None)
+    return around is not None and bool((text[around[1] : begin] + text[end + 1 : around[2]]).strip("{}$ \n"))
 
 
 def tagged(text: str) -> str | None:
@@ -51,6 +70,13 @@ def tagged(text: str) -> str | None:
         return None
     start += len(ANSWER)
     return text[start : text.index(END_ANSWER, start)]
+
+
+def _nested_tags(text: str) -> bool:
+    """Whether an answer tag opens while another is open, and both are closed."""
+    start = text.rfind(ANSWER)
+    before = text.rfind(ANSWER, 0, start) if start >= 0 else -1
+    return before >= 0 and END_ANSWER not in text[before:start] and text.count(END_ANSWER, start) > 1
 
 
 class Written(NamedTuple):
@@ -67,9 +93,13 @@ def written_answer(completion: str, *, prefilled_think: bool = False) -> Written
     after = after_thinking(completion, prefilled_think=prefilled_think)
     if after is None:
         return Written(reason="the thinking never ends")
+    if _nested_tags(after):
+        return Written(reason="an answer tag inside another")
     tag, boxed = tagged(after), None
     if "\\boxed" in after or "\\fbox" in after:
         boxed = last_boxed(after if tag is None else tag)
+        if boxed is not None and holds_more(after if tag is None else tag):
+            return Written(reason="a box inside another that holds more")
     if tag is not None or boxed is not None:
         return Written(boxed, tag)
     if any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
