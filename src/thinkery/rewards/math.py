@@ -20,8 +20,10 @@ from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.extraction import final_answer, last_boxed
 from thinkery.rewards.answers.guard import refusal
 from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number
+from thinkery.rewards.answers.options import has_options
 from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.answers.words import answer_letters, parse_words, read_letters, same_product
+from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
 from thinkery.rewards.workers.zygote import Reply
@@ -80,10 +82,18 @@ class MathVerifier:
     def __init__(self, template: Template, verification: Verification) -> None:
         self._template = template
         self._policy = verification.math
+        self._choice = ChoiceVerifier(template, verification)
         self._pool = WorkerPool(JUDGE, workers=verification.workers, deadline_s=verification.deadline_s)
 
     def begin(self, completion: str, problem: Problem) -> Verdict | PendingVerdict:
-        """Begins to judge a completion (thinking included); never waits."""
+        """Begins to judge a completion (thinking included); never waits.
+
+        Where the problem lists options and the reference is one of them, its letter and its text are right, too.
+        """
+        if has_options(problem.columns):
+            choice = self._choice.begin(completion, problem)
+            if choice.correct or (choice.outcome is not Outcome.GOLD_UNPARSEABLE and read_letters(problem.reference)):
+                return choice
         return submit_math(
             completion,
             problem.reference,

@@ -86,6 +86,7 @@ class Written(NamedTuple):
     tag: str | None = None
     plain: str | None = None  # what follows the thinking, where nothing in it is marked
     reason: str = ""  # why there is none of them
+    after: str = ""  # what follows the box
 
 
 def written_answer(completion: str, *, prefilled_think: bool = False) -> Written:
@@ -101,7 +102,8 @@ def written_answer(completion: str, *, prefilled_think: bool = False) -> Written
         if boxed is not None and holds_more(after if tag is None else tag):
             return Written(reason="a box inside another that holds more")
     if tag is not None or boxed is not None:
-        return Written(boxed, tag)
+        below = "" if boxed is None or tag is not None else after[_boxes(after)[-1][2] + 1 :]
+        return Written(boxed, tag, after=below)
     if any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
         return Written(reason="an answer tag or a box that is not closed")
     if END_THINK not in completion:

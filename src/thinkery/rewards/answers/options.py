@@ -33,6 +33,13 @@ _NOUN = re.compile(r"\s*(?:is\s+)?(?:(?:options?|choices?|answers?|letters?)\b|�
 _RUN = re.compile(r"[A-J]{2,10}(?![A-Za-z])")
 _PREFIX = re.compile(r"\s*[(\[]?([A-Ja-j])\s?[)\].:、]\s*(?=\S)")
 
+_LABELLED_LINE = re.compile(r"(?:[(\[][A-J][)\]][.:]?|[A-J][.:)])\s+\S")
+# What is said of the others beside an answer: ``A is incorrect``, ``note that C is a common distractor``.
+_REJECTED = re.compile(
+    r"(?:\b(?:note that|while|whereas|and|but|although)\s+)?(?:(?:option|choice)\s+)?(?<![A-Za-z])[(\[]?([A-J])[)\]]?\s+(?:is|are|was)\s+"
+    r"(?:clearly\s+|also\s+)?(?:incorrect|wrong|false|not\s+(?:correct|right|true)|(?:only\s+)?an?\s+(?:common\s+)?(?:distractor|trap|mistake))\b",
+    re.IGNORECASE,
+)
 _STATED = re.compile(
     rf"(?<![A-Za-z])(?:{LEAD_IN}|(?:correct|right|best|true)\s+(?:option|choice|statement|one)\s+is\b\s*:?"
     r"|\bI\s+(?:would\s+|will\s+)?(?:choose|select|pick)\b|(?:应|故|应该|因此|所以)?(?:选择|选项为|选项是|选)\s*:?(?=\s*[(\[]?[A-J]))",
@@ -97,6 +104,11 @@ class Options:
         return next((letter for letter, own in self.texts.items() if wanted and _plain(own) == wanted), None)
 
 
+def has_options(columns: Mapping[str, Any]) -> bool:
+    """Whether a problem lists options."""
+    return any(columns.get(name) is not None for name in COLUMNS)
+
+
 def read_reference(reference: str, options: Options) -> frozenset[str] | None:
     """The letters that a reference names, as letters, labels or an option's text; None if it names none."""
     bare = undress(reference).strip("[]' ")
@@ -121,8 +133,24 @@ def read_choice(answer: str, options: Options, *, statement_only: bool = False) 
     if states:
         return chosen
     if statement_only:
-        return _letters(text.rpartition("\n")[2].strip(), options)
+        return _last_line(text, options)
     return _labelled(text, options)
+
+
+def _last_line(text: str, options: Options) -> frozenset[str] | None:
+    """What the last line chooses: letters alone, or one with its text (``B. Jupiter``) if no other line has a label."""
+    *before, line = (part.strip() for part in text.strip().split("\n"))
+    if chosen := _letters(line, options):
+        return chosen
+    if not _LABELLED_LINE.match(line) or any(_LABELLED_LINE.match(other) for other in before):
+        return None
+    return _labelled(line, options)
+
+
+def mentions(text: str) -> bool:
+    """Whether a text names any option by its letter; the letters of a formula name none."""
+    plain = undress(text)
+    return "\\" not in plain and _MENTION.search(plain) is not None
 
 
 def undress(text: str) -> str:
@@ -137,6 +165,9 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
     for match in _STATED.finditer(text):
         rest = text[match.end() : match.end() + 400].lstrip(" *:\n")
         end = _SENTENCE_END.search(rest)
+        again = _STATED.search(rest, 0, end.start() if end else len(rest))
+        if again and _labelled(rest[: again.start()].rstrip(" ,;"), options) is None:
+            continue  # Answer: it is not B, the answer is D
         sentence = rest[: end.start()] if end else rest
         chosen = None if _DOUBT.search(_clause_before(text, match.start())) else _labelled(sentence, options)
         if chosen or _MENTION.search(sentence):
@@ -173,7 +204,7 @@ def _labelled(text: str, options: Options) -> frozenset[str] | None:
         return None  # the article of "A train"
     if _plain(rest.lstrip(" .:)-–—,=(")) == _plain(options.texts.get(letter, "")) != "":
         return frozenset(letter)
-    explanation = _BECAUSE.split(rest, maxsplit=1)[0]
+    explanation = _REJECTED.sub(lambda other: " " if other[1] != letter else other[0], _BECAUSE.split(rest, maxsplit=1)[0])
     others = [text for other, text in options.texts.items() if other != letter and _plain(text)]
     named = {mention[1] for mention in _MENTION.finditer(explanation)} - {letter}
     if _DOUBT.search(explanation) or named or any(_contains(explanation, o) for o in others):
