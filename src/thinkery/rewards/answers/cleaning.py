@@ -42,6 +42,7 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(-?\d+|[A-Za-z]))|\\sqrt\[3\]\s*(?:\(
 _GROUPING = re.compile(
     r",\\!\s*|\{,\}\s*|(?<=[0-9])\\[,;:](?=[0-9]{3}(?![0-9]))"
 )  # TeX's thousands: 10,\!080, 10{,}080
+_GROUPED = re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}\s*)(?=[0-9]{3}(?![0-9]))")
 _SILENT = re.compile(r"\\(?:left|right|displaystyle|bigl?|bigr|Bigl?|Bigr|limits|nolimits)(?![a-zA-Z])|(?<!\\)\\!")
 _SPACING = re.compile(r"(?<!\\)\\(?:[,;:]|\s|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))|~")
 _STYLES = (
@@ -80,13 +81,15 @@ def clean(text: str) -> str:
     if "\\" in text or "~" in text or "{" in text:
         text = text.replace("{:}", ":").replace("\\varnothing", "\\emptyset")
         text = _BOLD.sub(r"\1", _FRACTION.sub(r"\\frac", text))
-        text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", text)))
+        text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", _GROUPED.sub("", text))))
     if "√" in text or r"\sqrt[3]" in text:
         text = _ROOT.sub(_root, text)
     previous = None
     while text != previous:  # dress comes in layers: **$\text{The answer is }5.$**
         previous = text
         text = text.strip()
+        if text.endswith("\\") and not text.endswith("\\\\"):
+            text = text[:-1].rstrip()
         if not text.endswith(".."):  # 0.333... is not 0.333
             text = text.removesuffix(".").rstrip()
         if text[:1] in _UNDRESSED:  # most answers; no lead-in and no delimiter begins so

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.leaves import same_leaf
 from thinkery.rewards.answers.numbers import parse_number
-from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable
+from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable, names_and_values
 from thinkery.verification import MathPolicy
 
 _OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
@@ -23,6 +23,7 @@ _NAMES = re.compile(  # |AB|, \angle ABC, S_{ABC}, P(X \le 2), \text{Area}
     r"[|\s]*(?:\\(?:angle|triangle|overline|text|mathrm|left|right|deg|det|dim|operatorname)\s*)*\{?[A-Za-z]{1,12}\}?"
     r"(?:_\{?\w{1,12}\}?)?\s*(?:\([^=]{1,40}\))?[|\s]*"
 )
+_QUOTIENT_OF_NAMES = re.compile(r"\\d?frac\{\s*[A-Z]{1,3}\s*\}\{\s*[A-Z]{1,3}\s*\}|[A-Z]{1,3}\s*/\s*[A-Z]{1,3}")
 _NOT_NAMES = re.compile(r"not|never|wrong|or|and", re.IGNORECASE)
 _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*[a-z]\s*\)")
 
@@ -43,12 +44,15 @@ def is_equation(node: Node) -> bool:
     return node.kind == "list" and any(map(is_equation, node.items))
 
 
-def value_of_chain(node: Node, policy: MathPolicy) -> Node | None:
-    """What a chain says is the value; of a list of chains their values; None if its constants contradict each other."""
+def value_of_chain(node: Node, policy: MathPolicy, *, strictly: bool = False) -> Node | None:
+    """What a chain says is the value; of a list of chains their values; None if its constants contradict each other.
+
+    ``strictly``: only a name has a value, not ``a + 3z`` in ``a + 3z = 0``, which is an equation to be compared.
+    """
     if not isinstance(node, Form) or not is_equation(node):
         return node
     if node.kind == "list":
-        values = [value_of_chain(item, policy) for item in node.items]
+        values = [_value_of_part(item, policy, strictly=strictly) for item in node.items]
         found = [value for value in values if value is not None]
         return Form("list", tuple(found), node.marks) if len(found) == len(values) else None
     exact = _exact_items(node)
@@ -57,9 +61,17 @@ def value_of_chain(node: Node, policy: MathPolicy) -> Node | None:
         return None
     if not before:
         return value
-    if not _is_name(before[0], value) and not _same_constants(value, before[0], policy):
+    named = _is_plain_name(before[0]) if strictly or _is_zero(value) else _is_name(before[0], value)
+    if not named and not _same_constants(value, before[0], policy):
         return None
     return value if all(_same_constants(value, item, policy) for item in before[1:]) else None
+
+
+def _value_of_part(node: Node, policy: MathPolicy, *, strictly: bool) -> Node | None:
+    """The value of one of several chains; of ``p=5, q=2`` among others the pair."""
+    if isinstance(node, Form) and node.kind == "list" and (named := names_and_values(node)):
+        return Form("tuple", tuple(named[1]), ("(", ")"))
+    return value_of_chain(node, policy, strictly=strictly)
 
 
 def as_chain(node: Node, policy: MathPolicy) -> Node:
@@ -94,6 +106,20 @@ def _is_name(item: Node, value: Node) -> bool:
     if isinstance(value, Leaf) and not algebra.is_constant(algebra.parse(value.text)) and parse_number(value.text) is None:
         return _NAMES.fullmatch(item.text) is not None and not _NOT_NAMES.search(item.text)
     return _is_called(item)
+
+
+def _is_plain_name(item: Node) -> bool:
+    """A variable, ``f(5)``, ``|AB|``, ``\\frac{NO}{BO}``: what stands for one thing."""
+    if isinstance(item, Form):
+        return item.kind in ("tuple", "ratio") and all(map(_is_plain_name, item.items))
+    name = _NAMES.fullmatch(item.text) is not None and not _NOT_NAMES.search(item.text)
+    known = algebra.parse(item.text)
+    named = name and not (known is not None and algebra.is_constant(known))
+    return is_variable(item) or named or _QUOTIENT_OF_NAMES.fullmatch(item.text) is not None
+
+
+def _is_zero(value: Node) -> bool:
+    return isinstance(value, Leaf) and algebra.parse(value.text) == 0
 
 
 def _is_called(item: Node) -> bool:
@@ -131,7 +157,7 @@ def same_equation(gold: Form, given: Form, policy: MathPolicy, same_items: SameI
             return _same_name(*names) and same_items(gold.items[1:], solved.items[1:], policy, ordered=True)
         if is_variable(gold.items[0]) and is_variable(given.items[0]):
             names = [form.items[0].text for form in (gold, given) if isinstance(form.items[0], Leaf)]
-            if names[0] != names[1] and _same_name(*names):
+            if _same_name(*names):
                 return same_items(gold.items[1:], given.items[1:], policy, ordered=True)
     sign = algebra.proportional(sides[0] - sides[1], sides[2] - sides[3])
     if sign == 0 or gold.marks[0] not in _OPPOSITE or given.marks[0] not in _OPPOSITE:

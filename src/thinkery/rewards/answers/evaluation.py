@@ -187,6 +187,8 @@ def _series(node: Any, point: Point, way: Exact) -> Any:
     if len(node.limits) != 1:
         raise NoWayError
     name, start, end = node.limits[0]
+    if start.free_symbols or end.free_symbols:
+        raise NoWayError
     first, last = (exact(bound, {}) for bound in (start, end))
     if first.denominator != 1 or last.denominator != 1 or not 0 <= last - first < MAX_TERMS:
         raise NoWayError

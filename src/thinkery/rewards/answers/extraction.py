@@ -8,6 +8,7 @@ nothing. Everything is linear in the completion's length. Left out: what an answ
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, THINK
@@ -15,6 +16,11 @@ from thinkery.rewards.answers.statements import is_prose, stated
 
 # An opening box, a brace, or an escaped character (so that ``\{`` and ``\}`` don't count as braces).
 _BRACES = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
+
+# Between two boxes: the parts of one answer, "\\boxed{1} and \\boxed{2}".
+_JOINT = re.compile(r"(?:[\s$,;]|\\q?quad|\\ |\\[()\[\]]|\\text\s*\{\s*,?\s*and\s*\}|\band\b)+")
+_JOINED = re.compile(r"[,;]|and")
+_MAX_JOINED = 16
 
 
 def after_thinking(completion: str, *, prefilled_think: bool = False) -> str | None:
@@ -35,6 +41,20 @@ def last_boxed(text: str) -> str | None:
         return None
     start, end = boxes[-1][1:]
     return text[start:end]
+
+
+def _boxed_answer(text: str) -> str | None:
+    """The last box, with those before it that a comma or an ``and`` joins to it as the parts of one answer."""
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    parts = [text[boxes[-1][1] : boxes[-1][2]]]
+    for before, box in pairwise(reversed(boxes)):
+        between = text[box[2] + 1 : before[0]]
+        if box[2] > before[0] or len(parts) == _MAX_JOINED or not _JOINT.fullmatch(between) or not _JOINED.search(between):
+            break
+        parts.append(text[box[1] : box[2]])
+    return ", ".join(reversed(parts))
 
 
 def _boxes(text: str) -> list[tuple[int, int, int]]:
@@ -98,7 +118,7 @@ def written_answer(completion: str, *, prefilled_think: bool = False) -> Written
         return Written(reason="an answer tag inside another")
     tag, boxed = tagged(after), None
     if "\\boxed" in after or "\\fbox" in after:
-        boxed = last_boxed(after if tag is None else tag)
+        boxed = _boxed_answer(after if tag is None else tag)
         if boxed is not None and holds_more(after if tag is None else tag):
             return Written(reason="a box inside another that holds more")
     if tag is not None or boxed is not None:

@@ -51,7 +51,7 @@ _AFTER = re.compile(
     r"as (?:required|desired|claimed|shown above)|done|q\.?e\.?d|thank you|完毕|证毕)?[\s.*$\\)\]}。!]*)*",
     re.IGNORECASE,
 )
-_END_TOKEN = re.compile(r"(?:<\|[A-Za-z_]{1,30}\|>|</s>)\s*$")
+_END_TOKEN = re.compile(r"(?:<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|eom_id|end)\|>|</s>|<｜end▁of▁sentence｜>).*", re.DOTALL)
 _MATH = re.compile(r"\$\$?([^$]{1,200})\$\$?|\\\((.{1,200}?)\\\)|\\\[(.{1,200}?)\\\]", re.DOTALL)
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.,^{/:-])[-+−–]?\\?[$€£¥]?-?"

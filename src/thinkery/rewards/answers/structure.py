@@ -98,7 +98,9 @@ def _read(text: str, depth: int) -> Node:
         items = tuple(_read(part.strip().rstrip(",;"), depth + 1) for part in alternatives if part.strip())
         return Form("list", _flat(items), ("or",)) if 1 < len(items) <= MAX_ITEMS else Leaf(text)
     tokens = _TOKEN.findall(text)
-    parts, _ = _split(tokens, frozenset([",", ";"]))
+    parts, _ = _split(tokens, frozenset([";"]))
+    if len(parts) == 1 or not any("=" in part for part in parts):  # p=5, q=2; p=7, q=2
+        parts, _ = _split(tokens, frozenset([",", ";"]))
     if len(parts) > 1:
         if not all(part.strip() for part in parts[:-1]):
             return Leaf(text)

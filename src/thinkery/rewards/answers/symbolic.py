@@ -64,7 +64,7 @@ def _same(gold: Node, given: Node, policy: MathPolicy) -> bool:
             return False
         given = value
     elif not is_equation(given):
-        value = value_of_chain(gold, policy)
+        value = value_of_chain(gold, policy, strictly=True)
         if value is None:
             return False
         gold = value
@@ -111,11 +111,16 @@ def _same_named(gold: Node, given: Node, policy: MathPolicy) -> bool | None:
     if not isinstance(other, Form) or other.kind not in ("tuple", "list", "set") or other.marks == ("or",):
         return False if golds is not None or isinstance(other, Leaf) else None
     listed, inner = list(other.items), names_and_values(other)
-    ordered = golds is not None or other.kind == "tuple"
+    ordered = other.kind == "tuple" or (golds is not None and not _numbered(golds[0]))
     if inner is not None or (ordered and other.kind == "set"):
         return False
     pair = (values, listed) if golds is not None else (listed, values)
     return _same_items(*pair, policy, ordered=ordered)
+
+
+def _numbered(names: Sequence[str]) -> bool:
+    """``x_1, x_2``: the solutions of one equation, which have no order of their own."""
+    return len({name.partition("_")[0] for name in names}) == 1 and all("_" in name for name in names)
 
 
 def _same_form(gold: Form, given: Form, policy: MathPolicy) -> bool:
