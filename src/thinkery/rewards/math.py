@@ -19,7 +19,7 @@ from thinkery.models.template import Template
 from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.extraction import final_answer, last_boxed
 from thinkery.rewards.answers.guard import refusal
-from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number
+from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, names_differ, parse_number
 from thinkery.rewards.answers.options import has_options
 from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.answers.words import answer_letters, parse_words, read_letters, same_product
@@ -160,7 +160,8 @@ def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict 
     gold = parse_number(reference, any_unit=reference)
     given = parse_number(answer, any_unit=reference)
     if gold is not None and given is not None:
-        return _verdict(given.equals(gold, policy) or _rounds_to(given, gold), str(given))
+        equal = given.equals(gold, policy) or _rounds_to(given, gold)
+        return _verdict(equal and not names_differ(reference, answer), str(given))
     if (refused := _refusal(answer)) is not None:
         if _text(answer) == _text(reference):
             return Verdict(Outcome.CORRECT, "", _canonical(answer))

@@ -38,6 +38,14 @@ def strip_assignment(text: str) -> str:
     return text[match.end() :] if match and "=" not in text[match.end() :] else text
 
 
+def names_differ(one: str, other: str) -> bool:
+    """Whether two assignments are to different names: ``x = 7`` is not ``a = 7``."""
+    if "=" not in one or "=" not in other:
+        return False
+    names = ["".join(clean(text).partition("=")[0].split()) for text in (one, other)]
+    return names[0] != names[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """An exact value with the unit it was written with. ``places`` counts the decimals it was written with."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from thinkery.rewards.answers.cleaning import clean
 
-Kind = Literal["list", "set", "tuple", "union", "without", "matrix", "cases", "ratio", "relation"]
+Kind = Literal["list", "set", "tuple", "union", "without", "matrix", "cases", "ratio", "relation", "in"]
 MAX_ITEMS = 64
 
 
@@ -136,7 +136,7 @@ def _split(tokens: list[str], separators: frozenset[str]) -> tuple[list[str], li
 
 def _relation(items: list[Node], signs: list[str]) -> Node:
     if signs == ["in"] and is_variable(items[0]):
-        return items[1]  # x \in [1, 2]
+        return Form("in", tuple(items))  # x \in [1, 2]
     return Form("relation", tuple(items), tuple(signs))
 
 
@@ -164,6 +164,8 @@ def _bracketed(text: str, tokens: list[str], depth: int) -> Node | None:
         return None
     if tokens[0] in _SETS or (tokens[0] == "{" and len(items) > 1):
         return Form("set", _flat(items))
+    if len(items) > 2 and (tokens[0], tokens[-1]) in (("(", "]"), ("[", ")")):
+        return None  # neither an interval nor a point
     if len(items) > 1:
         return Form("tuple", items, ("(", ")") if tokens[0] == r"\langle" else (tokens[0], tokens[-1]))
     return items[0] if tokens[0] in ("(", "{") and tokens[-1] in (")", "}") else None
@@ -214,6 +216,18 @@ def _flat(items: tuple[Node, ...]) -> tuple[Node, ...]:
 def is_variable(node: Node) -> bool:
     """Whether a node is the name of a variable, like ``x``, ``a_1`` or ``f(x)``."""
     return isinstance(node, Leaf) and _VARIABLE.fullmatch(node.text) is not None
+
+
+def unwrapped(node: Node) -> tuple[Node, str]:
+    """The set in ``x \\in [1, 2]``, or a node as it is; and the name of the variable whose values it describes."""
+    if not isinstance(node, Form):
+        return node, ""
+    if node.kind == "in":
+        return node.items[1], str(getattr(node.items[0], "text", ""))
+    if node.kind == "relation" and set(node.marks) <= {"<", "<=", ">", ">=", "!="}:
+        names = [item.text for item in node.items if isinstance(item, Leaf) and is_variable(item)]
+        return node, names[0] if len(names) == 1 else ""
+    return node, ""
 
 
 def names_and_values(node: Node) -> tuple[list[str], list[Node]] | None:

@@ -17,7 +17,7 @@ from thinkery.rewards.answers.evaluation import TooLargeError
 from thinkery.rewards.answers.leaves import is_broken, same_leaf, with_unit
 from thinkery.rewards.answers.numbers import ROUNDED_PLACES, parse_number
 from thinkery.rewards.answers.realsets import is_set, same_sets
-from thinkery.rewards.answers.structure import Form, Leaf, Node, names_and_values, read
+from thinkery.rewards.answers.structure import Form, Leaf, Node, names_and_values, read, unwrapped
 from thinkery.rewards.answers.words import parse_words
 from thinkery.types import Outcome
 from thinkery.verification import MathPolicy
@@ -55,6 +55,9 @@ def _verdict(outcome: Outcome, reason: str, answer: str | None) -> dict[str, str
 
 def _same(gold: Node, given: Node, policy: MathPolicy) -> bool:
     """Whether two answers are the same."""
+    (gold, gold_name), (given, given_name) = unwrapped(gold), unwrapped(given)
+    if gold_name and given_name and gold_name != given_name:
+        return False
     named = _same_named(gold, given, policy)
     if named is not None:
         return named
@@ -181,6 +184,8 @@ def _canonical(node: Node) -> str:
         return _canonical(value)
     if node.kind == "relation" and is_set(node) and "=" not in node.marks:
         return _interval_text(node)
+    if node.kind == "in":
+        return _canonical(node.items[1])
     items = [_canonical(item) for item in node.items]
     if node.kind in ("list", "set", "union"):
         return (" U " if node.kind == "union" else ", ").join(sorted(items))
