@@ -14,8 +14,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -59,10 +58,12 @@ RARE = (
 
 
 def edits(reference: str, rng: random.Random) -> Iterator[str]:
-    """Random edits of a reference, each in one place."""
+    """Random edits of a reference, each in one place or in two."""
     while True:
-        kind = rng.choice(("digit", "digit", "sign", "operator", "letter", "index", "bracket"))
-        edited = _EDITS[kind](reference, rng)
+        edited: str | None = reference
+        for _ in range(rng.choice((1, 1, 2))):
+            kind = rng.choice(("digit", "digit", "sign", "operator", "letter", "index", "bracket"))
+            edited = _EDITS[kind](edited or reference, rng) or edited
         if edited is not None and edited != reference:
             yield edited
 
@@ -93,6 +94,7 @@ class UntranslatableError(Exception):
     """The translator cannot write the text as Python."""
 
 
+@lru_cache(maxsize=4096)
 def worth(text: str, seed: int) -> Any:
     """What a text is worth by the second opinion: numbers at random points in the order of its outer form."""
     text = re.sub(r"\\(?:left|right|!|,|;|displaystyle)|\s+", " ", text).replace("dfrac", "frac").replace("tfrac", "frac")
@@ -112,8 +114,12 @@ def worth(text: str, seed: int) -> Any:
     parts = _split(bracketed[2] if bracketed else text)
     if len(parts) > 1:
         kind = (bracketed[1], bracketed[3]) if bracketed else ("", "")
+        if len(parts) > 2 and kind == ("[", "]"):
+            kind = ("(", ")")  # a vector in either brackets
         values = [worth(part, seed) for part in parts]
         return (kind, values if kind[0] in ("(", "[") else sorted(values, key=str))
+    if base := re.fullmatch(r"(\d+)_\{?(\d+)\}?", text):
+        return ("base", base[1], base[2])
     if ":" in text:
         ratio = [_number(part, seed) for part in text.split(":")]
         return ("ratio", [one / ratio[0] for one in ratio])
@@ -134,7 +140,6 @@ def _split(text: str) -> list[str]:
 def _number(text: str, seed: int) -> Any:
     """The value of one expression, every letter (with its index) a random number."""
     code = _python(text.strip())
-    rng = random.Random(seed)
     whole = "floor" in code or "ceil" in code
     names = sorted(set(re.findall(r"v_[A-Za-z0-9_]+", code)))
     drawn = {name: random.Random(f"{seed}{name}") for name in names}
@@ -142,12 +147,16 @@ def _number(text: str, seed: int) -> Any:
     for name in names:
         space[name] = mpmath.mpf(drawn[name].randrange(40, 4000)) if whole else mpmath.mpf(drawn[name].randrange(2000, 9000)) / 1009
     space["I"] = mpmath.mpc(0, 1)
-    del rng
-    with mpmath.workdps(1200 if "**" in code or "fact" in code else 60):
+    with mpmath.workdps(_precision(code)):
         try:
             return eval(code, space)  # noqa: S307  (of our own translation, without builtins)
         except Exception as error:
             raise UntranslatableError(str(error)) from error
+
+
+def _precision(code: str) -> int:
+    """Digits enough for the powers and factorials that a code holds."""
+    return 1300 if re.search(r"fact|binom|\*\*\(?-?mpf\('\d{2,}", code) else 80
 
 
 def _python(text: str) -> str:
@@ -158,7 +167,7 @@ def _python(text: str) -> str:
         (r"\\lfloor", " floor("), (r"\\lceil", " ceil("), (r"\\rfloor|\\rceil", ")"), (r"\\(?:cdot|times)", "*"),
         (r"\\sqrt\s*\[(\d+)\]\s*\{", r" root(\1,"), (r"\\sqrt\s*(\d|[a-z])", r" sqrt(\1)"), (r"\\sqrt", " sqrt"),
         (r"\|([^|]*)\|", r" absolute(\1)"), (r"(?<=[0-9])\s*\\frac\s*\{?(\d)\}?\s*\{?(\d+)\}?(?![a-z\\])", r"+(mpf(\1)/mpf(\2))"),
-        (r"\\(sin|cos|tan|ln|log)\s*(\d*[a-z])(?![a-z(])", r" \1(\2)"), (r"\\(sin|cos|tan|cot|sec|csc|ln|log|exp|pi)", r" \1 "),
+        (r"\\(sin|cos|tan|cot|ln|log)\s*(\d*[a-z])(?![a-z(])", r" \1(\2)"), (r"\\(sin|cos|tan|cot|sec|csc|ln|log|exp|pi)", r" \1 "),
         (r"\\(?:ln|log)\s+(\d+)", r" ln(\1)"),
     ):  # fmt: skip
         text = re.sub(pattern, replacement, text)
@@ -228,10 +237,8 @@ def same_worth(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(same_worth(a, b) for a, b in zip(one, other, strict=True))
     if isinstance(one, str) or isinstance(other, str) or isinstance(one, list | tuple) != isinstance(other, list | tuple):
         return bool(one == other)
-    with mpmath.workdps(1200):
-        gap = abs(one - other)
-        return bool(gap == 0 or gap < mpmath.mpf(10) ** -45 * max(abs(one), abs(other)) and gap < mpmath.mpf(10) ** -200 or
-                    gap < mpmath.mpf(10) ** -50)  # fmt: skip
+    with mpmath.workdps(1300):
+        return bool(abs(one - other) < mpmath.mpf(10) ** -50)
 
 
 def wrong_edits(golds: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, str]]:
@@ -242,7 +249,10 @@ def wrong_edits(golds: Sequence[str], count: int, seed: int) -> Iterator[tuple[s
     failures: Counter[str] = Counter()
     while len(seen) < count:
         gold, maker = rng.choice(makers)
-        if failures[gold] > 30:
+        if failures[gold] > 60:
+            makers = [one for one in makers if one[0] != gold]
+            if not makers:
+                return
             continue
         edited = next(maker)
         if (edited, gold) in seen:
@@ -270,13 +280,14 @@ def accepted(pairs: Sequence[tuple[str, str]], workers: int = 2) -> list[tuple[s
 
 
 def by_math_verify(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """What math-verify says of answers and references, each as LaTeX in a box."""
-    from math_verify import LatexExtractionConfig, parse, verify
+    """What math-verify says of answers (in a box), or whole completions, and references."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     def one(pair: tuple[str, str]) -> bool:
-        config = [LatexExtractionConfig(boxed_match_priority=0)]
+        config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
         try:
-            answer, gold = (parse(f"\\boxed{{{text}}}", config, parsing_timeout=2) for text in pair)
+            texts = [text if "</think>" in text else f"\\boxed{{{text}}}" for text in pair]
+            answer, gold = (parse(text, config, parsing_timeout=2) for text in texts)
             return bool(verify(gold, answer, timeout_seconds=2))
         except Exception:
             return False

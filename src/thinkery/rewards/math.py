@@ -131,6 +131,7 @@ def submit_math(
     prefilled_think: bool = False,
 ) -> Verdict | PendingVerdict:
     """Like ``grade_math`` but never waits: what needs computer algebra is handed to ``pool`` (of ``JUDGE`` workers)."""
+    reference = _unboxed(reference)
     if (fault := _fault(reference)) is not None:
         return Verdict(Outcome.GOLD_UNPARSEABLE, fault)
     answer, reason = final_answer(completion, prefilled_think=prefilled_think)
@@ -139,6 +140,13 @@ def submit_math(
     if len(answer) > MAX_ANSWER:
         return Verdict(Outcome.WRONG, f"the answer is longer than {MAX_ANSWER} characters", answer[:MAX_ANSWER])
     return _settle_exactly(answer, reference, policy) or _hand_over(answer, reference, pool, policy)
+
+
+@lru_cache(maxsize=4096)
+def _unboxed(reference: str) -> str:
+    r"""A reference that is one ``\boxed{}`` without it."""
+    inside = last_boxed(reference) if reference.lstrip().startswith("\\boxed") else None
+    return inside if inside is not None and f"\\boxed{{{inside}}}" == reference.strip() else reference
 
 
 @lru_cache(maxsize=4096)

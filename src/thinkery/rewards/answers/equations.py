@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.leaves import same_leaf
 from thinkery.rewards.answers.numbers import parse_number
-from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable, names_and_values
+from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable
 from thinkery.verification import MathPolicy
 
 _OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
@@ -52,7 +52,7 @@ def value_of_chain(node: Node, policy: MathPolicy, *, strictly: bool = False) ->
     if not isinstance(node, Form) or not is_equation(node):
         return node
     if node.kind == "list":
-        values = [_value_of_part(item, policy, strictly=strictly) for item in node.items]
+        values = [value_of_chain(item, policy, strictly=strictly) for item in node.items]
         found = [value for value in values if value is not None]
         return Form("list", tuple(found), node.marks) if len(found) == len(values) else None
     exact = _exact_items(node)
@@ -65,13 +65,6 @@ def value_of_chain(node: Node, policy: MathPolicy, *, strictly: bool = False) ->
     if not named and not _same_constants(value, before[0], policy):
         return None
     return value if all(_same_constants(value, item, policy) for item in before[1:]) else None
-
-
-def _value_of_part(node: Node, policy: MathPolicy, *, strictly: bool) -> Node | None:
-    """The value of one of several chains; of ``p=5, q=2`` among others the pair."""
-    if isinstance(node, Form) and node.kind == "list" and (named := names_and_values(node)):
-        return Form("tuple", tuple(named[1]), ("(", ")"))
-    return value_of_chain(node, policy, strictly=strictly)
 
 
 def as_chain(node: Node, policy: MathPolicy) -> Node:

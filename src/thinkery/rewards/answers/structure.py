@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from thinkery.rewards.answers.cleaning import clean
 
@@ -99,8 +99,10 @@ def _read(text: str, depth: int) -> Node:
         return Form("list", _flat(items), ("or",)) if 1 < len(items) <= MAX_ITEMS else Leaf(text)
     tokens = _TOKEN.findall(text)
     parts, _ = _split(tokens, frozenset([";"]))
-    if len(parts) == 1 or not any("=" in part for part in parts):  # p=5, q=2; p=7, q=2
-        parts, _ = _split(tokens, frozenset([",", ";"]))
+    if len(parts) > 1 and all("=" in part for part in parts):  # p=5, q=2; p=7, q=2
+        pairs = [_read(part, depth + 1) for part in parts]
+        return Form("list", tuple(Form("tuple", one.items, ("(", ")")) if _is_list(one) else one for one in pairs))
+    parts, _ = _split(tokens, frozenset([",", ";"]))
     if len(parts) > 1:
         if not all(part.strip() for part in parts[:-1]):
             return Leaf(text)
@@ -114,6 +116,10 @@ def _read(text: str, depth: int) -> Node:
         if len(parts) > 1 and all(part.strip() for part in parts):
             return Form(kind, tuple(_read(part, depth + 1) for part in parts))
     return _bracketed(text, tokens, depth) or _two_signs(text, depth) or Leaf(text)
+
+
+def _is_list(node: Node) -> TypeGuard[Form]:
+    return isinstance(node, Form) and node.kind == "list"
 
 
 def _split(tokens: list[str], separators: frozenset[str]) -> tuple[list[str], list[str]]:
