@@ -118,6 +118,14 @@ def _letters(run: str) -> list[str]:
     return [*run[: len(run) - len(name)], *(["\\" + name] if name else [])]
 
 
+def _applied(function: Callable[..., Any], argument: Any) -> Any:
+    """A function's value as it stands: of numbers sympy works out only the simplest, since it may take for ever."""
+    simple = argument.free_symbols or argument.is_Rational or (argument / sympy.pi).is_Rational
+    if simple or not isinstance(function, type):
+        return function(argument)
+    return function(argument, evaluate=False)
+
+
 class _Parser:
     """Reads tokens once, from left to right; all that is read is worth what sympy makes of it."""
 
@@ -357,7 +365,7 @@ class _Parser:
             argument = self._power()
             while self._goes_on() and self.next()[1:] not in _FUNCTIONS and self.next() not in ("(", "["):
                 argument = argument * self._power()
-        value = function(argument, base) if base is not None else function(argument)
+        value = _applied(function, argument) if base is None else _applied(function, argument) / sympy.log(base)
         return value if power is None else sympy.Pow(value, power)
 
     def _arguments(self) -> list[Any]:
