@@ -22,6 +22,7 @@ from thinkery.rewards.answers.guard import refusal
 from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, names_differ, parse_number
 from thinkery.rewards.answers.options import has_options
 from thinkery.rewards.answers.statements import is_prose
+from thinkery.rewards.answers.units import NO_UNIT
 from thinkery.rewards.answers.words import answer_letters, parse_words, read_letters, same_product
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.interfaces import gold_completion
@@ -40,6 +41,7 @@ _PLACEHOLDER = re.compile(
     r"(?:answer\s+)?not\s+(?:available|applicable|provided|given)|omitted|error|placeholder|\[?answer\]?|证明(?:略|见解析)?|略|见解析|无|暂无",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _CHAINS = ("=", "\\approx", "≈")
 
 
@@ -131,7 +133,8 @@ def submit_math(
     prefilled_think: bool = False,
 ) -> Verdict | PendingVerdict:
     """Like ``grade_math`` but never waits: what needs computer algebra is handed to ``pool`` (of ``JUDGE`` workers)."""
-    reference = _unboxed(reference)
+    if "\\boxed" in reference:
+        reference = _unboxed(reference)
     if (fault := _fault(reference)) is not None:
         return Verdict(Outcome.GOLD_UNPARSEABLE, fault)
     answer, reason = final_answer(completion, prefilled_think=prefilled_think)
@@ -142,7 +145,6 @@ def submit_math(
     return _settle_exactly(answer, reference, policy) or _hand_over(answer, reference, pool, policy)
 
 
-@lru_cache(maxsize=4096)
 def _unboxed(reference: str) -> str:
     r"""A reference that is one ``\boxed{}`` without it."""
     inside = last_boxed(reference) if reference.lstrip().startswith("\\boxed") else None
@@ -156,7 +158,7 @@ def _fault(reference: str) -> str | None:
         return "the reference is empty"
     if len(reference) > MAX_ANSWER:
         return f"the reference is longer than {MAX_ANSWER} characters"
-    if _PLACEHOLDER.fullmatch(clean(unstyled(clean(reference)))):
+    if not _DIGIT.search(reference) and _PLACEHOLDER.fullmatch(clean(unstyled(clean(reference)))):
         return f"the reference {reference!r} is a placeholder, no answer"
     if ("{" in reference or "}" in reference) and last_boxed(f"\\boxed{{{reference}}}") != reference:
         return f"the braces of the reference {reference!r} do not match, or it holds a box"
@@ -165,8 +167,10 @@ def _fault(reference: str) -> str | None:
 
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
     """The verdict where both are numbers or words, or what stands there shall not be evaluated; else None."""
-    gold = parse_number(reference, any_unit=reference)
-    given = parse_number(answer, any_unit=reference)
+    gold = parse_number(reference) or parse_number(reference, any_unit=reference)
+    given = parse_number(answer)
+    if given is None and gold is not None and gold.unit is not NO_UNIT:
+        given = parse_number(answer, any_unit=reference)  # in the reference's own unit, whatever that is
     if gold is not None and given is not None:
         equal = given.equals(gold, policy) or _rounds_to(given, gold)
         return _verdict(equal and not names_differ(reference, answer), str(given))

@@ -43,11 +43,10 @@ def last_boxed(text: str) -> str | None:
     return text[start:end]
 
 
-def _boxed_answer(text: str) -> str | None:
+def _joined(text: str, boxes: list[tuple[int, int, int]]) -> str:
     """The last box, with those before it that a comma or an ``and`` joins to it as the parts of one answer."""
-    boxes = _boxes(text)
-    if not boxes:
-        return None
+    if len(boxes) == 1:
+        return text[boxes[0][1] : boxes[0][2]]
     parts = [text[boxes[-1][1] : boxes[-1][2]]]
     for before, box in pairwise(reversed(boxes)):
         between = text[box[2] + 1 : before[0]]
@@ -69,14 +68,11 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
             begin, start, is_box = open_braces.pop()
             if is_box:
                 boxes.append((begin, start, match.start()))
-    return sorted(boxes)
+    return boxes if len(boxes) < 2 else sorted(boxes)
 
 
-def holds_more(text: str) -> bool:
+def _holds_more(text: str, boxes: list[tuple[int, int, int]]) -> bool:
     """Whether the last box stands inside another that holds more than it: nobody knows which of the two is meant."""
-    boxes = _boxes(text)
-    if len(boxes) < 2:
-        return False
     begin, _, end = boxes[-1]
     around = next((box for box in reversed(boxes[:-1]) if box[2] > end), None)
     return around is not None and bool((text[around[1] : begin] + text[end + 1 : around[2]]).strip("{}$ \n"))
@@ -114,16 +110,16 @@ def written_answer(completion: str, *, prefilled_think: bool = False) -> Written
     after = after_thinking(completion, prefilled_think=prefilled_think)
     if after is None:
         return Written(reason="the thinking never ends")
-    if _nested_tags(after):
+    if ANSWER in after and _nested_tags(after):
         return Written(reason="an answer tag inside another")
-    tag, boxed = tagged(after), None
-    if "\\boxed" in after or "\\fbox" in after:
-        boxed = _boxed_answer(after if tag is None else tag)
-        if boxed is not None and holds_more(after if tag is None else tag):
-            return Written(reason="a box inside another that holds more")
-    if tag is not None or boxed is not None:
-        below = "" if boxed is None or tag is not None else after[_boxes(after)[-1][2] + 1 :]
-        return Written(boxed, tag, after=below)
+    tag = tagged(after)
+    searched = after if tag is None else tag
+    boxes = _boxes(searched) if "\\boxed" in searched or "\\fbox" in searched else []
+    if len(boxes) > 1 and _holds_more(searched, boxes):
+        return Written(reason="a box inside another that holds more")
+    if tag is not None or boxes:
+        below = after[boxes[-1][2] + 1 :] if tag is None else ""
+        return Written(_joined(searched, boxes) if boxes else None, tag, after=below)
     if any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
         return Written(reason="an answer tag or a box that is not closed")
     if END_THINK not in completion:

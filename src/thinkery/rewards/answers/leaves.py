@@ -59,7 +59,7 @@ def same_leaf(gold: str, given: str, policy: MathPolicy) -> bool:
         return one is other is None and plain_text(gold) == plain_text(given)
     if not units_agree(unit, gold_unit, policy) or (algebra.unevaluated(other) and not algebra.unevaluated(one)):
         return False  # a sum for its value: a question repeated is no answer
-    if policy.percent == "literal" and PERCENT in (unit, gold_unit) and unit != gold_unit:
+    if policy.percent == "literal" and (unit is PERCENT) != (gold_unit is PERCENT):
         return False
     if gold_number is not None and gold_number.places >= ROUNDED_PLACES:
         return algebra.rounds_to(other, gold_number.value, gold_number.places)

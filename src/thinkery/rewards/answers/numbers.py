@@ -55,31 +55,31 @@ class Number:
     places: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        return str(self.value) + ("%" if self.unit == PERCENT else "")
+        return str(self.value) + ("%" if self.unit is PERCENT else "")
 
     def equals(self, other: Number, policy: MathPolicy = _DEFAULT) -> bool:
         """Whether two numbers are the same answer; ``policy`` decides about units and percents. Symmetric."""
-        ours, theirs = self._literal(policy), other._literal(policy)
-        units = {ours.unit, theirs.unit}
+        ours, theirs = (self, other) if policy.percent == "either" else (self._literal(), other._literal())
+        unit, their_unit = ours.unit, theirs.unit
         if ours.value == theirs.value:
-            quotient = units == {RATIO, NO_UNIT} and self.value.denominator > 1  # 3:4 is 3/4
-            return quotient or units_agree(ours.unit, theirs.unit, policy)
-        if policy.percent == "literal" or policy.units == "required":
+            if unit is not their_unit and RATIO in (unit, their_unit) and NO_UNIT in (unit, their_unit):
+                return self.value.denominator > 1  # 3:4 is 3/4
+            return units_agree(unit, their_unit, policy)
+        if unit is their_unit or policy.percent == "literal" or policy.units == "required":
             return False
-        if NO_UNIT not in units:
-            same_kind = ours.unit.dimension == theirs.unit.dimension
-            return same_kind and ours.value * ours.unit.factor == theirs.value * theirs.unit.factor
-        percent, plain = (self, other) if self.unit == PERCENT else (other, self)
-        return PERCENT in units and percent.value == plain.value * 100
+        if unit is not NO_UNIT and their_unit is not NO_UNIT:
+            return unit.dimension == their_unit.dimension and ours.value * unit.factor == theirs.value * their_unit.factor
+        percent, plain = (self, other) if unit is PERCENT else (other, self)
+        return percent.unit is PERCENT and percent.value == plain.value * 100
 
-    def _literal(self, policy: MathPolicy) -> Number:
-        if self.unit == PERCENT and policy.percent == "literal":
-            return Number(self.value / 100)
-        return self
+    def _literal(self) -> Number:
+        return Number(self.value / 100) if self.unit is PERCENT else self
 
 
 def units_agree(one: Unit, other: Unit, policy: MathPolicy) -> bool:
     """Whether the units of two equal values may stand for each other."""
+    if one is other:
+        return True
     if one.dimension == other.dimension and one.factor == other.factor:
         return True
     if policy.units == "required":

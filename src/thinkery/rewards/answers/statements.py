@@ -81,18 +81,21 @@ _PRODUCT = 4  # letters side by side that may be a product, not a word
 
 def stated(text: str) -> str | None:
     """The answer that a text without tag or box states, or None. Linear in its length."""
-    text = _END_TOKEN.sub("", text[-MAX_TEXT:].rstrip())
+    text = text[-MAX_TEXT:].rstrip()
+    if "<" in text:
+        text = _END_TOKEN.sub("", text)
     markers = deque(_MARKER.finditer(text), maxlen=1)
     if not markers:
         return read_statement(text)
     marker = markers[0]
-    if "#" not in marker[0] and not _introduces(text[: marker.start()]):
+    before = text[: marker.start()].strip()
+    if before and "#" not in marker[0] and not _introduces(before):
         return None
     rest = text[marker.end() :]
     rest = rest.lstrip(" *:：\n}")
     end = _SENTENCE_END.search(rest)
     statement, after = (rest[: end.start()], rest[end.end() :]) if end else (rest, "")
-    if not _AFTER.fullmatch(after) or _MARKER.search(statement):
+    if (after and not _AFTER.fullmatch(after)) or _MARKER.search(statement):
         return None
     return _whole(statement)
 
@@ -120,7 +123,7 @@ def _whole(text: str) -> str | None:
     text = _COPULA.sub("", text.replace("**", " ").strip())
     bare = clean(text)
     if parse_number(bare) is not None or read_letters(bare) or (parse_words(bare) and len(bare.split()) <= 3):
-        return None if _doubtful(bare) and parse_number(bare) is None else bare
+        return None if parse_number(bare) is None and _doubtful(bare) else bare
     if not is_prose(bare):
         return bare if bare and "\n" not in bare else None
     return None

@@ -256,5 +256,7 @@ def _named(powers: dict[str, int], factor: Fraction) -> Unit:
             powers[name] = powers.get(name, 0) + base[name] * power
     parts = [f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power]
     dimension = " ".join(parts)
+    if dimension == "percent":
+        return PERCENT
     name = _CANONICAL.get((dimension, factor), dimension if factor == 1 else f"{factor} {dimension}")
     return Unit(name, dimension, factor)
