@@ -19,7 +19,14 @@ from thinkery.models.template import Template
 from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.extraction import final_answer, last_boxed
 from thinkery.rewards.answers.guard import refusal
-from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, names_differ, parse_number
+from thinkery.rewards.answers.numbers import (
+    MAX_ANSWER,
+    ROUNDED_PLACES,
+    Number,
+    is_equation_of_several,
+    names_differ,
+    parse_number,
+)
 from thinkery.rewards.answers.options import has_options
 from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.answers.units import NO_UNIT
@@ -168,6 +175,8 @@ def _fault(reference: str) -> str | None:
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
     """The verdict where both are numbers or words, or what stands there shall not be evaluated; else None."""
     gold = parse_number(reference) or parse_number(reference, any_unit=reference)
+    if gold is not None and "=" in reference and is_equation_of_several(reference):
+        gold = None
     given = parse_number(answer)
     if given is None and gold is not None and gold.unit is not NO_UNIT:
         given = parse_number(answer, any_unit=reference)  # in the reference's own unit, whatever that is

@@ -22,7 +22,7 @@ _NOUNS = (
     "distance time cost price speed rate age difference product ratio average mean median remainder maximum minimum "
     "solution profit weight mass angle slope point radius diameter balance salary income money savings score temperature "
     "percentage discount tax fare bill change population count ways people students children apples eggs miles hours days "
-    "minutes dollars pages items books marbles candies cookies cards tickets points games cars"
+    "minutes dollars digits numbers integers terms roots solutions sides angles coefficients values lengths ages pages items books marbles candies cookies cards tickets points games cars"
 )
 _ADJECTIVES = "total final correct required desired whole combined overall exact new remaining original average minimum maximum"
 _OWNERS = "the a an her his their its our my your this that each"

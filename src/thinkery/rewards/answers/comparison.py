@@ -32,6 +32,7 @@ from thinkery.rewards.answers.grammar import Gcd, Lcm
 
 GUARD_DIGITS = 60  # beyond those that the numbers written need
 _STEPS = (sympy.floor, sympy.ceiling, sympy.Mod, Gcd, Lcm, sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
+_ROUNDINGS = (sympy.floor, sympy.ceiling, sympy.Mod)
 _COUNTS = (sympy.factorial, sympy.factorial2, sympy.binomial, Gcd, Lcm)  # of whole numbers
 _WHOLE_NAMES = frozenset("nmkNMKijl")
 _REALS = (Fraction(7, 11), Fraction(-23, 13), Fraction(31, 17), Fraction(-5, 19), Fraction(53, 29), Fraction(17, 2))
@@ -122,7 +123,7 @@ def _same_at(gold: Any, given: Any, point: Point) -> bool | None:
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one == other
     if (one is UNDEFINED) != (other is UNDEFINED) and (one is not None and other is not None):
-        return False
+        return None if point and (gold.has(sympy.factorial) or given.has(sympy.factorial)) else False
     if one is UNDEFINED and other is UNDEFINED:
         return None
     if not point and (rests := _same_rests(gold, given)) is not None:
@@ -228,7 +229,7 @@ def _real(value: Any) -> Any:
 
 def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | None:
     """Whether two rational functions are identical; None if one of them is none."""
-    drawn = random.Random(f"{gold}|{given}")  # noqa: S311  (nothing secret; the same every time)
+    drawn = random.Random(61)  # noqa: S311  (the same every time, and nothing that an answer could aim at)
     compared = 0
     try:
         for prime in PRIMES:
@@ -247,7 +248,8 @@ def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | Non
 def _points(gold: Any, given: Any, symbols: list[Any]) -> Iterator[dict[Any, Fraction]]:
     """Points for all symbols: fractions of both signs, and whole numbers; more of them where values jump."""
     jumps = gold.has(*_STEPS, *_COUNTS) or given.has(*_STEPS, *_COUNTS)
-    counts = gold.has(*_COUNTS) or (_alternates(gold) and _whole(symbols))
+    discrete = _alternates(gold) or gold.has(*_ROUNDINGS) or given.has(*_ROUNDINGS, *_COUNTS)
+    counts = gold.has(*_COUNTS) or (discrete and _whole(symbols))
     if not counts:
         yield from _fractions(symbols)
     drawn = random.Random(0)  # noqa: S311

@@ -138,6 +138,8 @@ def same_equation(gold: Form, given: Form, policy: MathPolicy, same_items: SameI
     sides = [algebra.parse(item.text) if isinstance(item, Leaf) else None for item in (*gold.items, *given.items)]
     comparable = len(gold.items) == 2 and all(algebra.is_expression(side) for side in sides)
     constant = comparable and algebra.is_constant(sides[0]) and algebra.is_constant(sides[1])
+    if constant and any(_is_number(one) != _is_number(other) for one, other in zip(gold.items, given.items, strict=True)):
+        return False  # 2 = 2 is not 1 + 1 = 2
     if not comparable or constant or "~" in gold.marks or "in" in gold.marks:
         return any(
             gold.marks == other.marks and same_items(gold.items, other.items, policy, ordered=True)
@@ -156,6 +158,10 @@ def same_equation(gold: Form, given: Form, policy: MathPolicy, same_items: SameI
     if sign == 0 or gold.marks[0] not in _OPPOSITE or given.marks[0] not in _OPPOSITE:
         return False
     return gold.marks[0] == (given.marks[0] if sign > 0 or gold.marks[0] in ("=", "!=") else _OPPOSITE[given.marks[0]])
+
+
+def _is_number(node: Node) -> bool:
+    return isinstance(node, Leaf) and parse_number(node.text) is not None
 
 
 def _same_name(one: str, other: str) -> bool:

@@ -8,6 +8,7 @@ nothing. Everything is linear in the completion's length. Left out: what an answ
 from __future__ import annotations
 
 import re
+from collections import deque
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from thinkery.rewards.answers.statements import is_prose, stated
 # An opening box, a brace, or an escaped character (so that ``\{`` and ``\}`` don't count as braces).
 _BRACES = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
 
+_BARE_BOX = re.compile(r"\\boxed\s+([0-9A-Za-z][0-9./]{0,20})(?=[\s$.,;)\\]|$)")  # \boxed 7
 # Between two boxes: the parts of one answer, "\\boxed{1} and \\boxed{2}".
 _JOINT = re.compile(r"(?:[\s$,;]|\\q?quad|\\ |\\[()\[\]]|\\text\s*\{\s*,?\s*and\s*\}|\band\b)+")
 _JOINED = re.compile(r"[,;]|and")
@@ -120,6 +122,8 @@ def written_answer(completion: str, *, prefilled_think: bool = False) -> Written
     if tag is not None or boxes:
         below = after[boxes[-1][2] + 1 :] if tag is None else ""
         return Written(_joined(searched, boxes) if boxes else None, tag, after=below)
+    if tag is None and (bare := deque(_BARE_BOX.finditer(after), maxlen=1)) and "\\boxed{" not in after:
+        return Written(bare[0][1])
     if any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
         return Written(reason="an answer tag or a box that is not closed")
     if END_THINK not in completion:

@@ -27,7 +27,7 @@ _DEFAULT = MathPolicy()
 # What a value can be called: x, a_{3}, f(5), AB, |AB|, \angle ABC, \triangle ABC, P(X \le 2), and sums of names: m+n.
 _NAME = r"(?:\|?[A-Za-z]{1,3}(?:_(?:\w|\{\w+\}))?'?\|?|\\(?:angle|overline|triangle|theta|alpha|beta|phi|lambda|mu)\s*\{?[A-Za-z]{0,4}\}?)"
 _CALLED = rf"{_NAME}(?:\((?:[A-Za-z0-9, ]|\\(?:le|ge|leq|geq)\b|[<>=]){{1,20}}\))?"
-_ASSIGNMENT = re.compile(rf"{_CALLED}(?:\s*[+-]\s*{_CALLED}){{0,3}}\s*=(?!=)\s*")
+_ASSIGNMENT = re.compile(rf"{_CALLED}(?P<more>(?:\s*(?:[+-]|\\cdot)\s*{_CALLED}){{0,3}})\s*=(?!=)\s*")
 
 
 def strip_assignment(text: str) -> str:
@@ -36,6 +36,12 @@ def strip_assignment(text: str) -> str:
         return text
     match = _ASSIGNMENT.match(text)
     return text[match.end() :] if match and "=" not in text[match.end() :] else text
+
+
+def is_equation_of_several(text: str) -> bool:
+    """Whether a text equates a sum of names with something: of ``x + y = 5`` nobody knows whether 5 is its value."""
+    match = _ASSIGNMENT.match(clean(text)) if "=" in text else None
+    return match is not None and bool(match["more"])
 
 
 def names_differ(one: str, other: str) -> bool:
@@ -147,7 +153,7 @@ def parse_number(text: str, *, any_unit: str = "") -> Number | None:
         return None
     if _INTEGER.fullmatch(text):
         return Number(Fraction(int(text)))
-    is_reference = text == any_unit
+    is_reference, original = text == any_unit, text
     text = strip_assignment(clean(text))
     if text.startswith("("):
         bracketed = _BRACKETED.fullmatch(text)
@@ -160,7 +166,7 @@ def parse_number(text: str, *, any_unit: str = "") -> Number | None:
         theirs, own = parse_number(any_unit, any_unit=any_unit), read_unit(match["unit"], any_word=True)
         unit = own if theirs is not None and own == theirs.unit else None
     value = None if unit is None else _value(match)
-    if unit is None or value is None:
+    if unit is None or value is None or (not value and is_equation_of_several(original)):
         return None
     if match["currency"]:
         unit = currency(match["currency"])

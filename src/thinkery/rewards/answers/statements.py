@@ -95,6 +95,8 @@ def stated(text: str) -> str | None:
     rest = rest.lstrip(" *:：\n}")
     end = _SENTENCE_END.search(rest)
     statement, after = (rest[: end.start()], rest[end.end() :]) if end else (rest, "")
+    if end and end[0] in "?？":
+        return None
     if (after and not _AFTER.fullmatch(after)) or _MARKER.search(statement):
         return None
     return _whole(statement)

@@ -82,10 +82,10 @@ die dice digit dish dog doll donut door dot dress drink driver duck edge egg ele
 familie fish flower friend fruit fruits function game girl glasse glass goat goal grape group guest handshake hat head hen
 horse house inning integer item jar jelly kid kitten lap leaf leave leg lemon letter line liters link lollipop man men marble
 marker match meal member mug muffin necklace newspaper node note number nut object orange orchid outcome package packet
-page painting pair pan parent part path pattern pea peach pear pen pencil penguin people permutation person pet photo
+page painting pan parent part path pattern pea peach pear pen pencil penguin people permutation person pet photo
 picture pie piece pig pineapple pizza plane plant plate player point popsicle possibilitie possibility potato potatoe pound
 present prime prize problem puppy puppie question rabbit rectangle rectangles ribbon ring rock role room root rope rose round row
-sandwich sandwiche scarf school score seat section seed sheep shell shirt shoe shop side sister solution song soldier space spoon
+sandwich sandwiche scarf school seat section seed sheep shell shirt shoe shop side sister solution song soldier space spoon
 square squares stamp star step sticker stone story stop straw strawberrie strawberry student subset sweet table tail teacher team tennis term
 ticket tile toy tourist tree triangle trip truck turn tulip vase vehicle vertex vertice vertices visitor vote watermelon way window
 woman women word worker yo-yo zebra trial event roll flip toss draw game win arrangement intersection region diagonal
@@ -175,7 +175,8 @@ def read_unit(text: str, *, any_word: bool = False) -> Unit | None:
     if base := _BASE.fullmatch(stripped):
         number = base[1] if base[1].isdigit() else _BASES.get(base[1])
         return None if number is None else Unit(f"base {number}", f"base {number}")
-    styled = _STYLED.search(text) is not None
+    text = text.replace(r"\Omega", "Ω").replace(r"\mu", "μ")
+    styled = "Ω" in text or _STYLED.search(text) is not None
     touching = not styled and not text[0].isspace() and not _CJK.match(stripped)
     plain = _STYLE.sub(r" \1 ", text).replace(r"\ ", " ").replace("{", " ").replace("}", " ")
     plain = re.sub(r"\s*\^\s*", "^", plain).strip()
