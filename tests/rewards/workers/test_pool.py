@@ -36,6 +36,10 @@ def loop(text):
     while text == "loop":
         pass
     return echo(text)
+def waits(text):
+    while text == "loop":
+        pass
+    return echo(text if text == "warm" else open(text).read())
 def hoard(text):
     return {"size": str(len(bytearray(8 << 30)))} if text == "hoard" else echo(text)
 """
@@ -194,3 +198,18 @@ def test_a_worker_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_busy_machine_changes_no_reply(functions: str, pools: list[WorkerPool], tmp_path: Path) -> None:
+    """A request that is stopped by others for longer than its limit is answered: the limit is processor time."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    pools.append(WorkerPool(f"{functions}:waits", workers=1, deadline_s=0.4))
+    pools[0].submit(text="warm").result()
+    waiting = pools[0].submit(text=str(gate))
+    lost = pools[0].submit(text="loop")
+    with pytest.raises(WorkerLostError):  # has had all the processor time of its limit, and more time by the clock
+        lost.result(timeout=60)
+    assert not waiting.done()
+    gate.write_text("open\n")
+    assert waiting.result(timeout=60)["text"] == "open\n"

@@ -87,13 +87,10 @@ def asserted(before: str, number: str, after: str) -> str | None:
 
 def _with_unit(number: str, after: str, tail: re.Pattern[str]) -> str | None:
     """The number, with the unit that follows where it is one, if what else follows is listed."""
-    if tail.fullmatch(after):
-        return number
     word = _UNIT.match(after)
-    if word is None or not tail.fullmatch(after[word.end() :].strip()) and not _cjk_tail(after):
-        return None
-    joined = f"{number} {word[0]}"
-    return joined if read_unit(f" {word[0]}") else None
+    if word is not None and read_unit(f" {word[0]}") and (tail.fullmatch(after[word.end() :].strip()) or _cjk_tail(after)):
+        return f"{number} {word[0]}"
+    return number if tail.fullmatch(after) else None
 
 
 def _cjk_tail(after: str) -> bool:

@@ -248,7 +248,7 @@ def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | Non
 def _points(gold: Any, given: Any, symbols: list[Any]) -> Iterator[dict[Any, Fraction]]:
     """Points for all symbols: fractions of both signs, and whole numbers; more of them where values jump."""
     jumps = gold.has(*_STEPS, *_COUNTS) or given.has(*_STEPS, *_COUNTS)
-    discrete = _alternates(gold) or gold.has(*_ROUNDINGS) or given.has(*_ROUNDINGS, *_COUNTS)
+    discrete = _alternates(gold) or _alternates(given) or gold.has(*_ROUNDINGS) or given.has(*_ROUNDINGS, *_COUNTS)
     counts = gold.has(*_COUNTS) or (discrete and _whole(symbols))
     if not counts:
         yield from _fractions(symbols)

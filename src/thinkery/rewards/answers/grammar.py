@@ -214,9 +214,10 @@ class _Parser:
             if token[0].isdigit() or token[0] == ".":
                 raise UnreadableError("a number follows a factor without a sign")
             whole = self._previous_number()
+            begin = self._at
             factor = self._power()
             if whole is not None and token[1:] in _FRACTIONS and factor.is_Rational:
-                if product != whole or not 0 < factor < 1 or not whole.is_Integer:
+                if product != whole or not 0 < factor < 1 or not whole.is_Integer or "-" in self._tokens[begin : self._at]:
                     raise UnreadableError("a fraction follows a number")
                 product = whole + factor
             else:

@@ -139,7 +139,10 @@ def _value(match: re.Match[str]) -> Fraction | None:
         denominator = int(match["frac_d"] or match["digit_d"] or match["slash_d"])
         if denominator == 0 or numerator % denominator == 0:
             return None
-        value = Fraction(numerator, denominator) + int(match["whole"] or match["slash_whole"] or 0)
+        whole = match["whole"] or match["slash_whole"]
+        if whole and (numerator < 0 or denominator < 0):
+            return None
+        value = Fraction(numerator, denominator) + int(whole or 0)
     return -value if (match["sign"] == "-") != (match["inner_sign"] == "-") else value
 
 

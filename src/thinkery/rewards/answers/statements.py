@@ -175,7 +175,7 @@ def _assertion(text: str) -> str | None:
     number, following = numbers[0], text[numbers[0].end() :]
     if following and (following[0] in "^_/*=+(-:" or (following[0].isalnum() and not _CJK.match(following))):
         return None
-    written = asserted(text[: number.start()], number[0].strip(), following)
+    written = asserted(text[: number.start()], number[0].strip().removesuffix("."), following)
     return written if written is not None and parse_number(written) is not None else None
 
 
