@@ -61,7 +61,9 @@ def cases(shared: Path) -> tuple[Figures, Tables]:
                 right += accepted == bool(row["expected"])
                 false += accepted and not row["expected"]
             if accepted != bool(row["expected"]):
-                table.append({"id": row["id"], "strict": row["strict"], "expected": row["expected"], "why": row.get("why", "")})
+                table.append(
+                    {"id": row["id"], "strict": row["strict"], "expected": row["expected"], "why": row.get("why", "")}
+                )
         figures |= {f"strict_right_{name}": right, f"strict_total_{name}": total, f"false_accepts_{name}": false}
         for key, value in (("strict_right", right), ("strict_total", total), ("false_accepts", false)):
             figures[key] += value
@@ -80,7 +82,8 @@ def peers(_: Path) -> tuple[Figures, Tables]:
     theirs = verdicts_fuzz.by_math_verify([(row.get("completion") or row["answer"], row["reference"]) for row in found])
     expected = [bool(row["peer_expects"]) for row in found]
     table = [
-        {"reference": row["reference"], "answer": row.get("completion") or row["answer"], "peer": row["peer"], "peer_expects": row["peer_expects"],
+        {"reference": row["reference"], "answer": row.get("completion") or row["answer"], "peer": row["peer"],
+         "peer_expects": row["peer_expects"],
          "ours": int(our), "math_verify": int(their), "right": row.get("right", "the peer"), "why": row.get("why", "")}
         for row, our, their in zip(found, ours, theirs, strict=True)
         if not our == their == bool(row["peer_expects"])
@@ -95,7 +98,9 @@ def peers(_: Path) -> tuple[Figures, Tables]:
 def left_out(shared: Path) -> tuple[Figures, Tables]:
     """The share of references that cannot be read: of MATH-500, GSM8K and AIME."""
     golds = dict(zip(("gsm8k", "math"), rewards_math.golds(), strict=True))
-    golds["aime"] = [row["answer"] for row in json.loads((shared / "data" / "rllm_aime.json").read_text(encoding="utf-8"))]
+    golds["aime"] = [
+        row["answer"] for row in json.loads((shared / "data" / "rllm_aime.json").read_text(encoding="utf-8"))
+    ]
     figures, table = {}, []
     for name, references in golds.items():
         lost = [r for r in references if _outcome(r) is Outcome.GOLD_UNPARSEABLE]
@@ -114,7 +119,10 @@ def edits(_: Path) -> tuple[Figures, Tables]:
     counted: dict[str, int] = {}
     for row in table:
         counted[row["reason"]] = counted.get(row["reason"], 0) + 1
-    shown = [{"reason": name, "edits": number, **next(r for r in table if r["reason"] == name)} for name, number in counted.items()]
+    shown = [
+        {"reason": name, "edits": number, **next(r for r in table if r["reason"] == name)}
+        for name, number in counted.items()
+    ]
     return figures, {"edits_that_math_verify_accepts": shown}
 
 
@@ -140,7 +148,9 @@ def main(only: Iterable[str], shared: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="measure these parts alone")
+    parser.add_argument(
+        "--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="measure these parts alone"
+    )
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="the folder of shared data")
     arguments = parser.parse_args()
     rewards_math.DATA = verdicts_fuzz.DATA = arguments.shared / "data"

@@ -28,7 +28,8 @@ EDITS = 20_000
 _NAMES = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "floor", "ceil"}
 _SPACE = {
     "sin": mpmath.sin, "cos": mpmath.cos, "tan": mpmath.tan, "cot": mpmath.cot, "sec": mpmath.sec, "csc": mpmath.csc,
-    "ln": mpmath.log, "log": mpmath.log, "exp": mpmath.exp, "sqrt": mpmath.sqrt, "root": lambda n, x: mpmath.mpf(x) ** (1 / mpmath.mpf(n)),
+    "ln": mpmath.log, "log": mpmath.log, "exp": mpmath.exp, "sqrt": mpmath.sqrt,
+    "root": lambda n, x: mpmath.mpf(x) ** (1 / mpmath.mpf(n)),
     "floor": mpmath.floor, "ceil": mpmath.ceil, "fact": mpmath.factorial, "binom": mpmath.binomial, "absolute": abs,
     "mpf": mpmath.mpf, "pi": mpmath.pi, "__builtins__": {},
 }  # fmt: skip
@@ -48,12 +49,16 @@ def references() -> list[str]:
 # Kinds that public references have seldom, in our own words.
 RARE = (
     r"2^{1999}-1", r"\frac{3^{101}-1}{2}", r"1-\frac{1}{2^{150}}", r"60!+1", r"\binom{40}{17}", r"10^{45}+3",
-    r"\lfloor \frac{n}{3} \rfloor", r"\lceil \frac{m}{12} \rceil", r"\frac{abc}{ab+bc+ca}", r"2mgh", r"\frac{kq_1q_2}{r^2}",
-    r"\sqrt{3+2\sqrt{2}}", r"\sqrt{5}+\sqrt{7}", r"\frac{\pi^2}{12}", r"e^{3}-e^{-2}", r"\ln 7-\ln 3", r"4\sin 3x\cos 2x",
+    r"\lfloor \frac{n}{3} \rfloor", r"\lceil \frac{m}{12} \rceil", r"\frac{abc}{ab+bc+ca}", r"2mgh",
+    r"\frac{kq_1q_2}{r^2}",
+    r"\sqrt{3+2\sqrt{2}}", r"\sqrt{5}+\sqrt{7}", r"\frac{\pi^2}{12}", r"e^{3}-e^{-2}", r"\ln 7-\ln 3",
+    r"4\sin 3x\cos 2x",
     r"x^4-3x^2+7", r"\frac{2x-1}{x^2+4}", r"(x-3)(x+8)", r"a_1+2a_2", r"x_{3}-x_{1}", r"3+4i", r"\frac{1-2i}{5}",
     r"(3, -5)", r"[2, 9)", r"(-\infty, 4)\cup(7, \infty)", r"\{1, 4, 6\}", r"-3, 8", r"x=7", r"y=3x-4", r"x^2+y^2=16",
-    r"3x-4y+2=0", r"x<-2", r"1\le x<6", r"\begin{pmatrix} 1 & 2 \\ 3 & 5 \end{pmatrix}", r"1:2:5", r"12\text{ cm}", r"45^\circ",
-    r"72\%", r"0.625", r"3\frac{1}{4}", r"\frac{n(n+1)(2n+1)}{6}", r"\sqrt[3]{12}", r"|x-3|+|x+1|", r"2\pi r h", r"m+n-\gcd(m,n)",
+    r"3x-4y+2=0", r"x<-2", r"1\le x<6", r"\begin{pmatrix} 1 & 2 \\ 3 & 5 \end{pmatrix}", r"1:2:5", r"12\text{ cm}",
+    r"45^\circ",
+    r"72\%", r"0.625", r"3\frac{1}{4}", r"\frac{n(n+1)(2n+1)}{6}", r"\sqrt[3]{12}", r"|x-3|+|x+1|", r"2\pi r h",
+    r"m+n-\gcd(m,n)",
 )  # fmt: skip
 
 
@@ -85,7 +90,10 @@ _EDITS: dict[str, Callable[[str, random.Random], str | None]] = {
     "letter": lambda text, rng: _one(
         r"(?<![A-Za-z\\])[a-zA-Z](?![A-Za-z])", text, rng, lambda m: rng.choice("abcdkmnpqrstuxyz".replace(m[0], ""))
     ),
-    "index": lambda text, rng: _one(r"(?<=[_^]\{)\d|(?<=[_^])\d", text, rng, lambda m: str((int(m[0]) + rng.randrange(1, 9)) % 10)),
+    "index": lambda text, rng: _one(
+        r"(?<=[_^]\{)\d|(?<=[_^])\d", text, rng,
+        lambda m: str((int(m[0]) + rng.randrange(1, 9)) % 10),
+    ),
     "bracket": lambda text, rng: _one(r"[()\[\]]", text, rng, lambda m: {"(": "[", ")": "]", "[": "(", "]": ")"}[m[0]]),
 }  # fmt: skip
 
@@ -97,8 +105,18 @@ class UntranslatableError(Exception):
 @lru_cache(maxsize=4096)
 def worth(text: str, seed: int) -> Any:
     """What a text is worth by the second opinion: numbers at random points in the order of its outer form."""
-    text = re.sub(r"\\(?:left|right|!|,|;|displaystyle)|\s+", " ", text).replace("dfrac", "frac").replace("tfrac", "frac")
-    text = re.sub(r"(?<=\d),\s?(?=\d{3}(?!\d))", "", re.sub(r"\\(?:text|mbox)\{[^{}]*\}(?:\^\d)?|\^\\circ|\^\{\\circ\}|\\?%|\\\$|(?<!\\)\$", "", text)).strip().rstrip(".")
+    text = (
+        re.sub(r"\\(?:left|right|!|,|;|displaystyle)|\s+", " ", text).replace("dfrac", "frac").replace("tfrac", "frac")
+    )
+    text = (
+        re.sub(
+            r"(?<=\d),\s?(?=\d{3}(?!\d))",
+            "",
+            re.sub(r"\\(?:text|mbox)\{[^{}]*\}(?:\^\d)?|\^\\circ|\^\{\\circ\}|\\?%|\\\$|(?<!\\)\$", "", text),
+        )
+        .strip()
+        .rstrip(".")
+    )
     if matrix := re.fullmatch(r"\\begin\{[pb]matrix\}(.*)\\end\{[pb]matrix\}", text):
         rows = matrix[1].split(r"\\")
         return ("matrix", [[_number(cell, seed) for cell in row.split("&")] for row in rows if row.strip()])
@@ -145,11 +163,15 @@ def _number(text: str, seed: int) -> Any:
     drawn = {name: random.Random(f"{seed}{name}") for name in names}
     space: dict[str, Any] = dict(_SPACE)
     for name in names:
-        space[name] = mpmath.mpf(drawn[name].randrange(40, 4000)) if whole else mpmath.mpf(drawn[name].randrange(2000, 9000)) / 1009
+        space[name] = (
+            mpmath.mpf(drawn[name].randrange(40, 4000))
+            if whole
+            else mpmath.mpf(drawn[name].randrange(2000, 9000)) / 1009
+        )
     space["I"] = mpmath.mpc(0, 1)
     with mpmath.workdps(_precision(code)):
         try:
-            return eval(code, space)  # noqa: S307  (of our own translation, without builtins)
+            return eval(code, space)
         except Exception as error:
             raise UntranslatableError(str(error)) from error
 
@@ -166,20 +188,27 @@ def _python(text: str) -> str:
     for pattern, replacement in (
         (r"\\lfloor", " floor("), (r"\\lceil", " ceil("), (r"\\rfloor|\\rceil", ")"), (r"\\(?:cdot|times)", "*"),
         (r"\\sqrt\s*\[(\d+)\]\s*\{", r" root(\1,"), (r"\\sqrt\s*(\d|[a-z])", r" sqrt(\1)"), (r"\\sqrt", " sqrt"),
-        (r"\|([^|]*)\|", r" absolute(\1)"), (r"(?<=[0-9])\s*\\frac\s*\{?(\d)\}?\s*\{?(\d+)\}?(?![a-z\\])", r"+(mpf(\1)/mpf(\2))"),
-        (r"\\(sin|cos|tan|cot|ln|log)\s*(\d*[a-z])(?![a-z(])", r" \1(\2)"), (r"\\(sin|cos|tan|cot|sec|csc|ln|log|exp|pi)", r" \1 "),
+        (r"\|([^|]*)\|", r" absolute(\1)"),
+        (r"(?<=[0-9])\s*\\frac\s*\{?(\d)\}?\s*\{?(\d+)\}?(?![a-z\\])", r"+(mpf(\1)/mpf(\2))"),
+        (r"\\(sin|cos|tan|cot|ln|log)\s*(\d*[a-z])(?![a-z(])", r" \1(\2)"),
+        (r"\\(sin|cos|tan|cot|sec|csc|ln|log|exp|pi)", r" \1 "),
         (r"\\(?:ln|log)\s+(\d+)", r" ln(\1)"),
     ):  # fmt: skip
         text = re.sub(pattern, replacement, text)
     text = re.sub(r" (ln|log|sin|cos|tan)  ?(\d+)", r" \1(\2)", text)
     text = _fractions(text)
-    text = re.sub(r"\\(" + "|".join(_GREEK) + r")(?![a-z])", r" \1 ", text).replace("{", "(").replace("}", ")").replace("^", "**")
+    text = (
+        re.sub(r"\\(" + "|".join(_GREEK) + r")(?![a-z])", r" \1 ", text)
+        .replace("{", "(")
+        .replace("}", ")")
+        .replace("^", "**")
+    )
     tokens = re.findall(r"\d+\.?\d*|\.\d+|[A-Za-z]+(?:_\(?\w+\)?)?|\*\*|[-+*/(),!]|\S", text)
     return _joined(tokens)
 
 
 def _fractions(text: str) -> str:
-    text = re.sub(r"\\(?:frac|binom)\s*(\d)\s*(\d)", lambda m: m[0].replace(m[1] + m[2], "{%s}{%s}" % (m[1], m[2])), text)
+    text = re.sub(r"\\(?:frac|binom)\s*(\d)\s*(\d)", lambda m: m[0].replace(m[1] + m[2], f"{{{m[1]}}}{{{m[2]}}}"), text)
     text = re.sub(r"\\frac\s*(\d)\s*(?=\{)", r"\\frac{\1}", re.sub(r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}", text))
     while match := re.search(r"\\(frac|binom)\s*\{", text):
         first = _closing(text, match.end())
@@ -224,7 +253,9 @@ def _joined(tokens: Sequence[str]) -> str:
                 code.append(piece)
             else:
                 raise UntranslatableError(piece)
-            ends_factor = piece == ")" or (piece[0].isalnum() and piece not in _NAMES - {"pi"} | {"root", "absolute", "binom", "mpf"})
+            ends_factor = piece == ")" or (
+                piece[0].isalnum() and piece not in _NAMES - {"pi"} | {"root", "absolute", "binom", "mpf"}
+            )
     return "".join(code).replace("mpmath_e", "exp(1)")
 
 
@@ -235,7 +266,11 @@ def same_worth(one: Any, other: Any) -> bool:
             quotients = [a / b if b else None for a, b in zip(one[1], other[1], strict=True)]
             return None not in quotients and all(abs(q - quotients[0]) < 1e-20 for q in quotients)
         return len(one) == len(other) and all(same_worth(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, str) or isinstance(other, str) or isinstance(one, list | tuple) != isinstance(other, list | tuple):
+    if (
+        isinstance(one, str)
+        or isinstance(other, str)
+        or isinstance(one, list | tuple) != isinstance(other, list | tuple)
+    ):
         return bool(one == other)
     with mpmath.workdps(1300):
         return bool(abs(one - other) < mpmath.mpf(10) ** -50)
@@ -298,8 +333,10 @@ def by_math_verify(pairs: Sequence[tuple[str, str]]) -> list[bool]:
 def reason(answer: str, reference: str) -> str:
     """Why we refuse what math-verify accepts, by the kind of the edit."""
     for name, pattern in (
-        ("unit or percent sign compared", r"\\text|\\mbox|%|\\circ|\\\$"), ("interval ends or brackets compared", r"[\[\]]"),
-        ("huge or tiny difference within its rounding", r"\d{12,}|\^\{?\d{2,}|!|\\binom"), ("equation or inequality compared", r"[=<>]|\\[lg]e"),
+        ("unit or percent sign compared", r"\\text|\\mbox|%|\\circ|\\\$"),
+        ("interval ends or brackets compared", r"[\[\]]"),
+        ("huge or tiny difference within its rounding", r"\d{12,}|\^\{?\d{2,}|!|\\binom"),
+        ("equation or inequality compared", r"[=<>]|\\[lg]e"),
         ("order or number of items", r","),
     ):  # fmt: skip
         if re.search(pattern, reference + answer):

@@ -1,4 +1,4 @@
-"""The edits of the verdicts' benchmark: their second opinion knows right from wrong, and none that is wrong is accepted."""
+"""The edits of the verdicts' benchmark: their second opinion tells right from wrong, and no wrong one is accepted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from verdicts_fuzz import RARE, UntranslatableError, accepted, edits, same_worth
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ("\\frac{3}{4}", "0.75", True), ("2\\sqrt{2}", "\\sqrt{8}", True), ("x+y", "y+x", True), ("2x+4y=6", "x+2y=3", True),
-        ("1, 2", "2,1", True), ("(1, 2)", "(2,1)", False), ("[1, 2)", "(1,2)", False), ("2^{2024}-1", "2^{2024}+1", False),
-        ("\\frac12", "\\frac{1}{3}", False), ("a_1+2", "a_2+2", False), ("\\lfloor \\frac{n}{3} \\rfloor", "\\lfloor \\frac{n}{4} \\rfloor", False),
+        ("\\frac{3}{4}", "0.75", True), ("2\\sqrt{2}", "\\sqrt{8}", True), ("x+y", "y+x", True),
+        ("2x+4y=6", "x+2y=3", True),
+        ("1, 2", "2,1", True), ("(1, 2)", "(2,1)", False), ("[1, 2)", "(1,2)", False),
+        ("2^{2024}-1", "2^{2024}+1", False),
+        ("\\frac12", "\\frac{1}{3}", False), ("a_1+2", "a_2+2", False),
+        ("\\lfloor \\frac{n}{3} \\rfloor", "\\lfloor \\frac{n}{4} \\rfloor", False),
         ("1:2:5", "2:4:10", True), ("52_8", "52_9", False), ("3\\frac{1}{4}", "\\frac{13}{4}", True),
     ],
 )  # fmt: skip

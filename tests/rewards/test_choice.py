@@ -126,7 +126,12 @@ def test_without_listed_options_hedges_are_wrong_all_the_same(answer: str) -> No
             "**Answer: B**",
             "Paris is in France.\n\n**B**",
         ),
-        *("**B. Paris**", "(B) Paris", "It is in France.\n\n**B. Paris**", "The answer is B. Note that A is a common distractor."),
+        *(
+            "**B. Paris**",
+            "(B) Paris",
+            "It is in France.\n\n**B. Paris**",
+            "The answer is B. Note that A is a common distractor.",
+        ),
         *("ANSWER IS B. A is incorrect.", "Answer: It is not C, the answer is B", "\\boxed{x^2 + 1}\n\n**Answer: B**"),
         *("So Paris it is.\n\nThe answer is B.", "Since A lies in England and C in Italy, the answer is B."),
         *("London is in England.\n\nThe correct answer is (B) Paris, because it lies in France, unlike A.",),

@@ -53,7 +53,12 @@ def test_what_no_rule_can_check_is_no_gold(grader: Grader) -> None:
 
 
 def test_unreadable_references_are_masked_and_named(grader: Grader) -> None:
-    bad = [problem("x", ""), problem("y", "\\frac{"), problem("v", "notfound"), problem("z", "Q", verifier="choice", columns={"choices": ["1"]})]
+    bad = [
+        problem("x", ""),
+        problem("y", "\\frac{"),
+        problem("v", "notfound"),
+        problem("z", "Q", verifier="choice", columns={"choices": ["1"]}),
+    ]
     report = check_gold(grader, [*GOOD, *bad])
     report.require()
     assert report.masked == {"v", "x", "y", "z"}

@@ -134,21 +134,28 @@ REFUSED = [
 
 ACCEPTED += [
     *((dressed, "33") for dressed in (
-        "\\text{33}", "(33)", "{33}", "\\mathrm{33}", "\\underline{33}", "m+n = 33", "f(5) = 33", "|AB| = 33", "AB=33", "33\\",
+        "\\text{33}", "(33)", "{33}", "\\mathrm{33}", "\\underline{33}", "m+n = 33", "f(5) = 33", "|AB| = 33",
+        "AB=33", "33\\",
         "\\left(33\\right)", "\\large 33", "a+b+c=33", "\\text{Area} = 33", "\\dfrac{66}{2} = 33")),
-    ("\\frac37 \\approx 0.4286", "\\frac37"), ("\\frac38 = 0.375", "\\frac38"), ("(1101)_2", "1101_2"), ("4{:}30", "4:30"),
-    ("1101_{\\text{two}}", "1101_2"), ("15\\ \\text{kg}\\cdot\\text{m/s}", "15"), ("A and C", "A, C"), ("6", "6\\text{ zorgs}"),
+    ("\\frac37 \\approx 0.4286", "\\frac37"), ("\\frac38 = 0.375", "\\frac38"), ("(1101)_2", "1101_2"),
+    ("4{:}30", "4:30"),
+    ("1101_{\\text{two}}", "1101_2"), ("15\\ \\text{kg}\\cdot\\text{m/s}", "15"), ("A and C", "A, C"),
+    ("6", "6\\text{ zorgs}"),
     ("\\text{No solution.}", "no solution"), ("C. 42", "C"), ("12\\text{ h }", "12"),
 ]  # fmt: skip
 REFUSED += [
     *((f"5\\text{{ {words}}}", "5") for words in ("is wrong", "tens", "lakh", "halves", "except zero", "or so")),
-    ("5打", "5"), ("C", "C = 2\\pi r"), ("D = (5, 9)", "D = (0, 1)"), ("A square", "A circle"), ("0=0", "x+y=0"), ("x+y=0", "0"),
-    ("5", "x+y=5"), ("a=7", "x=7"), ("7=8", "7"), ("8=7", "7"), ("0.4286", "\\frac37"), ("\\frac37 \\approx 9", "\\frac37"),
+    ("5打", "5"), ("C", "C = 2\\pi r"), ("D = (5, 9)", "D = (0, 1)"), ("A square", "A circle"), ("0=0", "x+y=0"),
+    ("x+y=0", "0"),
+    ("5", "x+y=5"), ("a=7", "x=7"), ("7=8", "7"), ("8=7", "7"), ("0.4286", "\\frac37"),
+    ("\\frac37 \\approx 9", "\\frac37"),
     ("\\text{not} = 5", "5"), ("\\boxed{7\\boxed{8}}", "8"), ("\\boxed{7}, \\boxed{8}", "8"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("reference", ["proof", "notfound", "Not found", "-", "N/A", "?", "\\text{proof}", "see solution", "…"])
+@pytest.mark.parametrize(
+    "reference", ["proof", "notfound", "Not found", "-", "N/A", "?", "\\text{proof}", "see solution", "…"]
+)
 def test_a_placeholder_is_no_reference_and_is_named(no_worker: WorkerPool, reference: str) -> None:
     verdict = submit_math(boxed(reference), reference, no_worker)
     assert isinstance(verdict, Verdict)
@@ -159,8 +166,10 @@ def test_a_placeholder_is_no_reference_and_is_named(no_worker: WorkerPool, refer
 
 @pytest.mark.parametrize(
     "reference",
-    ["\\text{No such } n", "\\forall x>0, f(x)=0", "a \\mid b", "E_{1}", "3 \\pmod 7", "\\textcircled{1}\\textcircled{3}", "-3./2",
-     "\\text{(B) and (C)}", "12 \\text{ hours } 30 \\text{ minutes}", "\\overline{AB}", "x \\equiv 3 \\pmod 7", "\\boxed{24}"],
+    ["\\text{No such } n", "\\forall x>0, f(x)=0", "a \\mid b", "E_{1}", "3 \\pmod 7",
+    "\\textcircled{1}\\textcircled{3}", "-3./2",
+     "\\text{(B) and (C)}", "12 \\text{ hours } 30 \\text{ minutes}", "\\overline{AB}", "x \\equiv 3 \\pmod 7",
+     "\\boxed{24}"],
 )  # fmt: skip
 def test_a_reference_that_is_whole_accepts_itself_and_nothing_else(reference: str) -> None:
     own = reference.removeprefix("\\boxed{").removesuffix("}") if "boxed" in reference else reference
@@ -179,7 +188,14 @@ def test_the_boxes_of_one_answer_are_read_together() -> None:
 def test_where_the_problem_lists_options_letter_and_text_are_right() -> None:
     verifier = MathVerifier(R1, Verification())
     problem = Problem("p", "Which?", "B", columns={"choices": ["4", "12", "20"]})
-    for answer, right in (("B", True), ("12", True), ("\\text{(B) }12", True), ("C", False), ("20", False), ("A or B", False)):
+    for answer, right in (
+        ("B", True),
+        ("12", True),
+        ("\\text{(B) }12", True),
+        ("C", False),
+        ("20", False),
+        ("A or B", False),
+    ):
         begun = verifier.begin(boxed(answer), problem)
         assert (begun if isinstance(begun, Verdict) else begun.result()).correct is right
     verifier.close()

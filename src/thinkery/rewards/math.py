@@ -43,8 +43,10 @@ JUDGE = "thinkery.rewards.answers.symbolic:judge"
 _DEFAULT = MathPolicy()
 # What data sets write where there is no answer.
 _PLACEHOLDER = re.compile(
-    r"-+|—+|–+|_+|\?+|\.{2,}|…|\\[lcd]?dots|n\s*/\s*a|nan|null|none given|tbd|todo|unknown|proof(?:\s+(?:given|omitted|needed))?|"
-    r"(?:answer\s+)?not\s?found|(?:no|not an?)\s+answer(?:\s+(?:given|found|provided))?|see\s+(?:the\s+)?(?:proof|solution|above|below|explanation)|"
+    r"-+|—+|–+|_+|\?+|\.{2,}|…|\\[lcd]?dots|n\s*/\s*a|nan|null|none given|tbd|todo|unknown|"
+    r"proof(?:\s+(?:given|omitted|needed))?|"
+    r"(?:answer\s+)?not\s?found|(?:no|not an?)\s+answer(?:\s+(?:given|found|provided))?|"
+    r"see\s+(?:the\s+)?(?:proof|solution|above|below|explanation)|"
     r"(?:answer\s+)?not\s+(?:available|applicable|provided|given)|omitted|error|placeholder|\[?answer\]?|证明(?:略|见解析)?|略|见解析|无|暂无",
     re.IGNORECASE,
 )

@@ -11,7 +11,8 @@ from thinkery.rewards.answers.grammar import read_expression
 DIFFERENT = [
     # more digits than a rounded comparison sees
     ("2^{2024}-1", "2^{2024}+1"), ("1-\\frac{1}{2^{200}}", "1"), ("100!", "100!+1"), ("10^{50}", "10^{50}+1"),
-    ("5^{50}+3^{50}", "5^{50}"), ("\\sqrt{2}", "\\sqrt{2}+10^{-50}"), ("\\pi+10^{-300}", "\\pi"), ("e^{100}", "e^{100}+1"),
+    ("5^{50}+3^{50}", "5^{50}"), ("\\sqrt{2}", "\\sqrt{2}+10^{-50}"), ("\\pi+10^{-300}", "\\pi"),
+    ("e^{100}", "e^{100}+1"),
     ("\\frac{10^{40}}{10^{40}+1}", "1"), ("2^{20000}", "2^{20000}+1"), ("\\sin x", "\\sin x+10^{-40}"),
     # between the points that an expression is usually tried at
     ("\\lfloor n/2\\rfloor", "\\lfloor n/4\\rfloor"), ("\\lfloor\\sqrt n\\rfloor", "\\lfloor\\sqrt[3]n\\rfloor"),
@@ -20,10 +21,12 @@ DIFFERENT = [
     ("\\max(a,b)", "a"), ("\\sqrt{x^2}", "x"), ("f(x+1)", "f(x)+f(1)"), ("n!", "n"), ("\\lfloor n/1000\\rfloor", "0"),
 ]  # fmt: skip
 SAME = [
-    ("2^{20000}", "4^{10000}"), ("2024!", "2024\\cdot 2023!"), ("\\sqrt{3+2\\sqrt2}", "1+\\sqrt2"), ("3^{500}", "9^{250}"),
+    ("2^{20000}", "4^{10000}"), ("2024!", "2024\\cdot 2023!"), ("\\sqrt{3+2\\sqrt2}", "1+\\sqrt2"),
+    ("3^{500}", "9^{250}"),
     ("m+n-\\gcd(m,n)", "m-\\gcd(n,m)+n"), ("\\lfloor\\frac{n+1}2\\rfloor", "\\lceil\\frac n2\\rceil"),
     ("\\max(a,b)", "\\frac{a+b+|a-b|}2"), ("n\\bmod 2", "\\frac{1-(-1)^n}2"), ("\\binom n2", "\\frac{n(n-1)}2"),
-    ("\\frac{n!}{(n-2)!}", "n(n-1)"), ("\\frac1{\\sqrt n}", "\\sqrt{1/n}"), ("\\cos(n\\pi)", "(-1)^n"), ("3^{2x}", "9^x"),
+    ("\\frac{n!}{(n-2)!}", "n(n-1)"), ("\\frac1{\\sqrt n}", "\\sqrt{1/n}"), ("\\cos(n\\pi)", "(-1)^n"),
+    ("3^{2x}", "9^x"),
     ("\\lg 2", "\\frac{\\ln 2}{\\ln 10}"), ("e^{i\\pi}", "-1"), ("x^{2016}-1", "(x^{1008}-1)(x^{1008}+1)"),
 ]  # fmt: skip
 

@@ -31,7 +31,8 @@ from thinkery.rewards.answers.statements import is_prose, stated
         ("The total is **1,234** dollars.", "1,234 dollars"),
         ("The point is -5 meters away", "-5 meters"), ("It grew by 50%.", "50%"),
         ("It costs 5.4 cents each.", "5.4 cents"),
-        ("The answer is 17. I hope it is correct.", "17"), ("The answer is 17.<|im_end|>", "17"), ("It takes 17 hours.", "17 hours"),
+        ("The answer is 17. I hope it is correct.", "17"), ("The answer is 17.<|im_end|>", "17"),
+        ("It takes 17 hours.", "17 hours"),
         ("So the probability is $\\frac{3}{4}$.", "\\frac{3}{4}"), ("Thus, the total number of ways is 17.", "17"),
         ("The sum of the digits is 17.", "17"), ("There are 17 ways.", "17 ways"), ("2mgh", "2mgh"),
         ("The first answer is 5. The answer is 6.", "6"), ("The answer is 18. It follows from the price.", "18"),
@@ -54,8 +55,10 @@ def test_reads_what_is_stated(text: str, answer: str) -> None:
         "It is under 18.", "The answer is far from 18.", "I doubt that it is 18.", "It cannot be 18.", "Forse 18.",
         "A resposta não é 18.", "Het antwoord is geen 18.", "Cevap 18 değil.", "उत्तर 18 नहीं है।", "정답은 18이 아니다",
         "A válasz nem 18.", "Svaret är inte 18.", "The answer exceeds 18.", "It is false that it equals 18.",
-        "It is anything but 18.", "It is the opposite of 18.", "The answer is a multiple of 18.", "This solves problem 18.",
-        "The answer is the reciprocal of 18.", "The answer is 18. The correct value should be 19.", "The answer is 18. No, 19.",
+        "It is anything but 18.", "It is the opposite of 18.", "The answer is a multiple of 18.",
+        "This solves problem 18.",
+        "The answer is the reciprocal of 18.", "The answer is 18. The correct value should be 19.",
+        "The answer is 18. No, 19.",
         "The answer is 18?", "The answer is 18, which is wrong.", "18 is wrong.", "The wrong answer is 18.",
         "Nobody has 18 eggs.", "If x=2, the answer is 18.", "I doubt that the answer is 18.", "See equation 18.",
         "It is not true that, in the end, the answer is 18.", "The answer is 18. Forget that.", "One more than 18.",
@@ -67,7 +70,8 @@ def test_states_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "prose"), [("\\sin x + \\log y", False), ("-(q-p)", False), ("2ab", False),
-    ("sqrt(2)", False), ("\\begin{pmatrix} 1 \\end{pmatrix}", False), ("x or y", True), ("five", True), ("2mgh", False), ("\\frac{abc}{a+b}", False), ("near 7", True), ("18 oder 19", True), ("五", True),
+    ("sqrt(2)", False), ("\\begin{pmatrix} 1 \\end{pmatrix}", False), ("x or y", True), ("five", True),
+    ("2mgh", False), ("\\frac{abc}{a+b}", False), ("near 7", True), ("18 oder 19", True), ("五", True),
     ("\\text{five}", True)])  # fmt: skip
 def test_tells_prose_from_expressions(text: str, prose: bool) -> None:
     assert is_prose(text) == prose

@@ -13,7 +13,8 @@ from thinkery.rewards.answers.words import answer_letters, parse_words, read_let
         ("\\text{Evelyn}", "evelyn"), ("Evelyn.", "evelyn"), ("YES", "yes"), ("no", "no"), ("对", "对"),
         ("New  York", "new york"), ("an ellipse", "ellipse"), ("10:30", "10:30"), ("10:30 a.m.", "10:30am"),
         ("no solution", "no solution"), ("\\text{No such } n", "no such n"), ("it is even", "it is even"),
-        ("Quadrant I", "quadrant i"), ("x", None), ("2k", None), ("p - q", None), ("p-q", None), ("42", None), ("", None),
+        ("Quadrant I", "quadrant i"), ("x", None), ("2k", None), ("p - q", None), ("p-q", None), ("42", None),
+        ("", None),
         ("\\pi", None), ("sin x", None), ("AB", None), ("x or y", None),
     ],
 )  # fmt: skip

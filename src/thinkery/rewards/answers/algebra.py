@@ -14,8 +14,9 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 
 from thinkery.rewards.answers import comparison
-from thinkery.rewards.answers.grammar import UnreadableError, read_expression
+from thinkery.rewards.answers.grammar import read_expression
 from thinkery.rewards.answers.statements import is_prose
+from thinkery.rewards.answers.tokens import UnreadableError
 
 # Dots and doubts in a text are no part of an expression.
 _UNREADABLE = re.compile(r"\.\.|\\[lcd]?dots|[…:\"]|\\(?:approx|sim|simeq|cong|equiv)(?![A-Za-z])")
@@ -48,7 +49,9 @@ def is_expression(found: Any) -> bool:
 
 def is_constant(found: Any) -> bool:
     """Whether an expression holds no variable."""
-    return isinstance(found, sympy.Expr) and not found.free_symbols and not found.atoms(sympy.core.function.AppliedUndef)
+    return (
+        isinstance(found, sympy.Expr) and not found.free_symbols and not found.atoms(sympy.core.function.AppliedUndef)
+    )
 
 
 def unevaluated(expression: Any) -> bool:
@@ -57,7 +60,7 @@ def unevaluated(expression: Any) -> bool:
 
 
 def proportional(gold: Any, given: Any) -> int:
-    """The sign of c where ``gold = c * given`` for a real constant c; 0 if there is none, or one of them is constant."""
+    """The sign of c where ``gold = c * given`` for a real constant c; 0 if there is none, or one is constant."""
     return comparison.factor_between(gold, given)
 
 

@@ -43,10 +43,13 @@ _GROUPING = re.compile(
     r",\\!\s*|\{,\}\s*|(?<=[0-9])\\[,;:](?=[0-9]{3}(?![0-9]))"
 )  # TeX's thousands: 10,\!080, 10{,}080
 _GROUPED = re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}\s*)(?=[0-9]{3}(?![0-9]))")
-_SILENT = re.compile(r"\\(?:left|right|displaystyle|textstyle|large|Large|LARGE|huge|Huge|small|normalsize|bigl?|bigr|Bigl?|Bigr|limits|nolimits)(?![a-zA-Z])|(?<!\\)\\!")
+_SILENT = re.compile(
+    r"\\(?:left|right|displaystyle|textstyle|large|Large|LARGE|huge|Huge|small|normalsize|bigl?|bigr|Bigl?|Bigr|limits|nolimits)(?![a-zA-Z])|(?<!\\)\\!"
+)
 _SPACING = re.compile(r"(?<!\\)\\(?:[,;:]|\s|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))|~")
 _STYLES = (
-    r"\\(?:text|textbf|textit|textrm|textnormal|texttt|mbox|mathrm|mathbf|mathit|mathsf|underline|emph|boldsymbol|bm|hbox)"
+    r"\\(?:text|textbf|textit|textrm|textnormal|texttt|mbox|mathrm|mathbf|mathit|mathsf|underline|"
+    r"emph|boldsymbol|bm|hbox)"
 )
 _STYLED = re.compile(_STYLES + r"\s*\{([^{}]*)\}")
 _STYLED_WHOLE = re.compile(_STYLES + r"\s*(?=\{)|(?=\{)")

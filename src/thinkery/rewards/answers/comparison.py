@@ -28,7 +28,7 @@ from thinkery.rewards.answers.evaluation import (
     interval,
     modular,
 )
-from thinkery.rewards.answers.grammar import Gcd, Lcm
+from thinkery.rewards.answers.tokens import Gcd, Lcm
 
 GUARD_DIGITS = 60  # beyond those that the numbers written need
 _STEPS = (sympy.floor, sympy.ceiling, sympy.Mod, Gcd, Lcm, sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
@@ -82,7 +82,11 @@ def factor_between(gold: Any, given: Any) -> int:
             return 0
     if quotient is None:
         return 0
-    scale = sympy.nsimplify(sympy.Rational(quotient.numerator, quotient.denominator)) if isinstance(quotient, Fraction) else None
+    scale = (
+        sympy.nsimplify(sympy.Rational(quotient.numerator, quotient.denominator))
+        if isinstance(quotient, Fraction)
+        else None
+    )
     if scale is not None and not same(gold, scale * given):
         return 0
     return 1 if quotient > 0 else -1
@@ -209,7 +213,11 @@ def _value(expression: Any, point: Point) -> Any:
         return found
     try:
         value, span = digits(expression, point, 40)
-        value = digits(expression, point, GUARD_DIGITS + int(2 * span))[0] if span > 10 else digits(expression, point, 100)[0]
+        value = (
+            digits(expression, point, GUARD_DIGITS + int(2 * span))[0]
+            if span > 10
+            else digits(expression, point, 100)[0]
+        )
     except UndefinedError:
         return None
     except NoWayError:
@@ -229,7 +237,7 @@ def _real(value: Any) -> Any:
 
 def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | None:
     """Whether two rational functions are identical; None if one of them is none."""
-    drawn = random.Random(61)  # noqa: S311  (the same every time, and nothing that an answer could aim at)
+    drawn = random.Random(61)
     compared = 0
     try:
         for prime in PRIMES:
@@ -252,7 +260,7 @@ def _points(gold: Any, given: Any, symbols: list[Any]) -> Iterator[dict[Any, Fra
     counts = gold.has(*_COUNTS) or (discrete and _whole(symbols))
     if not counts:
         yield from _fractions(symbols)
-    drawn = random.Random(0)  # noqa: S311
+    drawn = random.Random(0)
     wholes = _wholes(gold, given) if jumps or counts else [2, 3, 5, 6, 11]
     limit = _MAX_POINTS if jumps else 8
     if len(symbols) == 1:
@@ -278,7 +286,9 @@ def _fractions(symbols: list[Any]) -> Iterator[dict[Any, Fraction]]:
 
 def _wholes(gold: Any, given: Any) -> list[int]:
     """Whole numbers about and between the numbers that are written, those first where a step may lie."""
-    written = {abs(int(part)) for one in (gold, given) for number in one.atoms(sympy.Rational) for part in (number.p, number.q)}
+    written = {
+        abs(int(part)) for one in (gold, given) for number in one.atoms(sympy.Rational) for part in (number.p, number.q)
+    }
     steps = sorted(number for number in written if 1 < number < 10**9)[:8]
     near = [number + shift for number in steps for shift in (0, -1, 1)] + [2 * number for number in steps]
     if len(steps) > 1:

@@ -1,8 +1,8 @@
 r"""Equations and inequalities: which value a chain gives, and when two of them say the same.
 
-``x = 5``, ``m + n = 33``, ``\frac38 = 0.375`` and ``\frac37 \approx 0.4286`` give a value where the reference is one, if
-all constants in the chain are equal; ``7 = 8`` and ``x = 5 = 6`` give none. Equations in variables are the same up to
-a constant factor. Left out: solving them.
+``x = 5``, ``m + n = 33``, ``\frac38 = 0.375`` and ``\frac37 \approx 0.4286`` give a value where the reference is one,
+if all constants in the chain are equal; ``7 = 8`` and ``x = 5 = 6`` give
+none. Equations in variables are the same up to a constant factor. Left out: solving them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ def _is_name(item: Node, value: Node) -> bool:
         return item.kind in ("tuple", "ratio") and all(map(_is_called, item.items))
     if is_variable(item):
         return True
-    if isinstance(value, Leaf) and not algebra.is_constant(algebra.parse(value.text)) and parse_number(value.text) is None:
+    if (
+        isinstance(value, Leaf)
+        and not algebra.is_constant(algebra.parse(value.text))
+        and parse_number(value.text) is None
+    ):
         return _NAMES.fullmatch(item.text) is not None and not _NOT_NAMES.search(item.text)
     return _is_called(item)
 
@@ -135,10 +139,12 @@ def same_equation(gold: Form, given: Form, policy: MathPolicy, same_items: SameI
     if len(gold.items) != len(given.items):
         return False
     flipped = Form("relation", given.items[::-1], tuple(_OPPOSITE.get(sign, "") for sign in given.marks[::-1]))
-    sides = [algebra.parse(item.text) if isinstance(item, Leaf) else None for item in (*gold.items, *given.items)]
+    sides: list[Any] = [algebra.parse(item.text) if isinstance(item, Leaf) else None for item in (*gold.items, *given.items)]
     comparable = len(gold.items) == 2 and all(algebra.is_expression(side) for side in sides)
     constant = comparable and algebra.is_constant(sides[0]) and algebra.is_constant(sides[1])
-    if constant and any(_is_number(one) != _is_number(other) for one, other in zip(gold.items, given.items, strict=True)):
+    if constant and any(
+        _is_number(one) != _is_number(other) for one, other in zip(gold.items, given.items, strict=True)
+    ):
         return False  # 2 = 2 is not 1 + 1 = 2
     if not comparable or constant or "~" in gold.marks or "in" in gold.marks:
         return any(

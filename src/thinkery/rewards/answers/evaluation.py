@@ -1,6 +1,7 @@
 r"""What an expression is worth at a point: as an exact fraction, modulo a prime, as an interval, or to many digits.
 
-One walk over sympy's tree, four ways to count. Where all is rational the fraction decides, or, where that would have too
+One walk over sympy's tree, four ways to count. Where all is rational the fraction decides, or, where that would
+have too
 many digits, its rest modulo large primes. Everything else is compared by intervals (or, for complex values, by two
 precisions) with as many digits as the numbers written could need to tell two values apart: a value that a term of size
 10^-200 can change is computed to far more than 200 digits. Left out: sums without end, integrals (``algebra``).
@@ -17,7 +18,7 @@ from typing import Any
 import mpmath  # type: ignore[import-untyped]
 import sympy  # type: ignore[import-untyped]
 
-from thinkery.rewards.answers.grammar import Gcd, Lcm
+from thinkery.rewards.answers.tokens import Gcd, Lcm
 
 MAX_BITS = 1 << 17  # of an exact number: 40,000 digits
 MAX_SPAN = 20_000  # decimal orders of magnitude between the largest and the smallest number on the way to a value
@@ -369,7 +370,9 @@ def _counted(expression: Any, point: Point, places: int, way: Digits) -> tuple[A
     before = context.dps
     context.dps = places
     try:
-        numbers = {name: way.number(sympy.Rational(value.numerator, value.denominator)) for name, value in point.items()}
+        numbers = {
+            name: way.number(sympy.Rational(value.numerator, value.denominator)) for name, value in point.items()
+        }
         return _walk(expression, numbers, way), way.span
     except (ZeroDivisionError, ValueError) as error:
         raise UndefinedError from error

@@ -52,7 +52,12 @@ def _joined(text: str, boxes: list[tuple[int, int, int]]) -> str:
     parts = [text[boxes[-1][1] : boxes[-1][2]]]
     for before, box in pairwise(reversed(boxes)):
         between = text[box[2] + 1 : before[0]]
-        if box[2] > before[0] or len(parts) == _MAX_JOINED or not _JOINT.fullmatch(between) or not _JOINED.search(between):
+        if (
+            box[2] > before[0]
+            or len(parts) == _MAX_JOINED
+            or not _JOINT.fullmatch(between)
+            or not _JOINED.search(between)
+        ):
             break
         parts.append(text[box[1] : box[2]])
     return ", ".join(reversed(parts))

@@ -15,69 +15,27 @@ from typing import Any
 
 import sympy  # type: ignore[import-untyped]
 
+from thinkery.rewards.answers.tokens import (
+    APPLIED,
+    BINOMIALS,
+    CONSTANTS,
+    ENDS,
+    FRACTIONS,
+    FUNCTIONS,
+    GREEK,
+    INVERSES,
+    OF_SEVERAL,
+    OVER,
+    PAIRS,
+    SIGMA,
+    STYLES,
+    TIMES,
+    VARIANTS,
+    UnreadableError,
+    tokens,
+)
+
 MAX_DEPTH = 60
-
-
-class UnreadableError(Exception):
-    """The text is no expression of this grammar."""
-
-
-class Gcd(sympy.Function):  # type: ignore[misc]
-    """The greatest common divisor of integers; of anything else it is not worked out (sympy's is of polynomials)."""
-
-    @classmethod
-    def eval(cls, *arguments: Any) -> Any:
-        """The value where all arguments are integers."""
-        return sympy.igcd(*arguments) if all(one.is_Integer for one in arguments) else None
-
-
-class Lcm(sympy.Function):  # type: ignore[misc]
-    """The least common multiple of integers."""
-
-    @classmethod
-    def eval(cls, *arguments: Any) -> Any:
-        """The value where all arguments are integers."""
-        return sympy.ilcm(*arguments) if all(one.is_Integer for one in arguments) else None
-
-
-_TOKEN = re.compile(
-    r"(?P<repeating>\d*\.\d*\\overline\s*\{?\s*\d+\s*\}?)|(?P<number>\d+(?:\.\d*)?|\.\d+)(?!\.\d)"
-    r"|(?P<command>\\[A-Za-z]+)|(?P<letters>[A-Za-z]+)|(?P<sign>\*\*|\\[|{}%]|[-+*/^_!(){}\[\]|'<>=,%])|(?P<space>[\s~]+)"
-)
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
-    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "asin": sympy.asin,
-    "acos": sympy.acos, "atan": sympy.atan, "arctg": sympy.atan, "tg": sympy.tan, "ctg": sympy.cot,
-    "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "ln": sympy.log,
-    "log": sympy.log, "lg": lambda x: sympy.log(x, 10), "lb": lambda x: sympy.log(x, 2), "exp": sympy.exp,
-    "abs": sympy.Abs, "sign": sympy.sign, "sgn": sympy.sign, "floor": sympy.floor, "ceil": sympy.ceiling,
-    "Re": sympy.re, "Im": sympy.im,
-}  # fmt: skip
-_INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
-_OF_SEVERAL: dict[str, Callable[..., Any]] = {
-    "gcd": Gcd, "lcm": Lcm, "max": sympy.Max, "min": sympy.Min,
-}  # fmt: skip
-_WORDS = frozenset([*_FUNCTIONS, *_OF_SEVERAL, "sqrt", "pi", "mod"])
-_CONSTANTS = {"pi": sympy.pi, "infty": sympy.oo, "e": sympy.E}
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar".split()
-)
-_VARIANTS = {"varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma"}
-_APPLIED = frozenset("fghFGHP") | {"phi", "psi", "tau", "sigma", "mu"}  # letters that a bracket makes functions
-_STYLES = frozenset(
-    ["text", "mathrm", "mathit", "mathbf", "mathsf", "mbox", "textrm", "textbf", "textit", "operatorname", "rm"]
-)
-_SILENT = frozenset(
-    ["left", "right", "displaystyle", "limits", "nolimits", "quad", "qquad", "textstyle", "bigl", "bigr", "Bigl",
-     "Bigr", "big", "Big", "thinspace"]
-)  # fmt: skip
-_FRACTIONS, _BINOMIALS = frozenset(["frac", "dfrac", "tfrac", "cfrac"]), frozenset(["binom", "dbinom", "tbinom"])
-_PAIRS = {"(": ")", "[": "]", "{": "}", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil", r"\lvert": r"\rvert"}
-_TIMES = frozenset(["*", r"\cdot", r"\times", r"\ast"])
-_OVER = frozenset(["/", r"\div"])
-_ENDS = frozenset(["", ")", "]", "}", ",", "+", "-", "=", "<", ">", r"\rfloor", r"\rceil", r"\rvert", r"\pm", r"\mp"])
-_SIGMA = {"sum": sympy.Sum, "prod": sympy.Product}
 
 
 @lru_cache(maxsize=4096)
@@ -88,34 +46,6 @@ def read_expression(text: str) -> Any:
     if parser.next():
         raise UnreadableError(f"{parser.next()!r} is left over")
     return expression
-
-
-def _tokens(text: str) -> list[str]:
-    """Numbers, commands, letters and signs; letters that are no name of a function one by one; spaces as ``' '``."""
-    tokens: list[str] = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise UnreadableError(f"{text[position]!r} is no sign of an expression")
-        position = match.end()
-        kind, token = str(match.lastgroup), match[0]
-        if kind == "letters" and token in _WORDS:
-            tokens.append("\\" + token)
-        elif kind == "letters":
-            tokens.extend(_letters(token))
-        elif kind == "space":
-            if tokens and tokens[-1][-1].isdigit():
-                tokens.append(" ")
-        elif not (kind == "command" and token[1:] in _SILENT):
-            tokens.append(token)
-    return tokens
-
-
-def _letters(run: str) -> list[str]:
-    """``xsin`` -> x, sin: a name at the end of a run; else its letters."""
-    name = next((name for name in sorted(_WORDS, key=len, reverse=True) if len(name) > 2 and run.endswith(name)), "")
-    return [*run[: len(run) - len(name)], *(["\\" + name] if name else [])]
 
 
 def _applied(function: Callable[..., Any], argument: Any) -> Any:
@@ -130,7 +60,7 @@ class _Parser:
     """Reads tokens once, from left to right; all that is read is worth what sympy makes of it."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = _tokens(text)
+        self._tokens = tokens(text)
         self._at = 0
         self._depth = 0
         self._bars = 0  # absolute values that are open
@@ -174,10 +104,10 @@ class _Parser:
         product = self._implicit()
         while True:
             token = self.next()
-            if token in _TIMES:
+            if token in TIMES:
                 self._take()
                 product = product * self._signed(self._implicit)
-            elif token in _OVER:
+            elif token in OVER:
                 self._take()
                 divisor = self._signed(self._power if self._is_number(product) else self._implicit)
                 product = product / divisor
@@ -204,7 +134,7 @@ class _Parser:
         token = self.next()
         if token == "|":
             return self._bars == 0
-        return not (token in _ENDS or token in _TIMES or token in _OVER or token in (r"\bmod", r"\mod"))
+        return not (token in ENDS or token in TIMES or token in OVER or token in (r"\bmod", r"\mod"))
 
     def _implicit(self) -> Any:
         """Factors side by side; a number is followed by none, but for the fraction of a mixed number."""
@@ -216,8 +146,13 @@ class _Parser:
             whole = self._previous_number()
             begin = self._at
             factor = self._power()
-            if whole is not None and token[1:] in _FRACTIONS and factor.is_Rational:
-                if product != whole or not 0 < factor < 1 or not whole.is_Integer or "-" in self._tokens[begin : self._at]:
+            if whole is not None and token[1:] in FRACTIONS and factor.is_Rational:
+                if (
+                    product != whole
+                    or not 0 < factor < 1
+                    or not whole.is_Integer
+                    or "-" in self._tokens[begin : self._at]
+                ):
                     raise UnreadableError("a fraction follows a number")
                 product = whole + factor
             else:
@@ -243,10 +178,7 @@ class _Parser:
 
     def _exponent(self) -> Any:
         """One group, or one sign, of a power; towers without braces bind to the right."""
-        if self.next() == "{":
-            exponent = self._atom()
-        else:
-            exponent = self._signed(self._argument)
+        exponent = self._atom() if self.next() == "{" else self._signed(self._argument)
         if self.next() in ("^", "**"):
             self._take()
             exponent = sympy.Pow(exponent, self._exponent())
@@ -282,7 +214,7 @@ class _Parser:
             self._expect("|")
             self._bars -= 1
             return sympy.Abs(inside)
-        if token in _PAIRS:
+        if token in PAIRS:
             return self._group(token)
         if token[0] == "\\" and len(token) > 1:
             return self._command(token[1:])
@@ -308,7 +240,7 @@ class _Parser:
         bars, self._bars = self._bars, 0
         inside = self.sum()
         self._bars = bars
-        self._expect(_PAIRS[opening])
+        self._expect(PAIRS[opening])
         if opening == r"\lfloor":
             return sympy.floor(inside)
         if opening == r"\lceil":
@@ -316,26 +248,26 @@ class _Parser:
         return sympy.Abs(inside) if opening == r"\lvert" else inside
 
     def _command(self, name: str) -> Any:
-        name = _VARIANTS.get(name, name)
-        if name in _FRACTIONS:
+        name = VARIANTS.get(name, name)
+        if name in FRACTIONS:
             top = self._argument()
             return top / self._argument()
-        if name in _BINOMIALS:
+        if name in BINOMIALS:
             top = self._argument()
             return sympy.binomial(top, self._argument())
         if name == "sqrt":
             return self._root()
-        if name in _FUNCTIONS:
+        if name in FUNCTIONS:
             return self._function(name)
-        if name in _OF_SEVERAL:
-            return _OF_SEVERAL[name](*self._arguments())
-        if name in _SIGMA:
-            return self._series(_SIGMA[name])
-        if name in _CONSTANTS:
-            return _CONSTANTS[name]
-        if name in _STYLES:
+        if name in OF_SEVERAL:
+            return OF_SEVERAL[name](*self._arguments())
+        if name in SIGMA:
+            return self._series(SIGMA[name])
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in STYLES:
             return self._styled()
-        if name in _GREEK:
+        if name in GREEK:
             return self._symbol(name)
         raise UnreadableError(f"\\{name} is not known")
 
@@ -350,13 +282,13 @@ class _Parser:
 
     def _function(self, name: str) -> Any:
         r"""``\sin 2x``, ``\sin^2 x``, ``\log_2 8``: brackets, or all factors up to the next sign or function."""
-        function, power, base = _FUNCTIONS[name], None, None
+        function, power, base = FUNCTIONS[name], None, None
         for _ in range(2):
             if self.next() == "^" and power is None:
                 self._take()
                 power = self._exponent()
-                if power == -1 and name in _INVERSES:
-                    function, power = _FUNCTIONS[_INVERSES[name]], None
+                if power == -1 and name in INVERSES:
+                    function, power = FUNCTIONS[INVERSES[name]], None
             elif self.next() == "_" and name == "log" and base is None:
                 self._take()
                 base = self._argument()
@@ -364,7 +296,7 @@ class _Parser:
             argument = self._power() if self.next() == "|" else self._postfix(self._atom())
         else:
             argument = self._power()
-            while self._goes_on() and self.next()[1:] not in _FUNCTIONS and self.next() not in ("(", "["):
+            while self._goes_on() and self.next()[1:] not in FUNCTIONS and self.next() not in ("(", "["):
                 argument = argument * self._power()
         value = _applied(function, argument) if base is None else _applied(function, argument) / sympy.log(base)
         return value if power is None else sympy.Pow(value, power)
@@ -386,7 +318,7 @@ class _Parser:
             inside += self._take()
         self._take()
         name = inside.replace("\\", "")
-        if name in _FUNCTIONS or name in _OF_SEVERAL:
+        if name in FUNCTIONS or name in OF_SEVERAL:
             return self._command(name)
         if len(name) == 1 and name.isalpha():
             return self._symbol(name)
@@ -400,9 +332,9 @@ class _Parser:
             return sympy.Symbol(name)
         if name in ("i", "e"):
             return sympy.I if name == "i" else sympy.E
-        if name[0:1] in _APPLIED or name.rstrip("'") in _APPLIED or "'" in name:
-            if self.next() == "(":
-                return sympy.Function(name)(*self._arguments())
+        applied = name[0:1] in APPLIED or name.rstrip("'") in APPLIED or "'" in name
+        if applied and self.next() == "(":
+            return sympy.Function(name)(*self._arguments())
         return sympy.Symbol(name)
 
     def _primes(self) -> str:
@@ -421,7 +353,7 @@ class _Parser:
             token = self._take()
             if len(token) > 1 and token.isdigit():  # x_12 is x_1 times 2 in LaTeX, and x_{12} to whoever writes it
                 return "_" + token
-            if not token.isalnum() and token[1:] not in _GREEK:
+            if not token.isalnum() and token[1:] not in GREEK:
                 raise UnreadableError("a subscript")
             return "_" + token.removeprefix("\\")
         self._take()

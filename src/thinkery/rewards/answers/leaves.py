@@ -1,4 +1,4 @@
-r"""Single expressions, with their units, as an answer's outer form holds them: equal as numbers, words, values or texts.
+r"""Single expressions, with their units, as an outer form holds them: equal as numbers, words, values or texts.
 
 What the grammar cannot read is compared by its text, in one spelling, so that every reference that is whole accepts
 itself (``f'``, ``G \cong \mathbb{Z}_4``, ``3 \pmod 7``) and nothing else. Left out: outer forms (``structure``).

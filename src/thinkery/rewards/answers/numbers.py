@@ -3,7 +3,8 @@ r"""Answers that are plain numbers, read exactly: no floats, no sympy, microseco
 A number is an integer, a terminating or repeating decimal, a fraction, a mixed number, a ratio or a power of ten,
 dressed as people and models write them: ``\$32,\!348``, ``\frac12``, ``7.``, ``-.5``, ``1e3``, ``1 000``, ``1'000``,
 ``1\frac{4}{5}``, ``0.\overline{3}``, ``3:4``, ``(33)``, ``x=5``, ``m+n=33``, ``30^\circ``, ``5.4 \text{ cents}``,
-``52_8``, ``５０％``. What still holds an operation (``6*7``, ``2^{10}``, ``84/12``) is not a number: it would let a model
+``52_8``, ``５０％``. What still holds an operation (``6*7``, ``2^{10}``, ``84/12``) is not a number: it would let a
+model
 answer a question by repeating it. (The grader of Lightman et al. 2023, PRM800K, demands likewise an integer where the
 reference is one.) Left out: units (``units``), words (``words``), numerals in words, and what means different things in
 different countries (``1.000``, ``3,5``, ``1_000``).
@@ -25,7 +26,10 @@ MAX_ANSWER = 512  # characters; the longest gold of MATH-500 has 53
 _DEFAULT = MathPolicy()
 
 # What a value can be called: x, a_{3}, f(5), AB, |AB|, \angle ABC, \triangle ABC, P(X \le 2), and sums of names: m+n.
-_NAME = r"(?:\|?[A-Za-z]{1,3}(?:_(?:\w|\{\w+\}))?'?\|?|\\(?:angle|overline|triangle|theta|alpha|beta|phi|lambda|mu)\s*\{?[A-Za-z]{0,4}\}?)"
+_NAME = (
+    r"(?:\|?[A-Za-z]{1,3}(?:_(?:\w|\{\w+\}))?'?\|?|\\(?:angle|overline|triangle|theta|alpha|beta|phi|"
+    r"lambda|mu)\s*\{?[A-Za-z]{0,4}\}?)"
+)
 _CALLED = rf"{_NAME}(?:\((?:[A-Za-z0-9, ]|\\(?:le|ge|leq|geq)\b|[<>=]){{1,20}}\))?"
 _ASSIGNMENT = re.compile(rf"{_CALLED}(?P<more>(?:\s*(?:[+-]|\\cdot)\s*{_CALLED}){{0,3}})\s*=(?!=)\s*")
 
@@ -74,7 +78,9 @@ class Number:
         if unit is their_unit or policy.percent == "literal" or policy.units == "required":
             return False
         if unit is not NO_UNIT and their_unit is not NO_UNIT:
-            return unit.dimension == their_unit.dimension and ours.value * unit.factor == theirs.value * their_unit.factor
+            return (
+                unit.dimension == their_unit.dimension and ours.value * unit.factor == theirs.value * their_unit.factor
+            )
         percent, plain = (self, other) if unit is PERCENT else (other, self)
         return percent.unit is PERCENT and percent.value == plain.value * 100
 

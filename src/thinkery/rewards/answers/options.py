@@ -36,7 +36,8 @@ _PREFIX = re.compile(r"\s*[(\[]?([A-Ja-j])\s?[)\].:、]\s*(?=\S)")
 _LABELLED_LINE = re.compile(r"(?:[(\[][A-J][)\]][.:]?|[A-J][.:)])\s+\S")
 # What is said of the others beside an answer: ``A is incorrect``, ``note that C is a common distractor``.
 _REJECTED = re.compile(
-    r"(?:\b(?:note that|while|whereas|and|but|although)\s+)?(?:(?:option|choice)\s+)?(?<![A-Za-z])[(\[]?([A-J])[)\]]?\s+(?:is|are|was)\s+"
+    r"(?:\b(?:note that|while|whereas|and|but|although)\s+)?(?:(?:option|"
+    r"choice)\s+)?(?<![A-Za-z])[(\[]?([A-J])[)\]]?\s+(?:is|are|was)\s+"
     r"(?:clearly\s+|also\s+)?(?:incorrect|wrong|false|not\s+(?:correct|right|true)|(?:only\s+)?an?\s+(?:common\s+)?(?:distractor|trap|mistake))\b",
     re.IGNORECASE,
 )
@@ -204,7 +205,9 @@ def _labelled(text: str, options: Options) -> frozenset[str] | None:
         return None  # the article of "A train"
     if _plain(rest.lstrip(" .:)-–—,=(")) == _plain(options.texts.get(letter, "")) != "":
         return frozenset(letter)
-    explanation = _REJECTED.sub(lambda other: " " if other[1] != letter else other[0], _BECAUSE.split(rest, maxsplit=1)[0])
+    explanation = _REJECTED.sub(
+        lambda other: " " if other[1] != letter else other[0], _BECAUSE.split(rest, maxsplit=1)[0]
+    )
     others = [text for other, text in options.texts.items() if other != letter and _plain(text)]
     named = {mention[1] for mention in _MENTION.finditer(explanation)} - {letter}
     if _DOUBT.search(explanation) or named or any(_contains(explanation, o) for o in others):

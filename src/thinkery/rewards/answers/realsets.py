@@ -62,7 +62,7 @@ def _compare(one: Any, other: Any) -> int:
 
 def _end(node: Node) -> Any:
     """The real constant that a node is, or None."""
-    expression = algebra.parse(node.text) if isinstance(node, Leaf) else None
+    expression: Any = algebra.parse(node.text) if isinstance(node, Leaf) else None
     if expression in (sympy.oo, -sympy.oo):
         return expression
     if not algebra.is_constant(expression) or expression.has(sympy.oo, sympy.I):

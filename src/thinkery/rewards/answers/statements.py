@@ -27,8 +27,10 @@ _DOUBTFUL_WORDS = (
     "not no never neither nor none cannot without or either maybe perhaps possibly probably might could guess unsure "
     "about approximately around roughly nearly almost wait actually instead wrong incorrect except alternatively "
     "between least most than half twice double triple quarter third dozen dozens hundred hundreds thousand thousands "
-    "million millions billion billions trillion times plus minus negative squared cubed factorial percentage doubt false "
-    "untrue lie lying joke kidding unless if should would correction mistake error sorry hmm but however though although "
+    "million millions billion billions trillion times plus minus negative squared cubed factorial "
+    "percentage doubt false "
+    "untrue lie lying joke kidding unless if should would correction mistake error sorry hmm but "
+    "however though although "
     # French, German, Spanish, Russian
     "pas ni ou peut-être environ jamais aucun moitié mille moins demi fois plutôt "
     "nicht kein keine oder vielleicht etwa ungefähr nie weder halb hälfte tausend mal minus eher "
@@ -41,7 +43,8 @@ _DOUBTFUL_SIGNS = re.compile(
 )
 # What may stand before a statement in its sentence, and after it in the text.
 _BEFORE = re.compile(
-    r"(?:(?:so|thus|hence|therefore|and|then|finally|now|in conclusion|in the end|in total|consequently|as a result|final|"
+    r"(?:(?:so|thus|hence|therefore|and|then|finally|now|in conclusion|in the end|in total|"
+    r"consequently|as a result|final|"
     r"the|our|my|answer|solution|we (?:conclude|find|see|get) that|i (?:conclude|find) that|所以|因此|故|donc|also|"
     r"somit|folglich|por lo tanto|entonces|итак|значит)[\s,:]*)*",
     re.IGNORECASE,
@@ -51,7 +54,9 @@ _AFTER = re.compile(
     r"as (?:required|desired|claimed|shown above)|done|q\.?e\.?d|thank you|完毕|证毕)?[\s.*$\\)\]}。!]*)*",
     re.IGNORECASE,
 )
-_END_TOKEN = re.compile(r"(?:<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|eom_id|end)\|>|</s>|<｜end▁of▁sentence｜>).*", re.DOTALL)
+_END_TOKEN = re.compile(
+    r"(?:<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|eom_id|end)\|>|</s>|<｜end▁of▁sentence｜>).*", re.DOTALL
+)
 _MATH = re.compile(r"\$\$?([^$]{1,200})\$\$?|\\\((.{1,200}?)\\\)|\\\[(.{1,200}?)\\\]", re.DOTALL)
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.,^{/:-])[-+−–]?\\?[$€£¥]?-?"
@@ -62,9 +67,71 @@ _NUMBER = re.compile(
 _COPULA = re.compile(r"(?:です|である|だ)\s*[.。]?$")
 _SHORT_WORDS = frozenset(["is", "it", "or", "no", "so", "we", "he", "an"])
 _COMMON = frozenset(
-    "the and not but for are was has had its one two six ten all any can did get who why how yes odd let now out per via "
-    "than then that this with from have will when what only into also most more less some none both each even near over "
-    "under just very half zero four five nine true such there".split()
+    [
+        "the",
+        "and",
+        "not",
+        "but",
+        "for",
+        "are",
+        "was",
+        "has",
+        "had",
+        "its",
+        "one",
+        "two",
+        "six",
+        "ten",
+        "all",
+        "any",
+        "can",
+        "did",
+        "get",
+        "who",
+        "why",
+        "how",
+        "yes",
+        "odd",
+        "let",
+        "now",
+        "out",
+        "per",
+        "via",
+        "than",
+        "then",
+        "that",
+        "this",
+        "with",
+        "from",
+        "have",
+        "will",
+        "when",
+        "what",
+        "only",
+        "into",
+        "also",
+        "most",
+        "more",
+        "less",
+        "some",
+        "none",
+        "both",
+        "each",
+        "even",
+        "near",
+        "over",
+        "under",
+        "just",
+        "very",
+        "half",
+        "zero",
+        "four",
+        "five",
+        "nine",
+        "true",
+        "such",
+        "there",
+    ]
 )
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _COMMAND = re.compile(r"\\(?:begin|end)\{[A-Za-z]+\*?\}|\\[A-Za-z]+")

@@ -43,7 +43,9 @@ _MATRIX = re.compile(
     r"\\end\{(?P=kind)\}\s*(?P<close>[)\]|]?)",
     re.DOTALL,
 )
-_CASES = re.compile(r"(?:\\\{)?\s*\\begin\{(cases|array|aligned|dcases)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*\.?", re.DOTALL)
+_CASES = re.compile(
+    r"(?:\\\{)?\s*\\begin\{(cases|array|aligned|dcases)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*\.?", re.DOTALL
+)
 _AND = re.compile(
     r"\\(?:text|mbox|mathrm)\s*\{\s*,?\s*and\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|\\(?:text|mbox)\s*\{\s*[,;]\s*\}"
 )
@@ -242,11 +244,14 @@ def names_and_values(node: Node) -> tuple[list[str], list[Node]] | None:
         return None
     if node.kind == "relation" and node.marks == ("=",):
         left, right = node.items
-        if isinstance(left, Form) and isinstance(right, Form) and {left.kind, right.kind} <= {"tuple", "list"}:
-            if len(left.items) == len(right.items) and all(map(is_variable, left.items)):
-                return [str(getattr(name, "text", "")) for name in left.items], list(right.items)
+        if not (isinstance(left, Form) and isinstance(right, Form) and {left.kind, right.kind} <= {"tuple", "list"}):
+            return None
+        if len(left.items) == len(right.items) and all(map(is_variable, left.items)):
+            return [str(getattr(name, "text", "")) for name in left.items], list(right.items)
         return None
-    pairs = [item.items for item in node.items if isinstance(item, Form) and item.kind == "relation" and item.marks == ("=",)]
+    pairs = [
+        item.items for item in node.items if isinstance(item, Form) and item.kind == "relation" and item.marks == ("=",)
+    ]
     if node.kind not in ("list", "tuple") or len(pairs) != len(node.items) or node.marks == ("or",):
         return None
     names = ["".join(name.text.split()) for name, _ in pairs if isinstance(name, Leaf)]

@@ -180,8 +180,8 @@ def _canonical(node: Node) -> str:
         value, _ = with_unit(node.text)
         expression = None if parse_words(node.text) else algebra.parse(value)
         return _INNER_SPACES.sub(" ", node.text) if expression is None else algebra.canonical(expression)
-    if is_equation(node) and (value := value_of_chain(node, MathPolicy())) is not None and value != node:
-        return _canonical(value)
+    if is_equation(node) and (worth := value_of_chain(node, MathPolicy())) is not None and worth != node:
+        return _canonical(worth)
     if node.kind == "relation" and is_set(node) and "=" not in node.marks:
         return _interval_text(node)
     if node.kind == "in":

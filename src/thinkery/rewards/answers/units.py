@@ -16,7 +16,8 @@ from functools import lru_cache
 
 # name(s) = factor of the base unit. Symbols keep their case, words are compared without it and without a plural's s.
 _SYMBOLS = """
-length m=1 km=1000 dm=1/10 cm=1/100 mm=1/1000 nm=1/1000000000 μm=1/1000000 in=127/5000 ft=381/1250 yd=1143/1250 mi=201168/125
+length m=1 km=1000 dm=1/10 cm=1/100 mm=1/1000 nm=1/1000000000 μm=1/1000000 in=127/5000 ft=381/1250
+length yd=1143/1250 mi=201168/125
 mass g=1/1000 kg=1 mg=1/1000000 lb=45359237/100000000 lbs=45359237/100000000 oz=45359237/1600000000
 time s=1 sec=1 ms=1/1000 min=60 h=3600 hr=3600 hrs=3600
 volume L=1/1000 l=1/1000 mL=1/1000000 ml=1/1000000 cc=1/1000000
@@ -45,9 +46,11 @@ length millimetre=1/1000 decimeter=1/10 inche=127/5000 foot=381/1250 feet=381/12
 length 米=1 千米=1000 公里=1000 厘米=1/100 毫米=1/1000 分米=1/10 メートル=1 センチメートル=1/100 метр=1 метров=1
 mass gram=1/1000 kilogram=1 milligram=1/1000000 ounce=45359237/1600000000 ton=1000 tonne=1000 kilo=1
 mass 克=1/1000 千克=1 公斤=1 吨=1000 キログラム=1 グラム=1/1000
-time second=1 minute=60 hour=3600 day=86400 week=604800 秒=1 分钟=60 小时=3600 天=86400 日=86400 周=604800 時間=3600 分間=60
+time second=1 minute=60 hour=3600 day=86400 week=604800 秒=1 分钟=60 小时=3600 天=86400 日=86400 周=604800 時間=3600
+time 分間=60
 month month=1 year=12 个月=1 月=1 年=12
-volume liter=1/1000 litre=1/1000 milliliter=1/1000000 millilitre=1/1000000 gallon=473176473/125000000000 quart=473176473/500000000000
+volume liter=1/1000 litre=1/1000 milliliter=1/1000000 millilitre=1/1000000 gallon=473176473/125000000000
+volume quart=473176473/500000000000
 volume 升=1/1000 毫升=1/1000000
 force newton=1
 energy joule=1 calorie=4.184
@@ -76,40 +79,116 @@ unit unit=1 单位=1
 # What is counted, singular: each a dimension of its own.
 _COUNTED = """
 adult animal answer apple bag ball banana bead bean bee bike bird block boat book bottle bowl box boy bracelet brick
-bucket bus bush button cake calf candle candy candie cap car card cat cell chair chapter chicken child children chip choice
+bucket bus bush button cake calf candle candy candie cap car card cat cell chair chapter chicken child children
+chip choice
 chocolate circle class classmate coin color combination computer cookie cow crate crayon cube cup cupcake cutlet desk
 die dice digit dish dog doll donut door dot dress drink driver duck edge egg element employee envelope error face family
-familie fish flower friend fruit fruits function game girl glasse glass goat goal grape group guest handshake hat head hen
-horse house inning integer item jar jelly kid kitten lap leaf leave leg lemon letter line liters link lollipop man men marble
+familie fish flower friend fruit fruits function game girl glasse glass goat goal grape group guest handshake hat
+head hen
+horse house inning integer item jar jelly kid kitten lap leaf leave leg lemon letter line liters link lollipop man
+men marble
 marker match meal member mug muffin necklace newspaper node note number nut object orange orchid outcome package packet
 page painting pan parent part path pattern pea peach pear pen pencil penguin people permutation person pet photo
-picture pie piece pig pineapple pizza plane plant plate player point popsicle possibilitie possibility potato potatoe pound
-present prime prize problem puppy puppie question rabbit rectangle rectangles ribbon ring rock role room root rope rose round row
-sandwich sandwiche scarf school seat section seed sheep shell shirt shoe shop side sister solution song soldier space spoon
-square squares stamp star step sticker stone story stop straw strawberrie strawberry student subset sweet table tail teacher team tennis term
-ticket tile toy tourist tree triangle trip truck turn tulip vase vehicle vertex vertice vertices visitor vote watermelon way window
+picture pie piece pig pineapple pizza plane plant plate player point popsicle possibilitie possibility potato
+potatoe pound
+present prime prize problem puppy puppie question rabbit rectangle rectangles ribbon ring rock role room root rope
+rose round row
+sandwich sandwiche scarf school seat section seed sheep shell shirt shoe shop side sister solution song soldier
+space spoon
+square squares stamp star step sticker stone story stop straw strawberrie strawberry student subset sweet table
+tail teacher team tennis term
+ticket tile toy tourist tree triangle trip truck turn tulip vase vehicle vertex vertice vertices visitor vote
+watermelon way window
 woman women word worker yo-yo zebra trial event roll flip toss draw game win arrangement intersection region diagonal
 个 個 只 本 条 张 件 位 名 人 种 次 支 棵 朵 辆 台 块 枚 颗 双 头 匹 间 页 题 岁 瓶 杯 盒 袋 册 匹 冊 人 匹 個 枚 つ
 """
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3, "squared": 2, "cubed": 3}
 # Words that change a value, or join it to another: never a unit, not even of a reference.
 NOT_UNITS = frozenset(
-    "hundred thousand million billion trillion dozen half halve third fourth fifth tenth score point pi and or not to of "
-    "times plus minus over factorial choose mod less more than sqrt sin cos tan log ln exp frac oo inf infinity i ten one "
-    "two three four five six seven eight nine lakh crore gross is are was were if except but no wrong false true".split()
+    [
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "trillion",
+        "dozen",
+        "half",
+        "halve",
+        "third",
+        "fourth",
+        "fifth",
+        "tenth",
+        "score",
+        "point",
+        "pi",
+        "and",
+        "or",
+        "not",
+        "to",
+        "of",
+        "times",
+        "plus",
+        "minus",
+        "over",
+        "factorial",
+        "choose",
+        "mod",
+        "less",
+        "more",
+        "than",
+        "sqrt",
+        "sin",
+        "cos",
+        "tan",
+        "log",
+        "ln",
+        "exp",
+        "frac",
+        "oo",
+        "inf",
+        "infinity",
+        "i",
+        "ten",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "lakh",
+        "crore",
+        "gross",
+        "is",
+        "are",
+        "was",
+        "were",
+        "if",
+        "except",
+        "but",
+        "no",
+        "wrong",
+        "false",
+        "true",
+    ]
 )
 _NOT_CJK = frozenset("十百千万亿兆或和到点分之半加减乘除不非倍约错误吗否无没別打多余")
 _DERIVED = {
     "volume": {"length": 3}, "speed": {"length": 1, "time": -1}, "frequency": {"time": -1},
     "power": {"energy": 1, "time": -1}, "pressure": {"force": 1, "length": -2}, "voltage": {"energy": 1, "charge": -1},
-    "energy": {"force": 1, "length": 1}, "force": {"mass": 1, "length": 1, "time": -2}, "current": {"charge": 1, "time": -1},
+    "energy": {"force": 1, "length": 1}, "force": {"mass": 1, "length": 1, "time": -2},
+    "current": {"charge": 1, "time": -1},
 }  # fmt: skip
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
 _DEGREE = re.compile(r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF]?)\s*\}?")
 _BASE = re.compile(r"_\s*\{?\s*(?:\\text\s*\{\s*)?([0-9]{1,2}|[a-z]{3,8})\s*\}{0,2}")
 _BASES = {
     name: number
-    for number, name in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)
+    for number, name in enumerate(
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 2
+    )
 } | {"sixteen": 16}  # fmt: skip
 _STYLE = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf|operatorname|textnormal|rm)\s*\{([^{}]*)\}")
 _STYLED = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf|operatorname|textnormal|rm)\s*\{")

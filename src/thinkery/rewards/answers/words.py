@@ -19,13 +19,35 @@ _CJK_WORDS = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]+")
 _TIME = re.compile(r"[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?:\s*[AaPp]\.?[Mm])?")
 _LETTER = re.compile(r"(?:(?i:option|choice|answer|选项)\s*)?(?:([A-J])|\(([A-Ja-j])\)|([A-Ja-j])\))[.:]?")
 _LABELLED = re.compile(
-    r"(?:(?i:option|choice|选项)\s*)?(?:([A-J])\s*[:.]|\(([A-Ja-j])\)[:.]?|([A-Ja-j])\)[:.]?)(?P<label>\s*\S.*)", re.DOTALL
+    r"(?:(?i:option|choice|选项)\s*)?(?:([A-J])\s*[:.]|\(([A-Ja-j])\)[:.]?|([A-Ja-j])\)[:.]?)(?P<label>\s*\S.*)",
+    re.DOTALL,
 )
 _ANOTHER = re.compile(r"\([A-Ja-j]\)|\b[A-J][):.]|\b(?:or|and|not)\b|(?:^|[\s,;/])[A-J](?:$|[\s,;/])|或|和|不")
 _LETTERS = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|;|&|,?\s*\band\b|和|、)\s*\(?[A-J]\)?)+")
 _ARTICLE = re.compile(r"(?:an?|the) (?=\w{3})")
 _FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc log ln exp sqrt pi inf infinity max min gcd lcm arcsin arccos arctan".split()
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "log",
+        "ln",
+        "exp",
+        "sqrt",
+        "pi",
+        "inf",
+        "infinity",
+        "max",
+        "min",
+        "gcd",
+        "lcm",
+        "arcsin",
+        "arccos",
+        "arctan",
+    ]
 )
 _PRODUCT = re.compile(r"[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{1,4}")
 _SHORT = frozenset(["no", "yes"])
