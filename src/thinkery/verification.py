@@ -18,8 +18,9 @@ class MathPolicy(_Strict):
     """What makes a mathematical answer the reference.
 
     ``units``: whether a unit (``cm``, ``dollars``, ``degrees``) must be written. ``optional``: a unit that only one
-    side carries is taken for granted, two must be the same; ``required``: both sides carry the same or none;
-    ``ignored``: units are not compared. Nothing is converted: 100 cm is not 1 m.
+    side carries is taken for granted, two must be of one dimension and are converted (100 cm is 1 m); ``required``:
+    both sides carry the same or none; ``ignored``: units are not compared. Units are those of a list; of a reference
+    any word is one.
 
     ``percent``: what ``50%`` answers. ``either``: 50 and 0.5; ``literal``: 0.5 alone.
 
@@ -70,6 +71,6 @@ class Verification(_Strict):
 
     math: MathPolicy = MathPolicy()
     code: CodePolicy = CodePolicy()
-    deadline_s: PositiveFloat = 5.0  # of one symbolic verdict
+    deadline_s: PositiveFloat = 5.0  # of processor time, of one symbolic verdict
     step_deadline_s: PositiveFloat = 60.0  # how long a step waits for verdicts after its last completion
     workers: PositiveInt = 2  # processes for verdicts that need one

@@ -139,7 +139,8 @@ def same_equation(gold: Form, given: Form, policy: MathPolicy, same_items: SameI
     if len(gold.items) != len(given.items):
         return False
     flipped = Form("relation", given.items[::-1], tuple(_OPPOSITE.get(sign, "") for sign in given.marks[::-1]))
-    sides: list[Any] = [algebra.parse(item.text) if isinstance(item, Leaf) else None for item in (*gold.items, *given.items)]
+    items = (*gold.items, *given.items)
+    sides: list[Any] = [algebra.parse(item.text) if isinstance(item, Leaf) else None for item in items]
     comparable = len(gold.items) == 2 and all(algebra.is_expression(side) for side in sides)
     constant = comparable and algebra.is_constant(sides[0]) and algebra.is_constant(sides[1])
     if constant and any(

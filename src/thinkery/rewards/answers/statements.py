@@ -191,11 +191,17 @@ def _whole(text: str) -> str | None:
         return None
     text = _COPULA.sub("", text.replace("**", " ").strip())
     bare = clean(text)
-    if parse_number(bare) is not None or read_letters(bare) or (parse_words(bare) and len(bare.split()) <= 3):
+    if parse_number(bare) is not None or read_letters(bare) or _is_phrase(bare):
         return None if parse_number(bare) is None and _doubtful(bare) else bare
     if not is_prose(bare):
         return bare if bare and "\n" not in bare else None
     return None
+
+
+def _is_phrase(text: str) -> bool:
+    """A word, or two or three that make no sentence."""
+    words = text.casefold().split()
+    return parse_words(text) is not None and len(words) <= 3 and (len(words) == 1 or not _SHORT_WORDS & set(words))
 
 
 def is_prose(text: str) -> bool:
