@@ -20,10 +20,12 @@ from thinkery.verification import MathPolicy
 _OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 _EQUAL = {"=", "~"}
 _NAMES = re.compile(  # |AB|, \angle ABC, S_{ABC}, P(X \le 2), \text{Area}
-    r"[|\s]*(?:\\(?:angle|triangle|overline|text|mathrm|left|right|deg|det|dim|operatorname)\s*)*\{?[A-Za-z]{1,12}\}?"
+    r"[|\s]*(?:\\(?:angle|triangle|overline|vec|bar|hat|tilde|dot|overrightarrow|mathbf|mathcal|text|mathrm|left|right|deg|det|dim|operatorname)\s*)*\{?[A-Za-z]{1,12}\}?"
     r"(?:_\{?\w{1,12}\}?)?\s*(?:\([^=]{1,40}\))?[|\s]*"
 )
-_QUOTIENT_OF_NAMES = re.compile(r"\\d?frac\{\s*[A-Z]{1,3}\s*\}\{\s*[A-Z]{1,3}\s*\}|[A-Z]{1,3}\s*/\s*[A-Z]{1,3}")
+_QUOTIENT_OF_NAMES = re.compile(  # dy/dx, AB/CD
+    r"\\d?frac\{d[a-z]?\}\{d[a-z]\}|\\d?frac\{\s*[A-Z]{1,3}\s*\}\{\s*[A-Z]{1,3}\s*\}|[A-Z]{1,3}\s*/\s*[A-Z]{1,3}"
+)
 _NOT_NAMES = re.compile(r"not|never|wrong|or|and", re.IGNORECASE)
 _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*[a-z]\s*\)")
 
@@ -101,7 +103,7 @@ def _is_name(item: Node, value: Node) -> bool:
         and not algebra.is_constant(algebra.parse(value.text))
         and parse_number(value.text) is None
     ):
-        return _NAMES.fullmatch(item.text) is not None and not _NOT_NAMES.search(item.text)
+        return _is_plain_name(item)
     return _is_called(item)
 
 

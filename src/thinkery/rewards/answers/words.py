@@ -16,7 +16,7 @@ from thinkery.rewards.answers.options import Options, read_reference, spell
 _MAX = 512  # characters
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:[ -]+[^\W\d_]+(?:['’][^\W\d_]+)?)*")
 _CJK_WORDS = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]+")
-_TIME = re.compile(r"[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?:\s*[AaPp]\.?[Mm])?")
+_TIME = re.compile(r"[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?:\s*[AaPp]\.?[Mm]\.?)?")
 _LETTER = re.compile(r"(?:(?i:option|choice|answer|选项)\s*)?(?:([A-J])|\(([A-Ja-j])\)|([A-Ja-j])\))[.:]?")
 _LABELLED = re.compile(
     r"(?:(?i:option|choice|选项)\s*)?(?:([A-J])\s*[:.]|\(([A-Ja-j])\)[:.]?|([A-Ja-j])\)[:.]?)(?P<label>\s*\S.*)",
@@ -60,8 +60,8 @@ def parse_words(text: str) -> str | None:
     if len(text) > _MAX:
         return None
     text = clean(text)
-    if _TIME.fullmatch(text):
-        return text.replace(" ", "").replace(".", "").casefold()
+    if _TIME.fullmatch(bare := " ".join(unstyled(text).split())):
+        return bare.replace(" ", "").replace(".", "").casefold()
     folded = _ARTICLE.sub("", " ".join(unstyled(text).casefold().split()), count=1).rstrip(".!")
     if _CJK_WORDS.fullmatch(folded):
         return folded
