@@ -181,7 +181,7 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
 
 def _taken_back(after: str) -> bool:
     """Whether what follows a statement weakens it and names an option: ``Or A.``"""
-    return _SECOND_THOUGHTS.search(after) is not None and _MENTION.search(after) is not None
+    return bool(_SECOND_THOUGHTS.search(after) and (_MENTION.search(after) or _RUN.search(after)))
 
 
 def _clause_before(text: str, end: int) -> str:
