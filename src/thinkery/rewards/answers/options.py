@@ -172,7 +172,10 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
         sentence = rest[: end.start()] if end else rest
         chosen = None if _DOUBT.search(_clause_before(text, match.start())) else _labelled(sentence, options)
         if chosen or _MENTION.search(sentence):
-            found.add(None if end and _taken_back(rest[end.end() :]) else chosen)
+            after = rest[end.end() :] if end else ""
+            others = (_letters(re.sub(r"[^\w\s]", " ", line), options) for line in after.split("\n"))
+            contradicted = any(letters is not None and letters != chosen for letters in others)
+            found.add(None if contradicted or _taken_back(after) else chosen)
     for match in _CALLED_RIGHT.finditer(text):
         doubtful = _DOUBT.search(_clause_before(text, match.start())) or match[1] not in options.letters
         found.add(None if doubtful or _taken_back(text[match.end() : match.end() + 400]) else frozenset(match[1]))
