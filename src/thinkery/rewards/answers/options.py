@@ -173,8 +173,8 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
         chosen = None if _DOUBT.search(_clause_before(text, match.start())) else _labelled(sentence, options)
         if chosen or _MENTION.search(sentence):
             after = rest[end.end() :] if end else ""
-            others = (_letters(re.sub(r"[^\w\s]", " ", line), options) for line in after.split("\n"))
-            contradicted = any(letters is not None and letters != chosen for letters in others)
+            lines = (set(re.findall(r"\w", line)) for line in after.split("\n"))
+            contradicted = any(line and line <= set(LABELS) and line != chosen for line in lines)
             found.add(None if contradicted or _taken_back(after) else chosen)
     for match in _CALLED_RIGHT.finditer(text):
         doubtful = _DOUBT.search(_clause_before(text, match.start())) or match[1] not in options.letters
