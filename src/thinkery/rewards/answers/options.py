@@ -30,6 +30,7 @@ _AND = re.compile(
 _LABEL_END = re.compile(r"\s*(?:$|[).:,;\]]|[–—-]\s|(?:because|since)\b|因为|由于)")
 _LOWER_LABEL_END = re.compile(r"\s?[.):\]]")
 _NOUN = re.compile(r"\s*(?:is\s+)?(?:(?:options?|choices?|answers?|letters?)\b|选项|选择|选)?\s*:?\s*", re.IGNORECASE)
+_NO_SENTENCE = 16  # characters of a line that says nothing beside a letter
 _RUN = re.compile(r"[A-J]{2,10}(?![A-Za-z])")
 _PREFIX = re.compile(r"\s*[(\[]?([A-Ja-j])\s?[)\].:、]\s*(?=\S)")
 
@@ -173,8 +174,8 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
         chosen = None if _DOUBT.search(_clause_before(text, match.start())) else _labelled(sentence, options)
         if chosen or _MENTION.search(sentence):
             after = rest[end.end() :] if end else ""
-            lines = (set(re.findall(r"\w", line)) for line in after.split("\n"))
-            contradicted = any(line and line <= set(LABELS) and line != chosen for line in lines)
+            short = " ".join(line for line in after.split("\n") if len(line.strip()) <= _NO_SENTENCE)
+            contradicted = bool({mention[1] for mention in _MENTION.finditer(short)} - (chosen or frozenset()))
             found.add(None if contradicted or _taken_back(after) else chosen)
     for match in _CALLED_RIGHT.finditer(text):
         doubtful = _DOUBT.search(_clause_before(text, match.start())) or match[1] not in options.letters
