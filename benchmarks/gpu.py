@@ -15,7 +15,7 @@ benchmarks/results/gpu.json. Per shape:
   batching, where TRL is installed, with bf16 weights (Thinkery keeps fp32 ones), SDPA, no gradient checkpointing and
   the largest batch that fits of those tried; paged on CUDA alone. ``..._step_ratio`` is its seconds over Thinkery's.
 
-``_mfu`` is useful FLOP/s (``thinkery.models.work``) over the card's published dense bf16 peak, ``_product_share``
+``_mfu`` is useful FLOP/s (``thinkery.models.flops``) over the card's published dense bf16 peak, ``_product_share``
 over products of large matrices measured here; ``_gib`` is the peak of allocated memory. What runs out of memory, or
 fails otherwise, is named under "failures", and the rest goes on.
 
@@ -53,10 +53,10 @@ from speed_shapes import (
     update_cost,
 )
 
-from thinkery import machine
+from thinkery.machine import installation as machine
+from thinkery.machine.peaks import Peaks, measure_peaks
+from thinkery.models.flops import Lengths, Work, policy_shape, rollout_work
 from thinkery.models.loading import Policy
-from thinkery.models.work import Lengths, Work, policy_shape, rollout_work
-from thinkery.peaks import Peaks, measure_peaks
 from thinkery.rollout import NativeRollout
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner

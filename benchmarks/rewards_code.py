@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import CodePolicy, Verification
 from thinkery.rewards.code import CodeVerifier
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.types import Problem, Verdict
-from thinkery.verification import CodePolicy, Verification
 
 ROOT = Path(__file__).resolve().parents[1]
 HUMANEVAL = ROOT.parent / "shared" / "data" / "HumanEval.jsonl.gz"

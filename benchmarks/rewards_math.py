@@ -16,10 +16,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards import grade_math
 from thinkery.rewards.math import MathVerifier
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

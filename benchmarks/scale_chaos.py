@@ -30,8 +30,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from recording import ROOT, SCALE, add_figures
 
-from thinkery.cluster.engines import ClusterEngines
 from thinkery.cluster.remote import WorkerLost, settled
+from thinkery.cluster.runtime import ClusterRuntime
 from thinkery.pipeline import run_recipe
 from thinkery.recipe import ClusterSpec, Recipe
 from thinkery.report.terminal import PlainView
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started, folder = time.monotonic(), arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with ClusterEngines(SPEC, "local", folder, lambda line: print(line, file=sys.stderr)) as engines:
+    with ClusterRuntime(SPEC, "local", folder, lambda line: print(line, file=sys.stderr)) as engines:
         once(folder / "warm.json", engines, None)  # the first update of a process takes longer
         calm = once(folder / "calm.json", engines, None)
         for number in range(arguments.runs):
@@ -102,7 +102,7 @@ def recipe() -> Recipe:
     )
 
 
-def once(path: Path, engines: ClusterEngines, chance: Random | None, lasts: float = 0.0) -> dict[str, Any]:
+def once(path: Path, engines: ClusterRuntime, chance: Random | None, lasts: float = 0.0) -> dict[str, Any]:
     """A run's row, from its file if it has been; ``chance`` draws who is killed when."""
     if path.exists():
         return dict(json.loads(path.read_text()))
@@ -127,18 +127,18 @@ def once(path: Path, engines: ClusterEngines, chance: Random | None, lasts: floa
     return dict(json.loads(path.read_text()))
 
 
-def everybody(engines: ClusterEngines) -> None:
+def everybody(engines: ClusterRuntime) -> None:
     """A run begins with all workers there; one may have been killed when nobody needed it any more."""
     for kind in KINDS:
-        crew = engines._crews[kind]
-        for worker in crew.all_ready():
+        pool = engines._crews[kind]
+        for worker in pool.all_ready():
             try:
                 settled(worker.actor.hello.remote(), 60.0, worker.name)
             except WorkerLost as lost:
                 if kind == "learner":
                     engines._group._lost(str(lost))
                     break
-                crew.lost(worker, str(lost))
+                pool.lost(worker, str(lost))
     for kind in KINDS:
         engines._crews[kind].all_ready()
 
@@ -146,7 +146,7 @@ def everybody(engines: ClusterEngines) -> None:
 class Executioner(threading.Thread):
     """Kills one worker, at a moment before an undisturbed run would be over."""
 
-    def __init__(self, engines: ClusterEngines, chance: Random, lasts: float) -> None:
+    def __init__(self, engines: ClusterRuntime, chance: Random, lasts: float) -> None:
         super().__init__(daemon=True)
         self._moment = chance.uniform(0.0, 0.9 * lasts)
         worker = chance.choice(engines._crews[chance.choice(KINDS)].ready())

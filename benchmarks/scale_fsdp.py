@@ -37,7 +37,7 @@ from thinkery.models.loading import Policy, load_policy
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec
-from thinkery.rollout.engine import NativeRollout
+from thinkery.rollout.native.engine import NativeRollout
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Sampling
@@ -128,23 +128,23 @@ def apart(found: Learnt, alone: Learnt, start: Mapping[str, Tensor]) -> float:
     return max(float((found["weights"][n] - w).norm() / (w - start[n]).norm()) for n, w in weights.items())
 
 
-def learn(case: Case, samples: list[Sample], carrier: Any = None, carried: Policy | None = None) -> Learnt:
+def learn(case: Case, samples: list[Sample], backend: Any = None, carried: Policy | None = None) -> Learnt:
     """Three updates by this process, or by the ranks that carry ``carried``."""
     own = carried or policy()
     if isinstance(case.config, SFTConfig):
         examples = [Example(sample.prompt_ids, sample.token_ids) for sample in samples]
-        fine_tuner = SupervisedLearner(own, examples, case.config, carrier=carrier)
+        fine_tuner = SupervisedLearner(own, examples, case.config, backend=backend)
         metrics = [fine_tuner.update(step) for step in range(STEPS)]
     else:
-        learner = Learner(own, case.config, carrier=carrier)
+        learner = Learner(own, case.config, backend=backend)
         metrics = [learner.update(samples, step) for step in range(STEPS)]
-    return {"metrics": metrics, "weights": weights_of(own) if carrier is None else {}}
+    return {"metrics": metrics, "weights": weights_of(own) if backend is None else {}}
 
 
 def rank_main(rank: int, ports: list[int], samples: list[Sample], path: Path) -> None:
     """A rank in worlds of four and of two; rank 0 saves what was learnt."""
     torch.set_num_threads(1)
-    from thinkery.cluster.sharded import Sharding, Shards, join_ranks
+    from thinkery.cluster.sharded_backend import Sharding, Shards, join_ranks
 
     learnt: dict[tuple[str, int], Learnt] = {}
     for ranks, port in zip(WORLDS, ports, strict=True):

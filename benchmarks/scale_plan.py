@@ -4,7 +4,7 @@
 
 - ``plan_r1_zero_hours``, ``plan_r1_hours``: DeepSeek-R1's runs on 64 x 8 H800 (198 h and about 80 h in the paper),
   planned from the paper's sizes (``recipes/deepseek-r1.yaml`` beside this file), ``ASSUMED``, and efficiencies that
-  others published (``thinkery.planning.efficiency``). Nothing was fitted to the two figures. ``..._low`` and
+  others published (``thinkery.plan.efficiency``). Nothing was fitted to the two figures. ``..._low`` and
   ``..._high`` are the least and the most of the plans with one assumption changed (``CHANGED``).
 - ``plan_mini_step_error``: one stage of the miniature is profiled here (zero, seed 0), and from that alone the steps of
   three others are planned (dev2, r1, student-rl of another seed: other policies, lengths and rewards, one of them
@@ -37,14 +37,14 @@ from rich.console import Console
 from scaling_chart import Curve, Panel, draw
 
 from thinkery.files import write_json_atomic
-from thinkery.planning.decoders import decoder_named
-from thinkery.planning.engines import GpuCluster, ProfiledMachine
-from thinkery.planning.hardware import GPUS, Cluster
-from thinkery.planning.lengths import LengthSpread
-from thinkery.planning.plan import plan_recipe, read_by_models
-from thinkery.planning.scaling import Scaled, knee, scale
-from thinkery.planning.simulate import WAYS, Workload
-from thinkery.planning.steps import rl_batch, rl_step
+from thinkery.plan.cost_models import GpuCluster, ProfiledMachine
+from thinkery.plan.decoders import decoder_named
+from thinkery.plan.estimate import plan_recipe, read_by_models
+from thinkery.plan.hardware import GPUS, Cluster
+from thinkery.plan.lengths import LengthSpread
+from thinkery.plan.scaling import Scaled, knee, scale
+from thinkery.plan.simulate import WAYS, Workload
+from thinkery.plan.steps import rl_batch, rl_step
 from thinkery.profiling import profile_recipe
 from thinkery.recipe import Recipe, RLStage, load_recipe
 from thinkery.report.terminal import make_view

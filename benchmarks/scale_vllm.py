@@ -25,9 +25,9 @@ from recording import ROOT, SCALE, add_figures
 from thinkery.models.loading import Dtype, load_policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec, VLLMSpec
-from thinkery.rollout.vllm import VLLMRollout
+from thinkery.rollout.vllm.rollout import VLLMRollout
+from thinkery.training.forward import packed_logprobs
 from thinkery.training.packing import pack, plan_microbatches
-from thinkery.training.steps import packed_logprobs
 from thinkery.types import Sampling
 
 STEPS = 16

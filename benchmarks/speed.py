@@ -21,7 +21,7 @@ from ladder import manifest_of, minutes
 from peers.install import pins
 from recording import RESULTS, figures_in, write_result
 
-from thinkery.allocator import start_with_jemalloc
+from thinkery.machine.allocator import start_with_jemalloc
 
 RESULT = RESULTS / "speed.json"
 PARTS = ("trl", "vllm", "update", "scaling")

@@ -35,8 +35,8 @@ from speed_shapes import SHAPES, Shape, make_problems, make_samples, seconds
 
 from thinkery.files import write_text_atomic
 from thinkery.rollout import NativeRollout
-from thinkery.rollout.lane_processes import LANES
-from thinkery.training.carrier import LocalCarrier
+from thinkery.rollout.native.lane_processes import LANES
+from thinkery.training.backend import LocalBackend
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.types import Sampling
 
@@ -135,7 +135,7 @@ def run(work: str, step: Step, lanes: int | None = None) -> None:
 def learner(shape: Shape) -> Learner:
     """One for every shape; its policy is the one that is sampled from."""
     policy = shape.policy()
-    return Learner(policy, CONFIG, carrier=LocalCarrier(policy, 1))
+    return Learner(policy, CONFIG, backend=LocalBackend(policy, 1))
 
 
 def values(measured: Measured, work: str, cost: str, axis: str) -> list[float]:

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
 from thinkery.models.attention import ATTENTION
+from thinkery.models.flops import Work, policy_shape, update_work
 from thinkery.models.loading import DTYPES, Dtype, Policy
 from thinkery.models.template import Template
-from thinkery.models.work import Work, policy_shape, update_work
-from thinkery.stages.work import lengths_of
+from thinkery.stages.throughput import lengths_of
 from thinkery.training.learner import Sample
 from thinkery.training.packing import Tokens
 from thinkery.types import Completion, Problem
@@ -149,7 +149,7 @@ def graded(completions: Iterable[Completion]) -> list[Sample]:
 
 
 def update_cost(policy: Policy, samples: Sequence[Tokens]) -> Work:
-    """What an update on these samples needs, each prompt once; ``thinkery.models.work`` has the formulas."""
+    """What an update on these samples needs, each prompt once; ``thinkery.models.flops`` has the formulas."""
     return update_work(policy_shape(policy), lengths_of(samples))
 
 

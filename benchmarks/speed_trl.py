@@ -35,7 +35,7 @@ from peers.install import python_of
 from peers.models import write_model, write_prompts
 from speed_shapes import SHAPES
 
-from thinkery.allocator import environment_with_jemalloc
+from thinkery.machine.allocator import environment_with_jemalloc
 
 PEERS = Path(__file__).resolve().parent / "peers"
 PROBLEMS = {"3m": 32, "25m": 8}

@@ -7,7 +7,7 @@ At the shape of 25M parameters, by ``Learner.update`` itself with its defaults, 
 - ``update_peak_share_25m``: useful FLOP/s over the bf16 products of large square matrices measured in the same rounds,
   of the size whose median is best. Useful are 6 x the layers' weights x tokens (a prompt's once for its completions) +
   6 x the head's weights x completion tokens + 12 x layers x heads x head size x pairs of a query and a key that it
-  sees (``thinkery.models.work``): no norms, no optimizer, nothing that is computed twice or for padding.
+  sees (``thinkery.models.flops``): no norms, no optimizer, nothing that is computed twice or for padding.
 - ``prefix_sharing_speedup``: 16 completions a prompt as long as they are, against the same samples each with a prompt
   of its own, through the same code. Without attention and head it can't exceed 32 / 17 = 1.88: that many tokens fewer
   are forwarded; ``prefix_sharing_flop_ratio`` has both in it. ``..._4x`` is the same with prompts of four times the
@@ -36,7 +36,7 @@ from speed_memory import peak
 from speed_shapes import SHAPES, make_samples, seconds, update_cost
 
 from thinkery.models.loading import Policy
-from thinkery.training.carrier import LocalCarrier
+from thinkery.training.backend import LocalBackend
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def update_peak(vocab: int, prompts: int) -> int:
     """Bytes of activations of an update of ``prompts`` groups, 16 sequences of 256 tokens each, in one microbatch."""
     shape = replace(SHAPE, vocab=vocab)
     policy = shape.policy()
-    learner = Learner(policy, replace(CONFIG, microbatch_tokens=prompts * GROUP * 256), carrier=LocalCarrier(policy, 1))
+    learner = Learner(policy, replace(CONFIG, microbatch_tokens=prompts * GROUP * 256), backend=LocalBackend(policy, 1))
     learner.update(make_samples(shape, 1, 1, prompt=4, completions=(4,)), 0)  # the optimizer's state is there now
     samples = make_samples(shape, prompts, GROUP, prompt=64, completions=(192,))
     return peak(lambda: learner.update(samples, 0), policy.model).activations
@@ -167,7 +167,7 @@ def gradients(policy: Policy, samples: Sequence[Sample]) -> dict[str, torch.Tens
         return hook
 
     handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in policy.model.named_parameters()]
-    Learner(policy, CONFIG, carrier=LocalCarrier(policy, 1)).update(samples, 0)  # or the hooks would see a lane's share
+    Learner(policy, CONFIG, backend=LocalBackend(policy, 1)).update(samples, 0)  # or the hooks would see a lane's share
     for handle in handles:
         handle.remove()
     with torch.no_grad():

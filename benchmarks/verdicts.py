@@ -22,10 +22,10 @@ import verdicts_fuzz
 from recording import RESULTS, ROOT, figures_in, write_result
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards import grade_math
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.types import Outcome, Problem
-from thinkery.verification import Verification
 
 RESULT = RESULTS / "verdicts.json"
 PEERS = ROOT / "tests" / "rewards" / "data" / "verdict_cases.jsonl"

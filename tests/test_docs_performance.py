@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from thinkery.cli import app
-from thinkery.peaks import Peaks
+from thinkery.machine.peaks import Peaks
 from thinkery.profiling import figures_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")

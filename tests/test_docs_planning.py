@@ -10,12 +10,12 @@ import pytest
 import typer.main
 
 from thinkery.cli import app
-from thinkery.planning.assumptions import FIELDS
-from thinkery.planning.efficiency import DENSE, MIXTURE
-from thinkery.planning.engines import GpuCluster
-from thinkery.planning.hardware import GPUS, Cluster
-from thinkery.planning.lengths import SPREAD
-from thinkery.planning.plan import plan_recipe
+from thinkery.plan.assumptions import FIELDS
+from thinkery.plan.cost_models import GpuCluster
+from thinkery.plan.efficiency import DENSE, MIXTURE
+from thinkery.plan.estimate import plan_recipe
+from thinkery.plan.hardware import GPUS, Cluster
+from thinkery.plan.lengths import SPREAD
 from thinkery.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]

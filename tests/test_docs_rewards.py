@@ -18,13 +18,13 @@ from thinkery.cli import app
 from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
 from thinkery.recipe import load_recipe
+from thinkery.recipe.verification import CodePolicy, MathPolicy, Verification
 from thinkery.rewards.calling import STANDARD_COLUMNS, Row, call_rewards
 from thinkery.rewards.custom import load_reward
 from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards
 from thinkery.sandbox.isolation import LEVELS, probe
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
-from thinkery.verification import CodePolicy, MathPolicy, Verification
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -56,7 +56,7 @@ def test_the_settings_in_the_text_are_understood(place: Path) -> None:
         *(("--reward", shlex.split(text)[0]) for text in rewards),
     ]:
         judge = ["judge", "--task", "preference", "--judge", "http://host/v1", "--judge-model", "judge"]
-        command = {"refine": ["collect"], "strays": judge}.get(value.partition("=")[0], ["grpo"])
+        command = {"refine": ["collect"], "mismatched": judge}.get(value.partition("=")[0], ["grpo"])
         done = CliRunner().invoke(
             app, [*command, "--model", "./m", "--data", "problems.jsonl", option, value, "--dry-run"]
         )

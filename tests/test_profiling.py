@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from thinkery.cli import app
-from thinkery.peaks import Peaks
+from thinkery.machine.peaks import Peaks
 from thinkery.pipeline import run_recipe
 from thinkery.profiling import figures_of, profile_recipe
 from thinkery.recipe import Recipe

@@ -21,18 +21,18 @@ TIMES = ("time", "seconds", "tokens_per_second")
 
 def climb(folder: Path, kill: dict[str, int]) -> dict[str, Any]:
     order = {"recipe": str(ROOT / "recipes" / "nano.yaml"), "folder": str(folder), "overrides": [], "kill": kill}
-    command = [sys.executable, str(ROOT / "tests" / "climber.py"), json.dumps(order)]
+    command = [sys.executable, str(ROOT / "tests" / "run_recipe.py"), json.dumps(order)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
-    ) as climber:
+    ) as run_recipe:
         try:
-            said, error = climber.communicate(timeout=1200)
+            said, error = run_recipe.communicate(timeout=1200)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(climber.pid, signal.SIGKILL)  # its children as well
-    assert climber.returncode == 0, error
+                os.killpg(run_recipe.pid, signal.SIGKILL)  # its children as well
+    assert run_recipe.returncode == 0, error
     told: dict[str, Any] = json.loads(said)
     return told
 

@@ -23,7 +23,7 @@ from thinkery.types import UserError
 STAGE = """
 import json, os, signal, sys
 from pathlib import Path
-from thinkery import machine
+from thinkery.machine import installation as machine
 from thinkery.run import Run
 
 machine.versions(), machine.hardware(), machine.commit()  # looked up before any fork

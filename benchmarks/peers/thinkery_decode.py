@@ -11,8 +11,8 @@ from typing import Any
 from child import Line
 
 from thinkery.models.loading import load_policy
-from thinkery.rollout.engine import NativeRollout
-from thinkery.rollout.lane_processes import LANES
+from thinkery.rollout.native.engine import NativeRollout
+from thinkery.rollout.native.lane_processes import LANES
 from thinkery.types import Problem, Sampling
 
 

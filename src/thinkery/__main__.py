@@ -1,6 +1,6 @@
 """Where the ``thinkery`` command, and ``python -m thinkery``, begin."""
 
-from thinkery.allocator import start_with_jemalloc
+from thinkery.machine.allocator import start_with_jemalloc
 
 
 def main() -> None:

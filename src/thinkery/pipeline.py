@@ -40,7 +40,7 @@ from thinkery.types import LearnerLost, UserError
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View
-    from thinkery.stages.engines import Engines
+    from thinkery.stages.runtime import Runtime
 
 Runner = Callable[..., dict[str, Any]]
 
@@ -80,7 +80,7 @@ def run_recipe(
     force: bool = False,
     cluster: str | None = None,
     runners: Callable[[str], Runner] = runner_of,
-    engines: Engines | None = None,
+    engines: Runtime | None = None,
 ) -> dict[str, Any]:
     """Runs a recipe in a folder, up to and including the stage ``until``, and returns its summary.
 
@@ -142,7 +142,7 @@ class _Ladder:
         run: Run,
         view: View,
         runners: Callable[[str], Runner],
-        engines: Callable[[], Engines],
+        engines: Callable[[], Runtime],
         on_cluster: bool,
     ) -> None:
         self._on_cluster = on_cluster
@@ -298,19 +298,19 @@ class _Ladder:
         return {"eval": record["summary"]} if record else {}
 
 
-def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> Engines:
+def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> Runtime:
     """This process's, or those of a cluster if the command or the recipe asks for one."""
     if cluster is None and recipe.cluster is None:
-        from thinkery.stages.engines import LocalEngines
+        from thinkery.stages.runtime import LocalRuntime
 
-        return LocalEngines()
+        return LocalRuntime()
     try:
-        from thinkery.cluster.engines import ClusterEngines
+        from thinkery.cluster.runtime import ClusterRuntime
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise UserError("a run on a cluster needs Ray: pip install 'thinkery[cluster]'") from None
-    return ClusterEngines(recipe.cluster or ClusterSpec(), cluster or "auto", folder, view.note)
+    return ClusterRuntime(recipe.cluster or ClusterSpec(), cluster or "auto", folder, view.note)
 
 
 def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:

@@ -53,7 +53,7 @@ def check(recipe: Recipe) -> None:
         if judge.api_key_env is not None and not os.environ.get(judge.api_key_env):
             raise UserError(f"{field}.api_key_env = {judge.api_key_env!r}: this environment variable is not set")
     for field, engine in _engines(recipe):
-        from thinkery.rollout.vllm_engine import require_vllm
+        from thinkery.rollout.vllm.engine import require_vllm
 
         if engine.server_base_url is None and engine.server_python is None:
             with _in_field(field):

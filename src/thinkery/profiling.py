@@ -1,7 +1,7 @@
 """Where the time of a stage's steps goes: runs some of them as they are, and sets them against the machine's peaks.
 
 The steps are the stage's own, in a temporary folder: its clock says what each part took, its counters what the part
-had to do (``stages.work``), and ``peaks.py`` what this machine can do. Of reinforcement learning some steps with few
+had to do (``stages.work``), and ``machine/peaks.py`` what this machine can do. Of reinforcement learning some steps with few
 problems are measured as well: a decoding step takes its time however few rows it has, and only another number of rows
 tells that from what each row takes. Left out: what comes before the first step and between steps (loading, checking
 references, records, checkpoints, the probe), and stages that are neither reinforcement learning nor fine-tuning.
@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinkery import machine
-from thinkery.clock import OTHER, Clock
+from thinkery.machine import installation as machine
+from thinkery.machine.clock import OTHER, Clock
 from thinkery.pipeline import runner_of
 from thinkery.preflight import check
 from thinkery.recipe import BASE, DATA, Recipe, RLStage, SFTStage, Stage, data_references, model_references
@@ -25,7 +25,7 @@ from thinkery.stages.context import StageContext
 from thinkery.types import UserError
 
 if TYPE_CHECKING:  # torch takes seconds, and a mistake in the recipe should not wait for it
-    from thinkery.peaks import Peaks
+    from thinkery.machine.peaks import Peaks
     from thinkery.report.terminal import View
 
 _WARM_UP = 1  # steps that find their buffers, threads and kernels, and don't count
@@ -57,7 +57,7 @@ def profile_recipe(
     if isinstance(chosen, RLStage):
         narrow, _ = _measured(recipe, _narrowed(chosen), steps, resolve, view)
 
-    from thinkery.peaks import measure_peaks
+    from thinkery.machine.peaks import measure_peaks
 
     view.note("measuring the peaks of this machine")
     peaks = measure_peaks(device)
@@ -114,7 +114,7 @@ class _Watcher:
         self.lines.append(dict(metrics))
         self._view.progress(f"profiling {self._name}", len(self.lines), self._wanted)
         if len(self.lines) == _WARM_UP:
-            from thinkery.rollout.lane_processes import LANES
+            from thinkery.rollout.native.lane_processes import LANES
 
             LANES.wait()
         if len(self.lines) == self._wanted:
@@ -173,7 +173,7 @@ def _sizes(place: str) -> dict[str, int]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from thinkery.models.work import shape_of
+    from thinkery.models.flops import shape_of
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))

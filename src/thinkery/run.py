@@ -32,7 +32,6 @@ from typing import Any, Protocol, Self
 
 import filelock
 
-from thinkery import machine
 from thinkery.files import (
     atomic_folder,
     remove_folder,
@@ -42,6 +41,7 @@ from thinkery.files import (
     write_json_atomic,
     write_text_atomic,
 )
+from thinkery.machine import installation as machine
 from thinkery.types import UserError
 
 COMPLETION_COLUMNS = {

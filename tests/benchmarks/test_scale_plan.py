@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from thinkery.models.work import rollout_work, update_work
-from thinkery.planning.decoders import decoder_named
-from thinkery.planning.engines import ProfiledMachine
-from thinkery.planning.lengths import LengthSpread
-from thinkery.planning.scaling import Scaled
-from thinkery.planning.simulate import WAYS, Result
+from thinkery.models.flops import rollout_work, update_work
+from thinkery.plan.cost_models import ProfiledMachine
+from thinkery.plan.decoders import decoder_named
+from thinkery.plan.lengths import LengthSpread
+from thinkery.plan.scaling import Scaled
+from thinkery.plan.simulate import WAYS, Result
 from thinkery.recipe import load_recipe
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from thinkery.models.work import policy_shape
+from thinkery.models.flops import policy_shape
 from thinkery.rollout import NativeRollout
 from thinkery.training.packing import pack, plan_microbatches
 from thinkery.types import Sampling

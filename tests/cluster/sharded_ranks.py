@@ -113,14 +113,14 @@ def make_samples(num_prompts: int = 5, num_generations: int = 4) -> list[Sample]
     return samples
 
 
-def make_learner(case: Case, policy: Policy, carrier: Any = None) -> Learner | SupervisedLearner:
+def make_learner(case: Case, policy: Policy, backend: Any = None) -> Learner | SupervisedLearner:
     if case.supervised:
         examples = [Example(sample.prompt_ids, sample.token_ids) for sample in make_samples(case.num_prompts)]
         settings = SFTConfig(**{"learning_rate": 1e-3, "microbatch_tokens": 60, "batch_size": 16} | dict(case.config))
-        return SupervisedLearner(policy, examples, settings, carrier=carrier)
+        return SupervisedLearner(policy, examples, settings, backend=backend)
     defaults = {"learning_rate": 1e-3, "temperature": 0.9, "max_completion_length": 20, "total_steps": 10}
     fields = defaults | {"microbatch_tokens": 60, "lr_scheduler_type": "linear"} | dict(case.config)
-    return Learner(policy, LearnerConfig(**fields), carrier=carrier)
+    return Learner(policy, LearnerConfig(**fields), backend=backend)
 
 
 def learn(case: Case, learner: Learner | SupervisedLearner, steps: Sequence[int]) -> list[dict[str, float]]:
@@ -139,7 +139,7 @@ def weights_of(policy: Policy) -> Tensors:
 
 
 def make_shards(case: Case) -> tuple[Policy, Any]:
-    from thinkery.cluster.sharded import Sharding, Shards
+    from thinkery.cluster.sharded_backend import Sharding, Shards
 
     policy = make_policy(case, meta=distributed.get_rank() > 0)
     return policy, Shards(policy, torch.device("cpu"), Sharding(**case.sharding))
@@ -172,8 +172,8 @@ def head() -> dict[str, Any]:
     """A head on all ranks that takes two tokens of each at a time: values and gradients of a loss."""
     from torch.distributed.tensor import Shard, distribute_tensor
 
-    from thinkery.cluster.sharded_group import Ranks
     from thinkery.cluster.sharded_head import split_logprobs
+    from thinkery.cluster.sharded_optimizer import Ranks
 
     ranks = Ranks(torch.device("cpu"), 60.0)
     weight = torch.nn.Parameter(distribute_tensor(head_weight(), ranks.mesh, [Shard(0)]))
@@ -266,7 +266,7 @@ def error_of(work: Callable[[], Any]) -> str:
 def main(rank: int, ports: Mapping[int, int], folder: Path) -> None:
     """Worlds of 4 ranks, then of 2, in the same processes; what each rank returned is saved."""
     torch.set_num_threads(1)
-    from thinkery.cluster.sharded import join_ranks
+    from thinkery.cluster.sharded_backend import join_ranks
 
     seen: dict[tuple[str, int], Any] = {}
     for ranks, port in ports.items():

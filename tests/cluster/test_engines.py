@@ -12,25 +12,25 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from thinkery.clock import Clock
-from thinkery.cluster.crew import Worker
-from thinkery.cluster.engines import ClusterEngines, ClusterPolicy
+from thinkery.cluster.runtime import ClusterPolicy, ClusterRuntime
+from thinkery.cluster.worker_pool import Worker
+from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy, load_policy
 from thinkery.problems.source import MiniSource
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.grader import Grader
 from thinkery.rollout import NativeRollout, fresh
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Completion, LearnerLost, Problem, Sampling, UserError
-from thinkery.verification import Verification
 
 PROBLEMS = MiniSource("train", levels=[1]).fixed(8)
 SAMPLING = Sampling(num_generations=4, max_completion_length=96)
 CONFIG = LearnerConfig(learning_rate=1e-3, beta=0.02, num_minibatches=2, total_steps=4, max_completion_length=96)
 
 
-def handle(engines: ClusterEngines, model: Path) -> ClusterPolicy:
+def handle(engines: ClusterRuntime, model: Path) -> ClusterPolicy:
     return engines.policy(str(model), template=None, device="cpu", dtype="float32")
 
 
@@ -55,7 +55,7 @@ def samples_of(completions: list[Completion]) -> list[Sample]:
     ]
 
 
-def some_worker(engines: ClusterEngines, kind: str) -> Worker:
+def some_worker(engines: ClusterRuntime, kind: str) -> Worker:
     return engines._crews[kind].ready()[-1]
 
 
@@ -63,34 +63,34 @@ def kill(worker: Worker, how: int = signal.SIGKILL) -> None:
     os.kill(worker.pid, how)
 
 
-def test_rollout_workers_sample_what_as_many_lanes_do_bit_for_bit(engines: ClusterEngines, tiny_model: Path) -> None:
+def test_rollout_workers_sample_what_as_many_lanes_do_bit_for_bit(engines: ClusterRuntime, tiny_model: Path) -> None:
     rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
     found = rollout.generate(PROBLEMS, SAMPLING, seed=5, step=2, stage="zero")
     assert in_order(found) == sample(local(tiny_model))
 
 
 def test_a_mistake_in_the_sampling_comes_out_as_the_users_mistake_that_it_is(
-    engines: ClusterEngines, tiny_model: Path
+    engines: ClusterRuntime, tiny_model: Path
 ) -> None:
     rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
     with pytest.raises(UserError, match="temperature is -1"):
         list(rollout.generate(PROBLEMS, replace(SAMPLING, temperature=-1.0), seed=0, step=0, stage="s"))
 
 
-def test_a_call_that_was_cut_goes_on_where_it_was(engines: ClusterEngines, tiny_model: Path) -> None:
+def test_a_call_that_was_cut_goes_on_where_it_was(engines: ClusterRuntime, tiny_model: Path) -> None:
     rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
     finished, pieces = [], fresh(PROBLEMS, SAMPLING.num_generations, 2)
-    flow = rollout.go_on(PROBLEMS, pieces, SAMPLING, seed=5, stage="zero")
+    flow = rollout.resume(PROBLEMS, pieces, SAMPLING, seed=5, stage="zero")
     rollout.cut()
     finished += flow
     left = list(rollout.left)
     assert len(finished) + len(left) == len(pieces)
-    finished += rollout.go_on(PROBLEMS, left, SAMPLING, seed=5, stage="zero")
+    finished += rollout.resume(PROBLEMS, left, SAMPLING, seed=5, stage="zero")
     assert [one.token_ids for one in in_order(finished)] == [one.token_ids for one in sample(local(tiny_model))]
 
 
 def test_two_ranks_learn_what_one_process_learns_and_workers_sample_from_it(
-    engines: ClusterEngines, tiny_model: Path, tmp_path: Path
+    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     policy, alone = handle(engines, tiny_model), local(tiny_model)
     learner, one = engines.learner(policy, CONFIG, Clock()), Learner(alone, CONFIG)
@@ -111,7 +111,7 @@ def test_two_ranks_learn_what_one_process_learns_and_workers_sample_from_it(
 
 
 def test_a_saved_learner_goes_on_as_one_process_and_the_other_way_round(
-    engines: ClusterEngines, tiny_model: Path, tmp_path: Path
+    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     samples = samples_of(sample(local(tiny_model)))
     policy = handle(engines, tiny_model)
@@ -130,7 +130,7 @@ def test_a_saved_learner_goes_on_as_one_process_and_the_other_way_round(
 
 
 def test_two_ranks_fit_demonstrations_as_one_process_does(
-    engines: ClusterEngines, tiny_model: Path, tmp_path: Path
+    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     examples = [Example(one.prompt_ids, one.token_ids) for one in sample(local(tiny_model))]
     config = SFTConfig(learning_rate=1e-3, batch_size=8)
@@ -147,7 +147,7 @@ def test_two_ranks_fit_demonstrations_as_one_process_does(
     assert found.tokens == expected.tokens
 
 
-def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: ClusterEngines, tiny_model: Path) -> None:
+def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: ClusterRuntime, tiny_model: Path) -> None:
     policy = local(tiny_model)
     rewards = {"accuracy": RewardSpec(), "format": RewardSpec(weight=0.5), "language": RewardSpec(from_step=3)}
     common = {
@@ -178,7 +178,7 @@ def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: Cl
 
 
 def test_what_a_dead_rollout_worker_had_not_delivered_is_sampled_again_and_nothing_else(
-    engines: ClusterEngines, tiny_model: Path, notes: list[str]
+    engines: ClusterRuntime, tiny_model: Path, notes: list[str]
 ) -> None:
     rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
     flow = rollout.generate(PROBLEMS, SAMPLING, seed=5, step=2, stage="zero")
@@ -191,7 +191,7 @@ def test_what_a_dead_rollout_worker_had_not_delivered_is_sampled_again_and_nothi
 
 
 def test_a_worker_that_hangs_is_replaced_like_a_dead_one(
-    engines: ClusterEngines, tiny_model: Path, notes: list[str]
+    engines: ClusterRuntime, tiny_model: Path, notes: list[str]
 ) -> None:
     rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
     list(rollout.generate(PROBLEMS[:2], SAMPLING, seed=5, step=0, stage="zero"))
@@ -204,7 +204,7 @@ def test_a_worker_that_hangs_is_replaced_like_a_dead_one(
 
 
 def test_a_learner_that_dies_is_said_to_be_lost_and_a_new_one_goes_on_from_the_checkpoint(
-    engines: ClusterEngines, tiny_model: Path, tmp_path: Path
+    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     samples = samples_of(sample(local(tiny_model)))
     learner = engines.learner(handle(engines, tiny_model), CONFIG, Clock())
@@ -219,7 +219,7 @@ def test_a_learner_that_dies_is_said_to_be_lost_and_a_new_one_goes_on_from_the_c
     assert again.update(samples, 1)["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_every_worker_writes_its_log_into_the_run_folder(engines: ClusterEngines) -> None:
+def test_every_worker_writes_its_log_into_the_run_folder(engines: ClusterRuntime) -> None:
     logs = {path.name: path.read_text() for path in (engines._home.run / "workers").iterdir()}
     names = {f"{kind}-{number}.log" for kind in ("learner", "rollout", "reward") for number in range(2)}
     assert set(logs) == names

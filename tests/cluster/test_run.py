@@ -14,16 +14,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from thinkery.cluster.engines import ClusterEngines
+from thinkery.cluster.runtime import ClusterRuntime
 from thinkery.models.reward_model import new_reward_model, save_reward_model
 from thinkery.models.template import TEMPLATES
 from thinkery.pipeline import Stopped, run_recipe
 from thinkery.problems.source import MiniSource
 from thinkery.recipe import ClusterSpec, Recipe, RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.report.terminal import PlainView
 from thinkery.rewards.grader import Grader
 from thinkery.types import Completion, UserError
-from thinkery.verification import Verification
 
 from .conftest import SPEC
 
@@ -87,21 +87,21 @@ def drawn(steps: int = STEPS) -> dict[int, list[str]]:
     return {step + 1: [problem.id for problem in source.draw(step * P, P)] for step in range(steps)}
 
 
-def kill(engines: ClusterEngines, kind: str) -> None:
+def kill(engines: ClusterRuntime, kind: str) -> None:
     os.kill(engines._crews[kind].ready()[-1].pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def ahead(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterEngines]:
+def ahead(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterRuntime]:
     """Workers that sample ahead: the learner in this process, one reward worker and one for reward models."""
     own = {"learners": 0, "rewards": 1, "reward_models": 1, "async_steps": 1, "partial": True, "oversample": 1.7}
     spec = SPEC.model_copy(update=own)
-    with ClusterEngines(spec, "local", tmp_path_factory.mktemp("ahead"), print) as opened:
+    with ClusterRuntime(spec, "local", tmp_path_factory.mktemp("ahead"), print) as opened:
         yield opened
 
 
 def test_a_stage_on_a_cluster_does_what_it_does_in_one_process(
-    engines: ClusterEngines, tiny_model: Path, tmp_path: Path
+    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(tiny_model)
     found = run_recipe(recipe, tmp_path / "cluster", view=Watcher(), engines=engines)
@@ -118,7 +118,7 @@ def test_a_stage_on_a_cluster_does_what_it_does_in_one_process(
 
 @pytest.mark.parametrize("kind", ["rollout", "reward", "learner"])
 def test_a_stage_survives_the_death_of_any_worker(
-    engines: ClusterEngines, tiny_model: Path, tmp_path: Path, kind: str
+    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
     view = Watcher({3: lambda: kill(engines, kind)})
     before = engines._losses.counts.get(kind, 0)
@@ -129,7 +129,7 @@ def test_a_stage_survives_the_death_of_any_worker(
 
 
 def test_sampling_ahead_neither_loses_nor_doubles_a_problem_also_when_the_run_is_stopped(
-    ahead: ClusterEngines, tiny_model: Path, tmp_path: Path
+    ahead: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
@@ -146,11 +146,11 @@ def test_sampling_ahead_neither_loses_nor_doubles_a_problem_also_when_the_run_is
     assert set(learnt) <= {problem.id for problem in source.draw(0, 6 * P + 10)}
     metrics = metrics_of(tmp_path)
     assert max(line["rollout/staleness"] for line in metrics) > 0
-    assert metrics[0]["rollout/under_way"] >= P
+    assert metrics[0]["rollout/in_flight"] >= P
 
 
 def test_reward_models_score_on_workers_of_their_own_what_they_score_in_one_process(
-    ahead: ClusterEngines, tmp_path: Path
+    ahead: ClusterRuntime, tmp_path: Path
 ) -> None:
     template = TEMPLATES["r1-compact"]
     made = new_reward_model(
@@ -197,6 +197,6 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused_with_the_numbers
     spec = ClusterSpec(learners=0, rollouts=3, cpus=50, start_timeout_s=0.5)
     with (
         pytest.raises(UserError, match=r"need 200 CPUs and 0 GPUs in all, and 1 nodes have \d+ CPUs"),
-        ClusterEngines(spec, "local", tmp_path, print),
+        ClusterRuntime(spec, "local", tmp_path, print),
     ):
         pass

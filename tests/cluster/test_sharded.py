@@ -20,7 +20,7 @@ from torch import multiprocessing
 from transformers import AutoModelForCausalLM
 
 from thinkery.models.loading import load_policy
-from thinkery.training.logprobs import token_logprobs
+from thinkery.training.forward import token_logprobs
 
 sys.path.insert(0, str(Path(__file__).parent))  # ranks import it by its name
 import sharded_ranks as ranks_side
@@ -52,7 +52,7 @@ def seen_by_ranks(folder: Path) -> list[Seen]:
     ranks_side.learn(case, learner, range(2))
     learner.save(folder / "alone")
     # Forked from a process that has imported what takes long, and has done nothing else.
-    set_forkserver_preload(["thinkery.cluster.sharded", *ranks_side.MODELS])
+    set_forkserver_preload(["thinkery.cluster.sharded_backend", *ranks_side.MODELS])
     context = multiprocessing.start_processes(
         ranks_side.main, ({4: free_port(), 2: free_port()}, folder), nprocs=4, join=False, start_method="forkserver"
     )

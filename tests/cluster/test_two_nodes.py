@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from thinkery.cluster.connect import prepare
-from thinkery.cluster.engines import ClusterEngines
+from thinkery.cluster.runtime import ClusterRuntime
 from thinkery.models.loading import load_policy
 from thinkery.problems.source import MiniSource
 from thinkery.recipe import ClusterSpec
@@ -46,11 +46,11 @@ def test_a_lost_node_shrinks_the_rollout_pool_and_the_work_is_done_all_the_same(
 ) -> None:
     notes: list[str] = []
     spec = ClusterSpec(learners=0, rollouts=2, rewards=1, cpus=1, start_timeout_s=60, rollout_timeout_s=60)
-    with ClusterEngines(spec, two_nodes.address, tmp_path, notes.append) as engines:
+    with ClusterRuntime(spec, two_nodes.address, tmp_path, notes.append) as engines:
         policy = engines.policy(str(tiny_model), template=None, device="cpu", dtype="float32")
         rollout = engines.rollout(policy, max_slots=512)
-        crew = engines._crews["rollout"]
-        assert len({worker.node for worker in crew.ready()}) == 2
+        pool = engines._crews["rollout"]
+        assert len({worker.node for worker in pool.ready()}) == 2
         alone = NativeRollout(load_policy(tiny_model, template=None, device="cpu", dtype="float32"))
         flow = rollout.generate(PROBLEMS, SAMPLING, seed=0, step=0, stage="s")
         two_nodes.remove_node(next(iter(two_nodes.worker_nodes)), allow_graceful=False)
@@ -58,7 +58,7 @@ def test_a_lost_node_shrinks_the_rollout_pool_and_the_work_is_done_all_the_same(
             flow = flow if step == 0 else rollout.generate(PROBLEMS, SAMPLING, seed=0, step=step, stage="s")
             expected = alone.generate(PROBLEMS, SAMPLING, seed=0, step=step, stage="s")
             assert tokens_of(flow) == tokens_of(expected)
-            if len(crew.ready()) == 1:
+            if len(pool.ready()) == 1:
                 break
-        assert len(crew.ready()) == 1
+        assert len(pool.ready()) == 1
     assert any("is gone" in line for line in notes)

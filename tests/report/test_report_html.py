@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
-from thinkery.evaluation.reflection import CHINESE, ENGLISH
+from thinkery.evaluation.metrics import CHINESE, ENGLISH
 from thinkery.report import runfiles
 from thinkery.report.charts import HEALTH, STORY, charts_for
 from thinkery.report.html import ASSETS, write_report

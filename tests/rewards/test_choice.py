@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.options import LABELS
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 CITIES = {"choices": ["London", "Paris", "Rome", "Berlin"]}
 TAGGED = ChoiceVerifier(TEMPLATES["r1-zero"], Verification())

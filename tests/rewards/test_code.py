@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import CodePolicy, Verification
 from thinkery.rewards.code import CodeVerifier, grade_code
 from thinkery.rewards.interfaces import PendingVerdict
 from thinkery.rewards.programs import harness
 from thinkery.sandbox import Limits, Program, Sandbox, Status
 from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import CodePolicy, Verification
 
 FAST = CodePolicy(time_s=1.0)
 

@@ -11,10 +11,10 @@ from types import ModuleType
 
 import pytest
 
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.code import CodeVerifier
 from thinkery.sandbox import Limits, Program, Sandbox
 from thinkery.types import Outcome, Problem
-from thinkery.verification import Verification
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "rewards_code.py"
 

@@ -9,9 +9,9 @@ import pytest
 
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards import Grader, group_metrics
 from thinkery.types import Completion, Outcome, Problem, UserError
-from thinkery.verification import Verification
 
 # Equal, but sympy takes far longer than the test's patience to see it.
 SLOW = r"\sum_{k=1}^{60} \sqrt{1+\sqrt{k}}"

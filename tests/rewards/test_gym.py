@@ -10,11 +10,11 @@ from reasoning_gym import create_dataset
 from reasoning_gym.factory import DATASETS
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.gym import GymVerifier
 from thinkery.rewards.gym_scorer import is_formula, score
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 # No own answers, or entries that are no plain literals; all of them are refused as sources.
 BROKEN = {"boxnet", "composite", "graph_color", "knights_knaves", "propositional_logic", "rubiks_cube", "rush_hour"}

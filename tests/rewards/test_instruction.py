@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.instruction import InstructionVerifier
 from thinkery.types import Outcome, Problem, UserError, Verdict
-from thinkery.verification import Verification
 
 TAGGED = InstructionVerifier(TEMPLATES["r1-zero"], Verification())
 PLAIN = InstructionVerifier(TEMPLATES["chat-think"], Verification())

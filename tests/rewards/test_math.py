@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkery.models.template import TEMPLATES
+from thinkery.recipe.verification import MathPolicy, Verification
 from thinkery.rewards import grade_math
 from thinkery.rewards.math import JUDGE, MathVerifier, PendingVerdict, submit_math
 from thinkery.rewards.workers.pool import WorkerPool
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import MathPolicy, Verification
 
 # Passes the guard, since its numbers are small, and keeps sympy busy for minutes.
 HANG = "\\sin(e^{{e^{{13.{}}}}})"

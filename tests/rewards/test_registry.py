@@ -9,10 +9,10 @@ import pytest
 
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards, make_reward, make_verifier
 from thinkery.types import Outcome, UserError, Verdict
-from thinkery.verification import Verification
 
 CONTEXT = RewardContext(TEMPLATES["r1-zero"], max_completion_length=64)
 NEEDED: dict[str, dict[str, Any]] = {

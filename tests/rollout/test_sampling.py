@@ -7,9 +7,8 @@ import shutil
 import pytest
 import torch
 
-from thinkery.rollout.counter import uniforms
-from thinkery.rollout.kernels import COMPILERS, kernels
-from thinkery.rollout.sampling import sample
+from thinkery.rollout.native.kernels import COMPILERS, kernels
+from thinkery.rollout.sampling import sample, uniforms
 from thinkery.types import Sampling
 
 

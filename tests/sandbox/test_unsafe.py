@@ -130,8 +130,8 @@ def test_there_is_no_network_here_either(sandbox: Sandbox) -> None:
     assert "Address family not supported" in result.stderr
 
 
-@pytest.mark.parametrize("under_way", [True, False])
-def test_a_killed_owner_leaves_neither_processes_nor_files(tmp_path: Path, under_way: bool) -> None:
+@pytest.mark.parametrize("in_flight", [True, False])
+def test_a_killed_owner_leaves_neither_processes_nor_files(tmp_path: Path, in_flight: bool) -> None:
     begun, temporary = tmp_path / "begun", tmp_path / "temporary"
     os.mkfifo(begun)
     temporary.mkdir()
@@ -146,7 +146,7 @@ def test_a_killed_owner_leaves_neither_processes_nor_files(tmp_path: Path, under
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "ready\n"
-        if under_way:
+        if in_flight:
             begun.open().close()
         watched = [os.pidfd_open(pid) for pid in descendants(owner.pid)]
         assert watched

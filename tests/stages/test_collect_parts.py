@@ -9,23 +9,20 @@ from typing import Any
 
 import pytest
 
+from thinkery.mini import mini_problem
 from thinkery.models.loading import load_policy
 from thinkery.models.template import TEMPLATES
-from thinkery.problems.mini import mini_problem
 from thinkery.problems.overlap import Benchmarks, Item
 from thinkery.recipe import CollectStage, ReadableSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.math import MathVerifier
-from thinkery.rollout.engine import NativeRollout
-from thinkery.stages.collecting.few_shot import FewShotRewriter
-from thinkery.stages.collecting.finishing import read_parts, sift, write_part, write_set
-from thinkery.stages.collecting.readable import fault
-from thinkery.stages.collecting.samples import Reason, Sample
-from thinkery.stages.collecting.table import Table
-from thinkery.stages.collecting.tidying import summarize, tidy
-from thinkery.stages.collecting.verifying import adds_step
+from thinkery.rollout.native.engine import NativeRollout
+from thinkery.stages.collecting.few_shot_rewriter import FewShotRewriter
+from thinkery.stages.collecting.filters import adds_step, fault
+from thinkery.stages.collecting.rewriting import summarize, tidy
+from thinkery.stages.collecting.samples import Reason, Sample, Table, read_parts, sift, write_part, write_set
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 RIGHT = Verdict(Outcome.CORRECT)
 

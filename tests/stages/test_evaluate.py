@@ -17,7 +17,7 @@ from thinkery.rewards.grader import Grader
 from thinkery.run import SAMPLE_COLUMNS, Run
 from thinkery.stages.context import StageContext
 from thinkery.stages.evaluate import _win, evaluate_model
-from thinkery.stages.shots import examples, with_examples
+from thinkery.stages.few_shot import examples, with_examples
 from thinkery.types import Problem, UserError
 
 BASE = "thinkery://mini-base"

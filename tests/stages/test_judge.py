@@ -20,7 +20,14 @@ from thinkery.rewards.judges import NoVerdict
 from thinkery.run import Run
 from thinkery.stages.context import StageContext
 from thinkery.stages.judge import judge_labels, judge_pairs, keep_labels, keep_pairs, run_judge
-from thinkery.stages.pairs import LENGTH_TOLERANCE, Verdicts, balance_lengths, choose_pairs, draw_orders, with_strays
+from thinkery.stages.pairs import (
+    LENGTH_TOLERANCE,
+    Verdicts,
+    balance_lengths,
+    choose_pairs,
+    draw_orders,
+    with_mismatched,
+)
 from thinkery.types import Problem, UserError
 
 SPREAD = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=40)
@@ -129,12 +136,12 @@ def test_balancing_makes_mean_lengths_comparable_and_gives_little_up_for_it() ->
 
 def test_strays_are_responses_to_other_problems_and_the_same_ones_again() -> None:
     own = {name: responses_of(f"{name} one", f"{name} two") for name in "abc"}
-    joined = with_strays(own, 2, 3, "pairs")
-    assert joined == with_strays(own, 2, 3, "pairs")
+    joined = with_mismatched(own, 2, 3, "pairs")
+    assert joined == with_mismatched(own, 2, 3, "pairs")
     for name, responses in joined.items():
         assert responses[:2] == own[name]
         assert {response["answer"][0] for response in responses[2:]} == set("abc") - {name}
-    assert with_strays({"a": own["a"]}, 2, 3, "pairs") == {"a": own["a"]}
+    assert with_mismatched({"a": own["a"]}, 2, 3, "pairs") == {"a": own["a"]}
 
 
 def test_close_pairs_duplicates_and_pairs_without_verdict_are_dropped_with_the_reason() -> None:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from thinkery.mini import documents
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.template import TAGS, TEMPLATES, Template
 from thinkery.pipeline import Stopped, run_recipe
-from thinkery.problems.mini import documents
 from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
 from thinkery.stages.pretrain import TokenStream, deterministic, new_policy, train_tokenizer

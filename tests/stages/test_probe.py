@@ -15,8 +15,8 @@ from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
 from thinkery.rewards.grader import Grader
 from thinkery.run import Run
+from thinkery.stages.advantage_estimator import learner_config
 from thinkery.stages.context import StageContext
-from thinkery.stages.credit import learner_config
 from thinkery.stages.probe import Probe
 from thinkery.types import UserError
 

@@ -32,7 +32,7 @@ from thinkery.models.template import TEMPLATES
 from thinkery.pipeline import run_recipe
 from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
-from thinkery.rollout.engine import NativeRollout
+from thinkery.rollout.native.engine import NativeRollout
 from thinkery.types import Problem, Sampling, UserError
 
 Row = dict[str, Any]

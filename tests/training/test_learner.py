@@ -13,7 +13,7 @@ import torch
 
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.loading import Policy
-from thinkery.training.carrier import LocalCarrier
+from thinkery.training.backend import LocalBackend
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.packing import plan_microbatches
 from thinkery.types import UserError
@@ -152,7 +152,7 @@ def test_lanes_change_no_more_than_the_rounding(make_policy: MakePolicy, make_sa
     config = settings(beta=0.1, num_minibatches=2, num_iterations=2, microbatch_tokens=90)
     for lanes in (1, 3, 3):
         policy = make_policy(dtype=torch.float64)
-        learner = Learner(policy, config, carrier=LocalCarrier(policy, lanes))
+        learner = Learner(policy, config, backend=LocalBackend(policy, lanes))
         metrics = [learner.update(samples, step) for step in range(2)]
         results.append((metrics, weights(learner.policy)))
     (one, one_weights), (three, three_weights), again = results

@@ -1,4 +1,4 @@
-"""Losses against float64 references, and the learner: microbatches, resume, refusals."""
+"""FailureBudget against float64 references, and the learner: microbatches, resume, refusals."""
 
 from __future__ import annotations
 

@@ -100,9 +100,9 @@ def decontaminate(
 def doctor() -> None:
     """Say what works on this machine: which isolation for untrusted programs, and why not the others."""
     with plain_errors():
-        from thinkery import allocator
-        from thinkery.machine import hardware
-        from thinkery.rollout import kernels
+        from thinkery.machine import allocator
+        from thinkery.machine.installation import hardware
+        from thinkery.rollout.native import kernels
         from thinkery.sandbox.doctor import diagnose, render
 
         for name, value in [

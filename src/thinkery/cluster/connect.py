@@ -1,17 +1,68 @@
-"""Finds the cluster of a run, or starts one on this machine. Left out: what is placed there."""
+"""Finds the cluster of a run, or starts one on this machine; where a worker is, and its log in the run folder.
+
+Left out: what is placed on the cluster (``worker_pool.py``).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import sys
+import time
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import ray
 
 from thinkery.recipe import ClusterSpec
 from thinkery.types import UserError
+
+
+class Here(NamedTuple):
+    """A worker's process and the node that it runs on."""
+
+    pid: int
+    node: str
+
+
+def here() -> Here:
+    """Of this process."""
+    return Here(os.getpid(), ray.get_runtime_context().get_node_id())
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the driver is: its run folder, and the folder that relative paths start from."""
+
+    run: Path
+    cwd: Path
+
+
+def move_in(home: Home, name: str) -> None:
+    """Sends this process's output to the worker's log, behind what the one before it of that name has said.
+
+    Models and rewards that the recipe names by relative paths are found as the driver finds them.
+    """
+    os.chdir(home.cwd)
+    path = home.run / "workers" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for standard in (1, 2):  # what is written below Python as well
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+    sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    say(f"{name} started, process {os.getpid()}")
+
+
+def say(line: str) -> None:
+    """A line for the log."""
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), line, flush=True)
+
 
 AUTO, LOCAL = "auto", "local"
 _ANSWERS_S = 10.0

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from thinkery.cluster.crew import Crew, Worker
 from thinkery.cluster.remote import WorkerLost, settled
 from thinkery.cluster.reward_worker import Graded, GraderSpec
+from thinkery.cluster.worker_pool import Worker, WorkerPool
 from thinkery.recipe import MODEL_REWARDS
 from thinkery.rewards.grader import Grader
 from thinkery.types import Completion, Group, Problem, Verdict
@@ -27,9 +27,9 @@ Handed = tuple[Problem, Completion]
 
 
 class ClusterGrader(Grader):
-    """A ``Grader`` whose work is done by the workers of a crew; ``models``, if any, hold the reward models alone."""
+    """A ``Grader`` whose work is done by the workers of a pool; ``models``, if any, hold the reward models alone."""
 
-    def __init__(self, spec: GraderSpec, crew: Crew, models: Crew | None) -> None:
+    def __init__(self, spec: GraderSpec, pool: WorkerPool, models: WorkerPool | None) -> None:
         super().__init__(
             spec.template,
             spec.rewards,
@@ -41,7 +41,7 @@ class ClusterGrader(Grader):
         scored = {name: one for name, one in spec.rewards.items() if models is not None and name in MODEL_REWARDS}
         ruled = {name: one for name, one in spec.rewards.items() if name not in scored}
         self._rules, self._models = replace(spec, rewards=ruled), replace(spec, rewards=scored)
-        self._crew, self._model_crew = crew, models if scored else None
+        self._pool, self._model_crew = pool, models if scored else None
         self._handed: dict[str, dict[int, Handed]] = {}  # by problem and index, until their group is collected
         self._place: dict[str, Worker] = {}  # which worker has a problem
         self._unsent: dict[str, list[Handed]] = {}  # by worker
@@ -95,8 +95,8 @@ class ClusterGrader(Grader):
     def close(self) -> None:
         """Ends the graders of this process and of the workers; what they were still at is dropped."""
         super().close()
-        for crew, spec in ((self._crew, self._rules), (self._model_crew, self._models)):
-            for worker in crew.present() if crew is not None else ():
+        for pool, spec in ((self._pool, self._rules), (self._model_crew, self._models)):
+            for worker in pool.present() if pool is not None else ():
                 worker.actor.close.remote(spec.number)
                 worker.state.pop(f"grader {spec.number}", None)
 
@@ -140,7 +140,7 @@ class ClusterGrader(Grader):
     def _send(self, name: str, some: Sequence[Handed]) -> None:
         """Puts completions of one problem on their way to its worker."""
         if name not in self._place:
-            workers = self._crew.ready()
+            workers = self._pool.ready()
             self._place[name] = workers[self._turn % len(workers)]
             self._turn += 1
         unsent = self._unsent.setdefault(self._place[name].name, [])
@@ -160,7 +160,7 @@ class ClusterGrader(Grader):
 
     def _lost(self, worker: Worker, why: str) -> None:
         """Hands what a lost worker had to others."""
-        self._crew.lost(worker, why)
+        self._pool.lost(worker, why)
         self._unsent.pop(worker.name, None)
         names = [name for name, place in self._place.items() if place is worker]
         for name in names:

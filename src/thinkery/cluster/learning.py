@@ -13,9 +13,8 @@ from typing import Any
 
 import ray
 
-from thinkery.cluster.crew import Crew, Worker
-from thinkery.cluster.load import Load
-from thinkery.cluster.remote import WorkerLost, all_settled, settled
+from thinkery.cluster.remote import Load, WorkerLost, all_settled, settled
+from thinkery.cluster.worker_pool import Worker, WorkerPool
 from thinkery.models.loading import Policy
 from thinkery.recipe import ClusterSpec
 from thinkery.training.learner import LearnerConfig, Sample
@@ -32,8 +31,8 @@ Extra = Callable[[float], dict[str, float]]
 class Group:
     """All learner ranks, called together."""
 
-    def __init__(self, crew: Crew, spec: ClusterSpec, when_lost: Callable[[], None]) -> None:
-        self._crew, self._spec, self._when_lost = crew, spec, when_lost
+    def __init__(self, pool: WorkerPool, spec: ClusterSpec, when_lost: Callable[[], None]) -> None:
+        self._pool, self._spec, self._when_lost = pool, spec, when_lost
         self._joined: list[Worker] = []
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
@@ -46,7 +45,7 @@ class Group:
         """Has the ranks meet, if they have not yet."""
         if self._joined:
             return
-        workers = sorted(self._crew.all_ready(), key=lambda worker: worker.seat)
+        workers = sorted(self._pool.all_ready(), key=lambda worker: worker.seat)
         names = [worker.name for worker in workers]
         address = self._answers([workers[0].actor.address.remote()], self._spec.start_timeout_s, names[:1])[0]
         refs = [
@@ -97,7 +96,7 @@ class Group:
     def _lost(self, why: str) -> LearnerLost:
         self._joined = []
         self._when_lost()
-        self._crew.restart(why)
+        self._pool.restart(why)
         return LearnerLost(why)
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import ray
 
-from thinkery.clock import Clock
-from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import Here, Home, here, move_in, say
-from thinkery.cluster.sharded import Sharding, Shards, join_ranks
+from thinkery.cluster.connect import Here, Home, here, move_in, say
+from thinkery.cluster.remote import Load, narrow
+from thinkery.cluster.sharded_backend import Sharding, Shards, join_ranks
 from thinkery.cluster.weights import Bucket
+from thinkery.machine.clock import Clock
 from thinkery.models.loading import place_of
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
@@ -55,12 +55,12 @@ class LearnerRank:
     def learn(self, load: Load, config: LearnerConfig, sharding: Sharding) -> None:
         """Takes a policy to be updated by reinforcement."""
         policy, shards = self._carried(load, sharding)
-        self._learner = Learner(policy, config, Clock(), carrier=shards)
+        self._learner = Learner(policy, config, Clock(), backend=shards)
 
     def fit(self, load: Load, examples: Sequence[Example], config: SFTConfig, sharding: Sharding) -> None:
         """Takes a policy to be fitted to demonstrations."""
         policy, shards = self._carried(load, sharding)
-        self._learner = SupervisedLearner(policy, examples, config, carrier=shards)
+        self._learner = SupervisedLearner(policy, examples, config, backend=shards)
 
     def update(self, step: int, samples: Sequence[Sample] | None = None) -> tuple[dict[str, float], float]:
         """One update, from samples or from the examples; its metrics, and the seconds that it took."""

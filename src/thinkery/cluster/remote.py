@@ -1,17 +1,47 @@
-"""Calls to workers: every one has a deadline, and what goes wrong there is said in this house's words.
+"""Calls to workers, each with a deadline and errors in plain words; and which policy a worker should load.
 
-A worker that died, or did not answer in time, is a ``WorkerLost``; a user's mistake comes out as the ``UserError`` that
-it is; any other error is a defect and keeps its traceback. Left out: what is done about a lost worker.
+Left out: the weights that a learner has made of it since (``weights.py``).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from transformers import GenerationConfig
+
+from thinkery.models.loading import Policy, load_policy
+from thinkery.models.template import Template
+from thinkery.recipe.base import Dtype
+
+
+@dataclass(frozen=True)
+class Load:
+    """A policy to be loaded by a worker. ``number`` tells apart those that a run has opened."""
+
+    number: int
+    place: str
+    template: Template
+    device: str
+    dtype: Dtype
+    generation: GenerationConfig | None  # as the driver has it: a stage may have added what ends a completion
+
+    def policy(self, *, device: str | None = None) -> Policy:
+        """Loads it; ``device`` instead of its own."""
+        policy = load_policy(self.place, template=self.template, device=device or self.device, dtype=self.dtype)
+        if self.generation is not None:
+            policy.model.generation_config = self.generation
+        return policy
+
+
+def narrow(threads: int) -> None:
+    """Gives torch so many threads in the calling one and those that it starts."""
+    torch.set_num_threads(threads)
 
 
 class WorkerLost(Exception):  # noqa: N818  (who calls decides whether that is an error)

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from thinkery.cluster.logs import Here, Home, here, move_in, say
+from thinkery.cluster.connect import Here, Home, here, move_in, say
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.interfaces import Reward, RewardContext, Values
 from thinkery.rewards.registry import make_reward
 from thinkery.types import Completion, Problem, Verdict
-from thinkery.verification import Verification
 
 
 @dataclass(frozen=True)

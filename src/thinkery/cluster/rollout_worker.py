@@ -18,20 +18,20 @@ from typing import Protocol
 
 import ray
 
-from thinkery.cluster.load import Load, narrow
-from thinkery.cluster.logs import Here, Home, here, move_in, say
+from thinkery.cluster.connect import Here, Home, here, move_in, say
+from thinkery.cluster.remote import Load, narrow
 from thinkery.cluster.weights import Bucket, fill
 from thinkery.models.loading import Policy
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout.engine import NativeRollout
-from thinkery.rollout.pieces import Piece, Resumable
+from thinkery.rollout.base import PartialCompletion, ResumableRollout
+from thinkery.rollout.native.engine import NativeRollout
 from thinkery.types import Completion, Problem, Sampling, UserError
 
 BESIDE = {"beside": 4}  # threads for the calls that go on while it samples
 _TOGETHER_S = 0.05  # what finishes within it travels together
 
 
-class Sampler(Resumable, Protocol):
+class Sampler(ResumableRollout, Protocol):
     """A rollout of a worker; ``bursts`` grows while it computes."""
 
     @property
@@ -46,7 +46,7 @@ class Order:
 
     key: str
     problems: tuple[Problem, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PartialCompletion, ...]
     sampling: Sampling
     seed: int
     stage: str
@@ -66,7 +66,7 @@ class Portion:
     completions: tuple[Completion, ...] = ()
     beat: int = 0
     over: bool = False
-    left: tuple[Piece, ...] = ()
+    left: tuple[PartialCompletion, ...] = ()
     error: Exception | None = None
     seconds: float = 0.0
     waited: float = 0.0  # seconds without an order before this one
@@ -127,11 +127,11 @@ class RolloutWorker:
         sent, started = self._of(order.key), time.monotonic()
         waited = started - self._idle_since
         tokens = 0
-        left: Sequence[Piece] = order.pieces
+        left: Sequence[PartialCompletion] = order.pieces
         error: Exception | None = None
         try:
             rollout = self._rollout_for(order)
-            flow = rollout.go_on(order.problems, order.pieces, order.sampling, seed=order.seed, stage=order.stage)
+            flow = rollout.resume(order.problems, order.pieces, order.sampling, seed=order.seed, stage=order.stage)
             self._sampling = order.key
             if sent.cut.is_set():
                 rollout.cut()
@@ -211,6 +211,6 @@ class RolloutWorker:
 def _rollout(policy: Policy, order: Order) -> Sampler:
     if order.vllm is None:
         return NativeRollout(policy, max_slots=order.max_slots)
-    from thinkery.rollout.vllm import VLLMRollout
+    from thinkery.rollout.vllm.rollout import VLLMRollout
 
     return VLLMRollout(policy, spec=order.vllm, max_slots=order.max_slots)

@@ -16,12 +16,11 @@ from typing import Any
 
 import ray
 
-from thinkery.cluster.crew import Crew, Worker
-from thinkery.cluster.load import Load
-from thinkery.cluster.remote import WorkerLost, is_ready, settled
+from thinkery.cluster.remote import Load, WorkerLost, is_ready, settled
 from thinkery.cluster.rollout_worker import Order, Portion
+from thinkery.cluster.worker_pool import Worker, WorkerPool
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout.pieces import Piece, fresh
+from thinkery.rollout.base import PartialCompletion, fresh
 from thinkery.types import Completion, Problem, Sampling
 
 _POLL_S = 5.0  # a worker that has made nothing answers after so long at most, with its beat
@@ -57,23 +56,23 @@ class _Job:
     worker: Worker
     key: str
     done: Any  # the reference of its end
-    missing: dict[tuple[str, int], Piece]
+    missing: dict[tuple[str, int], PartialCompletion]
     beat: int = -1
     asked: float = field(default_factory=time.monotonic)  # when it was last asked for a portion
     idle: float | None = None  # since when its answers have been that it did nothing
 
 
 class ClusterRollout:
-    """Samples from a policy on the workers of a crew; implements ``Rollout`` and ``Resumable``.
+    """Samples from a policy on the workers of a pool; implements ``Rollout`` and ``ResumableRollout``.
 
     A call's work starts when it is made, and goes on whether or not its iterator is read. ``ready`` brings workers to
     the policy's present version and gives them.
     """
 
     def __init__(
-        self, crew: Crew, ready: Ready, tally: Tally, *, max_slots: int, vllm: VLLMSpec | None, timeout_s: float
+        self, pool: WorkerPool, ready: Ready, tally: Tally, *, max_slots: int, vllm: VLLMSpec | None, timeout_s: float
     ) -> None:
-        self._crew, self._ready, self._tally = crew, ready, tally
+        self._pool, self._ready, self._tally = pool, ready, tally
         self._max_slots, self._vllm, self._timeout_s = max_slots, vllm, timeout_s
         self._poll_s = min(_POLL_S, timeout_s / 4)
         self._flow: _Flow | None = None
@@ -82,12 +81,18 @@ class ClusterRollout:
         self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
     ) -> Iterator[Completion]:
         """``num_generations`` completions of every problem, as they finish. See ``NativeRollout.generate``."""
-        return self.go_on(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
+        return self.resume(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
 
-    def go_on(
-        self, problems: Sequence[Problem], pieces: Sequence[Piece], sampling: Sampling, *, seed: int, stage: str
+    def resume(
+        self,
+        problems: Sequence[Problem],
+        pieces: Sequence[PartialCompletion],
+        sampling: Sampling,
+        *,
+        seed: int,
+        stage: str,
     ) -> Iterator[Completion]:
-        """See ``pieces.Resumable``."""
+        """See ``pieces.ResumableRollout``."""
         self._flow = _Flow(self, problems, sampling, seed, stage)
         self._flow.deal(pieces)
         return self._flow.completions()
@@ -104,7 +109,7 @@ class ClusterRollout:
             self._flow = None
 
     @property
-    def left(self) -> Sequence[Piece]:
+    def left(self) -> Sequence[PartialCompletion]:
         """What the last call did not finish."""
         return self._flow.left if self._flow is not None else ()
 
@@ -119,14 +124,14 @@ class _Flow:
         self._problems = {problem.id: problem for problem in problems}
         self._jobs: dict[Any, _Job] = {}  # by the reference of the portion that is waited for
         self._is_cut = False
-        self.left: list[Piece] = []
+        self.left: list[PartialCompletion] = []
 
-    def deal(self, pieces: Sequence[Piece]) -> None:
+    def deal(self, pieces: Sequence[PartialCompletion]) -> None:
         """Gives every worker its share, problem by problem."""
         if not pieces:
             return
         load, workers = self._owner._ready()
-        own: dict[str, list[Piece]] = {}
+        own: dict[str, list[PartialCompletion]] = {}
         for piece in pieces:
             own.setdefault(piece.problem_id, []).append(piece)
         order = [name for name in self._problems if name in own]
@@ -151,7 +156,9 @@ class _Flow:
             if not ready:
                 self._look_for_the_silent()
 
-    def _send(self, worker: Worker, load: Load, problems: tuple[Problem, ...], pieces: tuple[Piece, ...]) -> None:
+    def _send(
+        self, worker: Worker, load: Load, problems: tuple[Problem, ...], pieces: tuple[PartialCompletion, ...]
+    ) -> None:
         owner, key = self._owner, f"{self._stage}#{next(_keys)}"
         order = Order(
             key,
@@ -207,7 +214,7 @@ class _Flow:
 
     def _again(self, job: _Job, why: str) -> None:
         """A worker is lost: the others get what it had not delivered."""
-        self._owner._crew.lost(job.worker, why)
+        self._owner._pool.lost(job.worker, why)
         missing = list(job.missing.values())
         if self._is_cut:
             self.left += missing

@@ -4,7 +4,7 @@ With 150,000 tokens the embedding and the head are the largest tensors of a mode
 of them. An embedding's rows are fetched from the ranks that have them. For log-probabilities, the hidden states of all
 ranks' tokens are gathered, a chunk at a time; each rank takes its part of the vocabulary's logits, and the ranks put
 together maximum, sum, chosen logit and entropy (vocabulary-parallel cross-entropy: Shoeybi et al., "Megatron-LM", 2019,
-section 3). Like ``training/logprobs.py`` it recomputes the logits in the backward. The results are those of one process
+section 3). Like ``training/forward.py`` it recomputes the logits in the backward. The results are those of one process
 up to rounding.
 
 What travels is hidden states instead of weights, so it pays where a microbatch of all ranks has fewer completion tokens
@@ -21,9 +21,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor, Shard
 from transformers import PreTrainedModel
 
-from thinkery.cluster.sharded_group import Ranks
-from thinkery.cluster.sharded_optimizer import rows_of
-from thinkery.training.logprobs import chunk_length, logits_of
+from thinkery.cluster.sharded_optimizer import Ranks, rows_of
+from thinkery.training.forward import chunk_length, logits_of
 from thinkery.types import UserError
 
 

@@ -27,13 +27,12 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-from thinkery.cluster.sharded_group import Ranks
 from thinkery.cluster.sharded_head import split_logprobs, split_vocabulary
-from thinkery.cluster.sharded_optimizer import local
+from thinkery.cluster.sharded_optimizer import Ranks, local
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
+from thinkery.training.forward import packed_logprobs
 from thinkery.training.packing import Microbatch
-from thinkery.training.steps import packed_logprobs
 from thinkery.types import UserError
 
 _FORWARD = "sharded_logprobs"

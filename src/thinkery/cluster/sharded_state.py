@@ -19,13 +19,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from thinkery.cluster.sharded_group import Ranks
-from thinkery.cluster.sharded_optimizer import local, rows_of
+from thinkery.cluster.sharded_optimizer import Ranks, local, rows_of
 from thinkery.files import atomic_folder, write_json_atomic
-from thinkery.training.carrier import REFERENCE
+from thinkery.training.backend import REFERENCE
+from thinkery.training.forward import OPTIMIZER, WEIGHTS
 from thinkery.training.optimizer import Optimizers
 from thinkery.training.sharded_files import SHARDS
-from thinkery.training.steps import OPTIMIZER, WEIGHTS
 from thinkery.types import UserError
 
 # Ranks wait for the slowest of them to write its part.
@@ -39,7 +38,7 @@ class ShardedFiles:
         self._ranks = ranks
         # The writing threads agree with one another while the model's collectives go on: they need their own group.
         self._writers = ranks.new_group(_WRITING_S)
-        self._under_way: Callable[[], None] | None = None
+        self._in_flight: Callable[[], None] | None = None
 
     def save(
         self, folder: Path, tensors: Mapping[str, Tensor], name: str, counters: Mapping[str, Any]
@@ -64,9 +63,9 @@ class ShardedFiles:
                 write_json_atomic(new / name, dict(counters))
 
         def finish() -> None:
-            if self._under_way is not finish:
+            if self._in_flight is not finish:
                 return  # somebody has waited for it already
-            self._under_way = None
+            self._in_flight = None
             try:
                 self._ranks.agree(lambda: (written.result(), None)[1])
             except BaseException as error:
@@ -74,13 +73,13 @@ class ShardedFiles:
                 raise
             self._ranks.lead(close)
 
-        self._under_way = finish
+        self._in_flight = finish
         return finish
 
     def finish(self) -> None:
         """Waits for a save that is under way."""
-        if self._under_way is not None:
-            self._under_way()
+        if self._in_flight is not None:
+            self._in_flight()
 
 
 def read_whole(

@@ -4,7 +4,6 @@ the paper's phenomena with their tests.
 Works on verdicts that others gave and never grades itself: training and evaluation share one verifier.
 """
 
-from thinkery.evaluation.samples import Samples
-from thinkery.evaluation.summary import summarize
+from thinkery.evaluation.samples import Samples, summarize
 
 __all__ = ["Samples", "summarize"]

@@ -32,8 +32,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
+from thinkery.machine.shared_weights import share
 from thinkery.models.attention import ATTENTION, check_supported
-from thinkery.models.shared import share
 from thinkery.models.template import FILE_NAME, TEMPLATES, Template
 from thinkery.types import Problem, UserError
 

@@ -70,7 +70,7 @@ class Template:
         if self.prefilled_think and not text.lstrip().startswith(THINK):
             text = THINK + text
         before, opened, rest = text.partition(THINK)
-        if not opened:  # no thinking was opened: a stray end tag still separates what a reader would separate
+        if not opened:  # no thinking was opened: a mismatched end tag still separates what a reader would separate
             before, rest = "", text
         thinking, closed, after = rest.partition(END_THINK)
         if not closed:

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from thinkery.mini import mini_task
+from thinkery.mini.general_task import GeneralTask
 from thinkery.problems.demonstration_columns import demonstrations_of
-from thinkery.problems.mini import mini_task
-from thinkery.problems.mini.general_task import GeneralTask
 from thinkery.problems.source import Split, open_rows
 from thinkery.recipe import DataSpec
 from thinkery.types import Demonstration, UserError

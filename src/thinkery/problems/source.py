@@ -16,12 +16,12 @@ from random import Random
 from typing import Literal, Protocol
 
 from thinkery.files import sha256_of
+from thinkery.mini import mini_problem
 from thinkery.problems.columns import item_of, problems_of, text_columns
 from thinkery.problems.files import SUFFIXES, Row, has_known_suffix, read_rows
 from thinkery.problems.gym import GYM, GymProblems, require_gym
 from thinkery.problems.hub import folder_rows, hub_rows, is_hub_name, require_datasets
 from thinkery.problems.labels import Columns
-from thinkery.problems.mini import mini_problem
 from thinkery.problems.overlap import CHARACTERS, WORDS, Benchmarks, Item, contamination
 from thinkery.recipe import ProblemSpec
 from thinkery.types import Problem, UserError

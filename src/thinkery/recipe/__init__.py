@@ -16,8 +16,8 @@ from thinkery.recipe.data import (
     ProblemSpec,
     RewardSpec,
 )
-from thinkery.recipe.ladder import DATA, MODEL_REWARDS, POLICIES, Recipe, Stage, data_references, model_references
 from thinkery.recipe.load import build_recipe, diff_recipes, load_recipe, load_verification
+from thinkery.recipe.recipe import DATA, MODEL_REWARDS, POLICIES, Recipe, Stage, data_references, model_references
 from thinkery.recipe.rl import PRESETS, RLStage
 from thinkery.recipe.stages import (
     CollectStage,

@@ -170,7 +170,7 @@ class JudgeStage(Strict):
     problems: ProblemSpec
     judge: Judging
     num_generations: PositiveInt = 2  # responses of each model to a problem
-    strays: NonNegativeInt = 0  # of preference: responses to other problems, judged beside a problem's own
+    mismatched: NonNegativeInt = 0  # of preference: responses to other problems, judged beside a problem's own
     temperature: PositiveFloat = 1.0
     max_completion_length: PositiveInt = 256
     num_verdicts: PositiveInt = 4
@@ -186,8 +186,8 @@ class JudgeStage(Strict):
     def _check(self) -> Self:
         if self.task == "preference" and self.num_generations * (1 + len(self.others)) < 2:
             raise ValueError("num_generations: a pair needs two responses")
-        if self.task == "safety" and self.strays:
-            raise ValueError("strays: only task preference compares responses")
+        if self.task == "safety" and self.mismatched:
+            raise ValueError("mismatched: only task preference compares responses")
         return self
 
 

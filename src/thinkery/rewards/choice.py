@@ -8,11 +8,11 @@ problem has a column ``choices`` or ``options``. Left out: how options are read 
 from __future__ import annotations
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import written_answer
 from thinkery.rewards.answers.options import Options, mentions, read_choice, read_reference, spell
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 MAX_ANSWER = 2000  # characters of a tag or a box
 MAX_TEXT = 4000  # characters of plain text that are searched, from the end

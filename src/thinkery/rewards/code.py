@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import CodePolicy, Verification
 from thinkery.rewards.interfaces import PendingVerdict, gold_completion
 from thinkery.rewards.programs.judge import Judge
 from thinkery.rewards.programs.source import code_blocks, fenced, find_program, join_prompt
@@ -20,7 +21,6 @@ from thinkery.rewards.programs.tests import UnreadableTestsError, parse_tests
 from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
 from thinkery.types import Outcome, Problem, UserError, Verdict
-from thinkery.verification import CodePolicy, Verification
 
 # Where a problem keeps its own solution: the name that problem sources give it, HumanEval's, open-r1's.
 GOLD_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution")

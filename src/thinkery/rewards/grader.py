@@ -14,12 +14,12 @@ from typing import Literal
 
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.calling import Row, call_rewards
 from thinkery.rewards.custom import require_columns
 from thinkery.rewards.interfaces import PendingVerdict, RewardContext, Verifier
 from thinkery.rewards.registry import make_reward, make_verifier
 from thinkery.types import Completion, Group, Problem, UserError, Verdict
-from thinkery.verification import Verification
 
 
 class Grader:

@@ -12,12 +12,12 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, last_boxed, tagged
 from thinkery.rewards.interfaces import PendingVerdict, gold_completion
 from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
 from thinkery.rewards.workers.zygote import Reply
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 ENTRY = "gym_entry"
 SCORER = "thinkery.rewards.gym_scorer:score"

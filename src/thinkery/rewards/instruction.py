@@ -14,12 +14,12 @@ from pydantic import Field
 
 from thinkery.constraints import RULES, Rule, normal, read_rules
 from thinkery.models.template import Template
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, written_answer
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.language import language_proportion
 from thinkery.rewards.texts.scripts import require_language
 from thinkery.types import Outcome, Problem, UserError, Verdict
-from thinkery.verification import Verification
 
 CONSTRAINTS = "constraints"
 MAX_ANSWER = 1 << 14  # characters

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from thinkery.models.template import ANSWER, END_ANSWER, END_THINK, THINK, Template
+from thinkery.recipe.verification import Verification
 from thinkery.types import Message, Problem, Verdict
-from thinkery.verification import Verification
 
 Prompt = str | Sequence[Message]
 ModelText = str | Sequence[Message]  # TRL gives messages where the prompt was messages

@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import MathPolicy, Verification
 from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.extraction import final_answer, last_boxed
 from thinkery.rewards.answers.guard import refusal
@@ -36,7 +37,6 @@ from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
 from thinkery.rewards.workers.zygote import Reply
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import MathPolicy, Verification
 
 JUDGE = "thinkery.rewards.answers.symbolic:judge"
 

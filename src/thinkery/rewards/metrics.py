@@ -1,6 +1,6 @@
 """What a step's groups say about the policy, as flat numbers in TRL's names where TRL has one.
 
-Left out: lengths and reflection of the thinking (``stages/reading.py``), which need the tokenizer.
+Left out: lengths and reflection of the thinking (``stages/completion_metrics.py``), which need the tokenizer.
 """
 
 from __future__ import annotations

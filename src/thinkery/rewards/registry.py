@@ -13,6 +13,7 @@ from typing import Any
 
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.accuracy import accuracy_reward
 from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.code import CodeVerifier
@@ -28,7 +29,6 @@ from thinkery.rewards.model import helpful_reward, model_reward, safety_reward
 from thinkery.rewards.repetition import repetition_reward
 from thinkery.rewards.unchecked import NONE, NoVerifier
 from thinkery.types import UserError
-from thinkery.verification import Verification
 
 REWARDS: Mapping[str, RewardFactory] = {
     "accuracy": accuracy_reward,

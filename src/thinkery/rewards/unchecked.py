@@ -6,8 +6,8 @@ Left out: everything that judges.
 from __future__ import annotations
 
 from thinkery.models.template import Template
+from thinkery.recipe.verification import Verification
 from thinkery.types import Outcome, Problem, Verdict
-from thinkery.verification import Verification
 
 NONE = "none"  # its name in ``Problem.verifier``
 _UNCHECKED = Verdict(Outcome.UNCHECKED, "no rule can check this problem")

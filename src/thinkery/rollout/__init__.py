@@ -1,6 +1,6 @@
 """Policy -> completions, streamed as they finish."""
 
-from thinkery.rollout.engine import NativeRollout
-from thinkery.rollout.pieces import Piece, Resumable, fresh
+from thinkery.rollout.base import PartialCompletion, ResumableRollout, fresh
+from thinkery.rollout.native.engine import NativeRollout
 
-__all__ = ["NativeRollout", "Piece", "Resumable", "fresh"]
+__all__ = ["NativeRollout", "PartialCompletion", "ResumableRollout", "fresh"]

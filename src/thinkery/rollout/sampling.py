@@ -1,16 +1,56 @@
-"""From logits to tokens: temperature, top-k, top-p, and inverse-CDF sampling with given uniform numbers.
+"""From logits to tokens: counter-based uniform numbers, temperature, top-k, top-p, and inverse-CDF sampling.
 
-Knows nothing of completions or models. Left out: penalties and other processors that would make the sampled
-distribution differ from the one that the learner computes.
+The uniform number of a token is a hash of (seed, stage, step, problem, completion, position), so it does not depend on
+slots, order or batch, and a resumed run draws what the interrupted one would have drawn (counter-based generators:
+Salmon et al. 2011). Left out: where the logits come from.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import torch
 from torch.nn import functional
 
-from thinkery.rollout.kernels import kernels
+from thinkery.rollout.native.kernels import kernels
 from thinkery.types import Sampling, UserError
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def completion_key(seed: int, stage: str, step: int, problem_id: str, index: int) -> int:
+    """The key of one completion, as a signed 64-bit integer (torch has no unsigned arithmetic)."""
+    named = json.dumps([seed, stage, step, problem_id, index])  # unambiguous where joined strings would not be
+    return int.from_bytes(hashlib.blake2b(named.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def uniforms(keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """int64 keys and positions, broadcast against one another -> float64 in [0, 1), 53 random bits each.
+
+    splitmix64 (Steele, Lea and Flood, OOPSLA 2014): the key is the generator's state and the position the number of
+    steps it has taken. int64 products wrap around, as the unsigned ones of the paper do.
+    """
+    state = scramble(keys + (positions + 1) * _signed(_GOLDEN))
+    return _shift_right(state, 11).double() * 2.0**-53
+
+
+def scramble(state: torch.Tensor) -> torch.Tensor:
+    """splitmix64's mixing of int64 numbers, one to one; 0 stays 0."""
+    state = (state ^ _shift_right(state, 30)) * _signed(_MIX_1)
+    state = (state ^ _shift_right(state, 27)) * _signed(_MIX_2)
+    return state ^ _shift_right(state, 31)
+
+
+def _signed(constant: int) -> int:
+    return constant - (1 << 64) if constant >= 1 << 63 else constant
+
+
+def _shift_right(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """The logical shift: torch's own keeps the sign."""
+    return (values >> bits) & ((1 << (64 - bits)) - 1)
+
 
 _BLOCK = 64  # tokens whose weights are summed as one
 _NUCLEUS = 64  # tokens looked at first for top-p; a nucleus is rarely larger

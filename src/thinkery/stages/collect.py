@@ -21,14 +21,20 @@ from thinkery.models.loading import Policy
 from thinkery.problems.source import read_benchmarks
 from thinkery.recipe import CollectStage
 from thinkery.rewards.grader import Grader
-from thinkery.stages.collecting.finishing import read_parts, sift, write_part, write_set
-from thinkery.stages.collecting.matching import Matcher
+from thinkery.stages.collecting.filters import Matcher, SecondLook, fault
 from thinkery.stages.collecting.preparing import open_grader, open_policy, open_problems
-from thinkery.stages.collecting.readable import fault
-from thinkery.stages.collecting.refining import open_refiner
-from thinkery.stages.collecting.samples import KEPT, Reason, Sample, onward
-from thinkery.stages.collecting.table import Table
-from thinkery.stages.collecting.verifying import SecondLook
+from thinkery.stages.collecting.rewriting import open_refiner
+from thinkery.stages.collecting.samples import (
+    KEPT,
+    Reason,
+    Sample,
+    Table,
+    onward,
+    read_parts,
+    sift,
+    write_part,
+    write_set,
+)
 from thinkery.stages.context import StageContext
 from thinkery.types import Group, Problem, Sampling, UserError
 

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from thinkery.clock import Clock
+from thinkery.machine.clock import Clock
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.recipe import BASE, Recipe
 from thinkery.run import StageRun
 
 if TYPE_CHECKING:
     from thinkery.report.terminal import View
-    from thinkery.stages.engines import Engines
+    from thinkery.stages.runtime import Runtime
 
 
-def _local() -> Engines:
-    from thinkery.stages.engines import LocalEngines  # torch takes seconds: not before a stage starts
+def _local() -> Runtime:
+    from thinkery.stages.runtime import LocalRuntime  # torch takes seconds: not before a stage starts
 
-    return LocalEngines()
+    return LocalRuntime()
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StageContext:
     view: View
     resolve: Callable[[str], str]
     clock: Clock = field(default_factory=Clock)
-    engines: Engines = field(default_factory=_local)
+    engines: Runtime = field(default_factory=_local)
 
     @property
     def seed(self) -> int:

@@ -11,19 +11,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thinkery.evaluation.reflection import count_reflections
-from thinkery.evaluation.samples import Samples
-from thinkery.evaluation.summary import summarize
+from thinkery.evaluation.metrics import count_reflections
+from thinkery.evaluation.samples import Samples, summarize
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, RewardSpec
 from thinkery.rewards.gold import GoldReport, check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.language import language_proportion
+from thinkery.stages.completion_metrics import completion_rows, read
 from thinkery.stages.context import StageContext
-from thinkery.stages.judging import ask_all, open_judge
-from thinkery.stages.reading import completion_rows, read
-from thinkery.stages.shots import examples, with_examples
+from thinkery.stages.few_shot import examples, with_examples
+from thinkery.stages.pairs import ask_all, open_judge
 from thinkery.types import Completion, Group, Judge, Outcome, Problem, Sampling, UserError
 
 Row = dict[str, Any]

@@ -22,10 +22,18 @@ from thinkery.models.template import END_THINK, THINK
 from thinkery.problems.source import ProblemSource, open_source
 from thinkery.recipe import JudgeStage
 from thinkery.rewards.judges import NoVerdict
-from thinkery.rollout.counter import completion_key
+from thinkery.rollout.sampling import completion_key
 from thinkery.stages.context import StageContext
-from thinkery.stages.judging import ask_all, open_judge
-from thinkery.stages.pairs import Verdicts, balance_lengths, choose_pairs, draw_orders, pair_figures, with_strays
+from thinkery.stages.pairs import (
+    Verdicts,
+    ask_all,
+    balance_lengths,
+    choose_pairs,
+    draw_orders,
+    open_judge,
+    pair_figures,
+    with_mismatched,
+)
 from thinkery.stages.parts import read_part, read_parts, write_lines, write_part
 from thinkery.types import Judge, Problem, Sampling, UserError
 
@@ -96,8 +104,8 @@ class _Work:
         for turn in range(len(self._models)):
             for row in read_part(checkpoint[1], _part(turn, number)):
                 responses[row["problem_id"]].append(row)
-        if self._stage.strays:
-            responses = with_strays(responses, self._stage.strays, self._context.seed, self._stage.name)
+        if self._stage.mismatched:
+            responses = with_mismatched(responses, self._stage.mismatched, self._context.seed, self._stage.name)
         asked = judge_pairs if self._stage.task == "preference" else judge_labels
         rows = asked(self._stage, self._judge, problems, responses, self._context.seed)
         self._context.view.progress("judging", number + 1, len(self._batches))

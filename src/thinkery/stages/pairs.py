@@ -1,20 +1,57 @@
-"""Which responses are compared, in which order they are shown, and which pairs are kept: DeepSeek-R1's rules.
+"""Preference pairs: the judge that a recipe names, which responses it compares in which order, which pairs are kept.
 
-A pair is judged several times with the order drawn at random; it is kept if the mean verdict is far enough from zero,
-and lengths are balanced, so that a reward model can't learn that longer is better. Every choice is counted from the
-run's seed. Left out: who judges (``judging.py``), and what the responses are.
+DeepSeek-R1, section 2.2.2. Left out: sampling the responses and writing the set (``judge.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
-from thinkery.rollout.counter import completion_key
+from thinkery.recipe import JudgeSpec
+from thinkery.rewards.judges import EndpointJudge
+from thinkery.rollout.sampling import completion_key
+from thinkery.types import Judge
+
+_Q = TypeVar("_Q")
+_A = TypeVar("_A")
+
+
+def open_judge(spec: JudgeSpec) -> Judge:
+    """The judge of a recipe: the miniature world's labeller or true preference, or an endpoint."""
+    if spec.source == "mini":
+        from thinkery.mini.preference import Labeller
+
+        return Labeller()
+    if spec.source == "mini-true":
+        from thinkery.mini.preference import TrueJudge
+
+        return TrueJudge()
+    return EndpointJudge(spec)
+
+
+def ask_all(judge: Judge, ask: Callable[[_Q], _A], questions: Sequence[_Q]) -> Iterator[_A]:
+    """``ask`` of every question, as many at once as the judge takes, in the order of the questions."""
+    return at_once(judge.concurrency, ask, questions)
+
+
+def at_once(concurrency: int, ask: Callable[..., _A], *questions: Sequence[Any]) -> Iterator[_A]:
+    """``map(ask, *questions)`` with so many calls at once, from threads, in the order of the questions."""
+    if concurrency == 1:
+        yield from map(ask, *questions)
+        return
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
+        try:
+            yield from pool.map(ask, *questions)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)  # what is asked already ends by its own deadline
+            raise
+
 
 Row = dict[str, Any]
 LENGTH_TOLERANCE = 0.05  # mean lengths of chosen and rejected are comparable if they differ by no more than this share
@@ -56,8 +93,8 @@ class Verdicts:
         return sum((v > 0) is swapped for v, swapped in decided), len(decided)
 
 
-def with_strays(responses: Mapping[str, list[Row]], strays: int, seed: int, stage: str) -> dict[str, list[Row]]:
-    """Adds to each problem's responses ``strays`` of others', each of another problem, drawn at random.
+def with_mismatched(responses: Mapping[str, list[Row]], mismatched: int, seed: int, stage: str) -> dict[str, list[Row]]:
+    """Adds to each problem's responses ``mismatched`` of others', each of another problem, drawn at random.
 
     A policy that follows a reward model finds what pleases it whatever was asked; models' own responses to a question
     are rarely so far from it that a reward model could learn to look at the question. The judge decides about these as
@@ -65,10 +102,10 @@ def with_strays(responses: Mapping[str, list[Row]], strays: int, seed: int, stag
     """
     joined: dict[str, list[Row]] = {}
     for problem_id, own in responses.items():
-        rng = Random(completion_key(seed, f"{stage}/strays", 0, problem_id, 0))
+        rng = Random(completion_key(seed, f"{stage}/mismatched", 0, problem_id, 0))
         others = [other for other in responses if other != problem_id]
         joined[problem_id] = own + [
-            rng.choice(responses[other]) for other in rng.sample(others, min(strays, len(others)))
+            rng.choice(responses[other]) for other in rng.sample(others, min(mismatched, len(others)))
         ]
     return joined
 

@@ -1,7 +1,6 @@
-"""Rows of a data stage, batch by batch, kept in its checkpoints so that a killed stage goes on with the next batch.
+"""Rows of a data stage kept batch by batch in its checkpoints, and the look at reference answers before it samples.
 
-A checkpoint holds a file for every batch so far; those of the checkpoint before it are linked, not copied. Left out:
-what the rows are.
+Left out: what the rows are (``collect.py``, ``judge.py``).
 """
 
 from __future__ import annotations
@@ -9,9 +8,32 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from thinkery.problems.source import ProblemSource
+from thinkery.rewards.gold import check_gold
+from thinkery.rewards.grader import Grader
+from thinkery.types import Problem
+
+if TYPE_CHECKING:
+    from thinkery.report.terminal import View
+
+
+def require_references(
+    stage: str, source: ProblemSource, problems: Sequence[Problem], grader: Grader, view: View
+) -> Collection[str]:
+    """The ids of the problems whose own answer can't be read, to be left out.
+
+    Raises ``UserError`` if a reward needs a column that no problem has, or a reference can be read and isn't accepted.
+    """
+    grader.require_columns(problems)
+    report = check_gold(grader, problems, lambda done: view.progress("checking references", done, len(problems)))
+    report.require()
+    for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes()]:
+        view.note(f"{stage}: {note}")
+    return report.masked
 
 
 def write_part(folder: Path, before: Path | None, name: str, rows: Iterable[Mapping[str, Any]]) -> None:

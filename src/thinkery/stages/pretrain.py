@@ -28,13 +28,13 @@ from transformers import (
     Qwen3Config,
 )
 
+from thinkery.mini import documents
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
 from thinkery.models.loading import DTYPES, Policy, place_of, restore_weights, save_policy, save_weights
 from thinkery.models.template import TAGS, TEMPLATES
-from thinkery.problems.mini import documents
 from thinkery.recipe import PretrainStage
 from thinkery.stages.context import StageContext
-from thinkery.training.logprobs import token_logprobs
+from thinkery.training.forward import token_logprobs
 from thinkery.training.optimizer import Optimizers, build_optimizer
 from thinkery.types import UserError
 

@@ -14,7 +14,7 @@ import shutil
 import statistics
 from pathlib import Path
 
-from thinkery.evaluation.reducers import avg_at_k
+from thinkery.evaluation.metrics import avg_at_k
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProbeSpec, RLStage
@@ -22,7 +22,7 @@ from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.unchecked import NONE
 from thinkery.stages.context import StageContext
-from thinkery.stages.engines import Keeping
+from thinkery.stages.runtime import Keeping
 from thinkery.types import Problem, Sampling, UserError
 
 _BEST, _STATE = "best", "probe.json"

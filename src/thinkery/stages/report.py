@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from thinkery.evaluation.phenomena import phenomena
 from thinkery.files import write_json_atomic
+from thinkery.mini.phenomena import phenomena
 from thinkery.report.html import write_report
 
 

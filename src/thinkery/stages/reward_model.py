@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thinkery.evaluation.bootstrap import mean_ci
+from thinkery.evaluation.intervals import mean_ci
 from thinkery.evaluation.preference import area_under_curve, calibration, correlation, share_of_longer
 from thinkery.files import write_json_atomic
 from thinkery.models.reward_model import RewardModel, calibrated, new_reward_model, save_reward_model, sigmoid

@@ -15,14 +15,13 @@ from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import RLStage
 from thinkery.rewards.metrics import group_metrics
+from thinkery.stages.advantage_estimator import learner_config, make_advantage_estimator, mean_advantages
+from thinkery.stages.completion_metrics import completion_rows, health_metrics, reading_metrics
 from thinkery.stages.context import StageContext
-from thinkery.stages.credit import learner_config, make_credit, mean_advantages
-from thinkery.stages.engines import RLLearner
-from thinkery.stages.health import health_metrics
 from thinkery.stages.probe import Probe
-from thinkery.stages.reading import completion_rows, reading_metrics
+from thinkery.stages.runtime import RLLearner
 from thinkery.stages.sampling import Sampler, open_grader
-from thinkery.stages.work import REFERENCE, UPDATE, LearningWork, pace, work_metrics
+from thinkery.stages.throughput import REFERENCE, UPDATE, LearningWork, pace, work_metrics
 from thinkery.training.learner import Sample
 from thinkery.types import Group
 
@@ -37,7 +36,7 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     engines = context.engines
     policy = engines.policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
     learner = engines.learner(policy, learner_config(stage, context.seed), context.clock)
-    credit = make_credit(stage, context, policy)
+    credit = make_advantage_estimator(stage, context, policy)
     clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:
         sampler = Sampler(stage, context, policy, open_source(stage.problems), grader)

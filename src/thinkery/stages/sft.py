@@ -15,13 +15,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from thinkery.models.flops import policy_shape, update_work
 from thinkery.models.loading import Policy
-from thinkery.models.work import policy_shape, update_work
 from thinkery.problems.demonstrations import read_demonstrations
 from thinkery.recipe import SFTStage
 from thinkery.stages.context import StageContext
-from thinkery.stages.engines import TextLearner
-from thinkery.stages.work import UPDATE, lengths_of, pace, work_metrics
+from thinkery.stages.runtime import TextLearner
+from thinkery.stages.throughput import UPDATE, lengths_of, pace, work_metrics
 from thinkery.training.sft import Example, SFTConfig
 from thinkery.types import Demonstration, UserError
 

@@ -23,11 +23,11 @@ from thinkery.problems.labels import Columns
 from thinkery.problems.overlap import Duplicate, Item, find_duplicates
 from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
+from thinkery.recipe.verification import Verification
 from thinkery.rewards.gold import GoldReport, check_gold, short
 from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.registry import require_verifier
 from thinkery.types import Problem, UserError, Verdict
-from thinkery.verification import Verification
 
 PAIRS = 500  # answers of other problems that are tried
 PAIRS_DEADLINE_S = 120.0  # for all of them together

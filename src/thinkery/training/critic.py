@@ -17,16 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from thinkery.files import atomic_folder
-from thinkery.lanes import Lanes, lanes_on
+from thinkery.machine.lanes import Lanes, lanes_on
 from thinkery.models.attention import Layout
 from thinkery.models.loading import Policy
+from thinkery.training.backend import Replicas, frozen, random_parts
+from thinkery.training.forward import backward, clip_gradient, load_state, save_state
 from thinkery.training.learner import LearnerConfig
-from thinkery.training.minibatches import random_parts
+from thinkery.training.losses import value_loss
 from thinkery.training.optimizer import build_optimizer, lr_schedule
 from thinkery.training.packing import Microbatch, Tokens, pack, plan_microbatches, sizes_of
-from thinkery.training.ppo import value_loss
-from thinkery.training.replicas import Replicas, frozen
-from thinkery.training.steps import backward, clip_gradient, load_state, save_state
 
 _NOT_FINITE_ADVICE = "The value model's update was not applied; lower value_learning_rate or max_grad_norm."
 

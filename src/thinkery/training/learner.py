@@ -2,7 +2,7 @@
 
 It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``logprobs.py``), sums GRPO's loss
 (``grpo.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
-of a cluster, is its carrier's affair (``carrier.py``). The loss does not depend on how a minibatch is cut, and every
+of a cluster, is its backend's affair (``backend.py``). The loss does not depend on how a minibatch is cut, and every
 random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit, and the learners of all
 ranks decide the same. The policy's model is updated in place: whoever samples from it sees the new weights at once,
 under a new version.
@@ -21,15 +21,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from thinkery.clock import Clock
+from thinkery.machine.clock import Clock
 from thinkery.models.loading import Policy
-from thinkery.training import grpo
-from thinkery.training.carrier import Carrier, LocalCarrier
+from thinkery.training import losses as grpo
+from thinkery.training.backend import LocalBackend, ModelBackend, random_parts
+from thinkery.training.forward import backward
 from thinkery.training.metrics import Tally, TokenSums, token_sums
-from thinkery.training.minibatches import random_parts
 from thinkery.training.optimizer import Kind, Schedule, lr_schedule
 from thinkery.training.packing import Microbatch, pack
-from thinkery.training.steps import backward
 from thinkery.types import UserError
 
 _COUNTERS = "learner.json"
@@ -103,17 +102,17 @@ class Learner:
     """
 
     def __init__(
-        self, policy: Policy, config: LearnerConfig, clock: Clock | None = None, *, carrier: Carrier | None = None
+        self, policy: Policy, config: LearnerConfig, clock: Clock | None = None, *, backend: ModelBackend | None = None
     ) -> None:
-        """``carrier`` None: this process carries the model."""
+        """``backend`` None: this process carries the model."""
         self.policy = policy
         self.config = config
         self._clock = clock or Clock()  # told of forwards without gradient, which are the part "reference"
         policy.model.eval()
-        self._carrier = carrier or LocalCarrier(policy)
-        self._optimizer = self._carrier.optimizer(config.optimizer, config.learning_rate, config.weight_decay)
+        self._backend = backend or LocalBackend(policy)
+        self._optimizer = self._backend.optimizer(config.optimizer, config.learning_rate, config.weight_decay)
         self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
-        self._reference = self._carrier.copy() if config.beta > 0 else None
+        self._reference = self._backend.copy() if config.beta > 0 else None
         self._reference_is_policy = True  # until the first optimizer step after it was taken
 
     def update(self, samples: Sequence[Sample], step: int) -> dict[str, float]:
@@ -155,20 +154,20 @@ class Learner:
         Then it returns what waits until ``folder`` is there, and raises what went wrong.
         """
         counters = {"policy_version": self.policy.version, "reference_is_policy": self._reference_is_policy}
-        return self._carrier.save(folder, _COUNTERS, counters, self._optimizer, self._reference)
+        return self._backend.save(folder, _COUNTERS, counters, self._optimizer, self._reference)
 
     def load(self, folder: Path) -> None:
         """Restores what ``save`` wrote, into the policy's own weights. ``UserError`` if it is another model's."""
         if not (folder / _COUNTERS).exists():
             raise UserError(f"{folder} holds no learner: name a folder that Learner.save wrote")
-        self._carrier.load(folder, self._optimizer, self._reference)
+        self._backend.load(folder, self._optimizer, self._reference)
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version = counters["policy_version"]
         self._reference_is_policy = counters["reference_is_policy"]
 
     def export(self, folder: Path) -> None:
         """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
-        self._carrier.export(folder)
+        self._backend.export(folder)
 
     @property
     def _epsilon_high(self) -> float:
@@ -189,17 +188,17 @@ class Learner:
 
         def logprobs(plan: list[int]) -> Tensor:
             microbatch = pack(samples, plan, self.policy.device)
-            return self._carrier.logprobs(model, microbatch, self.config.temperature)[0].cpu()
+            return self._backend.logprobs(model, microbatch, self.config.temperature)[0].cpu()
 
         plans = self._plan(samples, [index for index in indices if index not in known])
         if not plans:
             return
         with self._clock.part("reference"):
-            for plan, logp_N in zip(plans, self._carrier.frozen(logprobs, model, samples, plans), strict=True):
+            for plan, logp_N in zip(plans, self._backend.frozen(logprobs, model, samples, plans), strict=True):
                 known.add(plan, logp_N)
 
     def _plan(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
-        return self._carrier.plan(samples, indices, self.config.microbatch_tokens)
+        return self._backend.plan(samples, indices, self.config.microbatch_tokens)
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
@@ -229,8 +228,8 @@ class Learner:
 
         try:
             plans = self._plan(samples, live)
-            seen = self._carrier.accumulate(learn, samples, plans)
-            grad_norm = self._carrier.clip_gradient(self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
+            seen = self._backend.accumulate(learn, samples, plans)
+            grad_norm = self._backend.clip_gradient(self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
@@ -250,7 +249,7 @@ class Learner:
         chosen = [samples[index] for index in microbatch.indices]
         rollout_N = torch.tensor([logp for sample in chosen for logp in sample.rollout_logprobs], device=device)
         advantage_N = torch.tensor([advantage for sample in chosen for advantage in sample.advantages], device=device)
-        logp_N, entropy_N = self._carrier.logprobs(model, microbatch, config.temperature)
+        logp_N, entropy_N = self._backend.logprobs(model, microbatch, config.temperature)
         old_N = known.old.recall(microbatch, logp_N.detach())
         ratio_N = grpo.importance_ratio(logp_N, old_N)
         surrogate_N = grpo.clipped_surrogate(

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from thinkery.lanes import Lanes, lanes_on
+from thinkery.machine.lanes import Lanes, lanes_on
 from thinkery.models.reward_model import RewardModel, batches_of
+from thinkery.training.backend import Replicas
+from thinkery.training.forward import counter_based_generator, load_state, save_state
 from thinkery.training.optimizer import Schedule, build_optimizer, lr_schedule
-from thinkery.training.replicas import Replicas
-from thinkery.training.steps import counted_generator, load_state, save_state
 from thinkery.types import UserError
 
 
@@ -145,7 +145,7 @@ class PreferenceLearner:
         load_state(folder, self.reward_model.model, self._optimizer)
 
     def _losses(self, model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Losses [B] of examples, and whether the model got each right [B]."""
+        """FailureBudget [B] of examples, and whether the model got each right [B]."""
         score_N = replace(self.reward_model, model=model).forward([row for example in examples for row in example.rows])
         safe = [example.safe for example in examples if isinstance(example, Label)]
         if safe:
@@ -162,5 +162,5 @@ def batch_of(size: int, batch_size: int, step: int, *, seed: int, stage: str) ->
     """
     per_epoch = -(-size // batch_size)
     epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(size, generator=counted_generator(seed, stage, epoch, "batches")).tolist()
+    order = torch.randperm(size, generator=counter_based_generator(seed, stage, epoch, "batches")).tolist()
     return order[place * batch_size : (place + 1) * batch_size]

@@ -6,7 +6,7 @@ so the loss depends neither on the cut into microbatches nor on who shares a row
 (seed, epoch) alone, so a learner that was loaded goes on bit for bit.
 
 DeepSeek-R1's fine-tuning and distillation: cosine to a tenth of the peak rate, 2 to 3 epochs. Left out: reading
-demonstrations and rendering them (tokens come in), where the model is (``carrier.py``), adapters.
+demonstrations and rendering them (tokens come in), where the model is (``backend.py``), adapters.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import torch
 from transformers import PreTrainedModel
 
 from thinkery.models.loading import Policy
-from thinkery.training.carrier import Carrier, LocalCarrier
+from thinkery.training.backend import LocalBackend, ModelBackend
+from thinkery.training.forward import backward, counter_based_generator
 from thinkery.training.optimizer import Kind, Schedule, lr_schedule
 from thinkery.training.packing import pack
-from thinkery.training.steps import backward, counted_generator
 from thinkery.types import UserError
 
 _COUNTERS = "sft.json"
@@ -69,18 +69,18 @@ class SupervisedLearner:
     """Fits a policy to examples; the fp32 master weights are the policy's own, updated in place."""
 
     def __init__(
-        self, policy: Policy, examples: Sequence[Example], config: SFTConfig, *, carrier: Carrier | None = None
+        self, policy: Policy, examples: Sequence[Example], config: SFTConfig, *, backend: ModelBackend | None = None
     ) -> None:
-        """``carrier`` None: this process carries the model."""
+        """``backend`` None: this process carries the model."""
         if not examples:
             raise ValueError("no examples to learn from")
         self.policy, self.examples, self.config = policy, examples, config
         policy.model.eval()
         self.tokens = 0  # read by now, prompts included
-        self._carrier = carrier or LocalCarrier(policy)
+        self._backend = backend or LocalBackend(policy)
         self._updates_per_epoch = math.ceil(len(examples) / config.batch_size)
         self._epoch: tuple[int, list[list[int]]] | None = None
-        self._optimizer = self._carrier.optimizer(config.optimizer, config.learning_rate, config.weight_decay)
+        self._optimizer = self._backend.optimizer(config.optimizer, config.learning_rate, config.weight_decay)
         self._lr_scale = lr_schedule(
             config.lr_scheduler_type, self.total_updates, config.warmup_steps, floor=config.min_lr_rate
         )
@@ -98,7 +98,9 @@ class SupervisedLearner:
         """
         epoch, part = divmod(step, self._updates_per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
-            order = torch.randperm(len(self.examples), generator=counted_generator(self.config.seed, epoch, "sft"))
+            order = torch.randperm(
+                len(self.examples), generator=counter_based_generator(self.config.seed, epoch, "sft")
+            )
             self._epoch = epoch, [batch.tolist() for batch in order.tensor_split(self._updates_per_epoch)]
         return self._epoch[1][part]
 
@@ -115,14 +117,14 @@ class SupervisedLearner:
 
         def learn(model: PreTrainedModel, indices: list[int]) -> tuple[float, float]:
             microbatch = pack(self.examples, indices, policy.device)
-            logp_N, entropy_N = self._carrier.logprobs(model, microbatch)
+            logp_N, entropy_N = self._backend.logprobs(model, microbatch)
             entropy = entropy_N.sum().item() / num_tokens
             return backward(-logp_N / num_tokens, microbatch, step, _NOT_FINITE_ADVICE), entropy
 
         try:
-            plans = self._carrier.plan(self.examples, batch, config.microbatch_tokens)
-            seen = self._carrier.accumulate(learn, self.examples, plans)
-            grad_norm = self._carrier.clip_gradient(config.max_grad_norm, step, _NOT_FINITE_ADVICE)
+            plans = self._backend.plan(self.examples, batch, config.microbatch_tokens)
+            seen = self._backend.accumulate(learn, self.examples, plans)
+            grad_norm = self._backend.clip_gradient(config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
@@ -149,16 +151,16 @@ class SupervisedLearner:
         Then it returns what waits until ``folder`` is there, and raises what went wrong.
         """
         counters = {"policy_version": self.policy.version, "tokens": self.tokens}
-        return self._carrier.save(folder, _COUNTERS, counters, self._optimizer, None)
+        return self._backend.save(folder, _COUNTERS, counters, self._optimizer, None)
 
     def load(self, folder: Path) -> None:
         """Restores what ``save`` wrote, into the policy's own weights. ``UserError`` if it is another model's."""
         if not (folder / _COUNTERS).exists():
             raise UserError(f"{folder} holds no supervised learner: name a folder that SupervisedLearner.save wrote")
-        self._carrier.load(folder, self._optimizer, None)
+        self._backend.load(folder, self._optimizer, None)
         counters = json.loads((folder / _COUNTERS).read_text())
         self.policy.version, self.tokens = counters["policy_version"], counters["tokens"]
 
     def export(self, folder: Path) -> None:
         """Writes the policy as a Hugging Face checkpoint, with tokenizer and template."""
-        self._carrier.export(folder)
+        self._backend.export(folder)

@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from thinkery.lanes import Lanes, lanes_on
+from thinkery.machine.lanes import Lanes, lanes_on
 from thinkery.models.loading import Policy
+from thinkery.training.backend import frozen
+from thinkery.training.forward import packed_logprobs
 from thinkery.training.learner import Sample
 from thinkery.training.packing import pack, plan_microbatches, sizes_of
-from thinkery.training.replicas import frozen
-from thinkery.training.steps import packed_logprobs
 
 
 class Teacher:

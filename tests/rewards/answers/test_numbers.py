@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers.cleaning import clean
 from thinkery.rewards.answers.numbers import MAX_ANSWER, parse_number
 from thinkery.rewards.answers.words import parse_words
-from thinkery.verification import MathPolicy
 
 
 @pytest.mark.parametrize(

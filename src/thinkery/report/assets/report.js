@@ -2,7 +2,7 @@
 "use strict";
 
 const run = JSON.parse(document.getElementById("data").textContent);
-// The words of evaluation/reflection.py, which counts them; here they are only marked.
+// The words of evaluation/metrics.py, which counts them; here they are only marked.
 const REFLECTION = /\b(?:wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b|等等|检查|验算|不对|错|重新/gi;
 const PAGE = 12; // completions shown at once
 const LONG = 700; // characters of thinking that are shown folded

@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.leaves import same_leaf
 from thinkery.rewards.answers.numbers import parse_number
 from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable
-from thinkery.verification import MathPolicy
 
 _OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 _EQUAL = {"=", "~"}

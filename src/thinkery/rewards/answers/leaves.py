@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.numbers import ROUNDED_PLACES, parse_number, units_agree
 from thinkery.rewards.answers.units import NO_UNIT, PERCENT, Unit, read_unit
 from thinkery.rewards.answers.words import parse_words, same_product
-from thinkery.verification import MathPolicy
 
 _TRAILING_UNIT = re.compile(
     r"(?P<value>.*\S)(?P<unit>\s*\\(?:text|mbox|mathrm|textrm)\s*\{[^{}]*\}\s*(?:\^\s*\{?[23]\}?)?|\s+[A-Za-z]{2,}(?:\^\{?[23]\}?)?"

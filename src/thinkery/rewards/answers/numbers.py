@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers.cleaning import clean
 from thinkery.rewards.answers.units import NO_UNIT, PERCENT, RATIO, Unit, currency, read_unit
-from thinkery.verification import MathPolicy
 
 ROUNDED_PLACES = 4  # a reference with as many decimals may be a rounded value; 0.5 is not
 MAX_ANSWER = 512  # characters; the longest gold of MATH-500 has 53

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.equations import as_chain, is_equation, same_equation, value_of_chain
 from thinkery.rewards.answers.evaluation import TooLargeError
@@ -20,7 +21,6 @@ from thinkery.rewards.answers.realsets import is_set, same_sets
 from thinkery.rewards.answers.structure import Form, Leaf, Node, names_and_values, read, unwrapped
 from thinkery.rewards.answers.words import parse_words
 from thinkery.types import Outcome
-from thinkery.verification import MathPolicy
 
 
 def judge(answer: str, reference: str, policy: Mapping[str, Any]) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
+from thinkery.recipe.verification import CodePolicy
 from thinkery.rewards.programs.compare import equal_output, equal_value, shown, shown_wire
 from thinkery.rewards.programs.harness.plain import encode
 from thinkery.rewards.programs.sessions import (
@@ -30,7 +31,6 @@ from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Limits, Program, Status
 from thinkery.types import Outcome, Verdict
-from thinkery.verification import CodePolicy
 
 ATTEMPTS = 3  # at a verdict whose sandbox breaks
 MAX_REASON = 2000  # characters

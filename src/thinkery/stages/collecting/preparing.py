@@ -13,7 +13,7 @@ from thinkery.recipe import CollectStage, RewardSpec
 from thinkery.rewards.grader import Grader
 from thinkery.rewards.language import language_proportion
 from thinkery.stages.context import StageContext
-from thinkery.stages.references import require_references
+from thinkery.stages.parts import require_references
 from thinkery.types import Problem, UserError
 
 

@@ -1,0 +1,157 @@
+"""Lanes in processes of their own: real ones, which sample what a thread here would, and never outlive their parent."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from thinkery.models.loading import Policy
+from thinkery.rollout import NativeRollout
+from thinkery.rollout.native.engine import Call
+from thinkery.rollout.native.lane_processes import LANES
+from thinkery.types import Completion, Problem, Sampling
+
+DEADLINE_S = 120.0  # a busy machine imports torch
+PROBLEMS = [Problem(f"p{i}", prompt, "") for i, prompt in enumerate(["12+34=", "a", "what is 3*4", "hello: ", "7*8"])]
+SAMPLING = Sampling(3, max_completion_length=40)
+
+
+def sample(rollout: NativeRollout, problems: list[Problem] = PROBLEMS, step: int = 0) -> Iterator[Completion]:
+    return rollout.generate(problems, SAMPLING, seed=0, step=step, stage="test")
+
+
+@pytest.fixture(autouse=True)
+def one_thread_a_lane() -> Iterator[None]:
+    """However many cores there are: a lane alone would use them all, and round otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rollout(policy: Policy) -> NativeRollout:
+    """Two lanes, the second a process that is ready."""
+    rollout = NativeRollout(policy, max_slots=12, lanes=2)
+    LANES.wait(DEADLINE_S)
+    return rollout
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many problems each lane had that was worked through in this process."""
+    counts: list[int] = []
+    original = Call.run
+
+    def run(call: Call) -> Iterator[list[Completion]]:
+        counts.append(len(call.share.prompts))
+        return original(call)
+
+    monkeypatch.setattr(Call, "run", run)
+    return counts
+
+
+def by_one_lane(policy: Policy, lane: int, step: int = 0) -> list[Completion]:
+    """What lane ``lane`` of two samples, by an engine that has no other."""
+    return list(sample(NativeRollout(policy, max_slots=6, lanes=1), PROBLEMS[lane::2], step))
+
+
+def test_a_process_samples_what_a_thread_would_bit_for_bit(rollout: NativeRollout, here: list[int]) -> None:
+    for step in range(2):
+        got = list(sample(rollout, step=step))
+        assert here == [3]  # of lane 0
+        for lane in range(2):
+            mine = {problem.id for problem in PROBLEMS[lane::2]}
+            assert [c for c in got if c.problem_id in mine] == by_one_lane(rollout.policy, lane, step)
+        assert got == list(sample(rollout, step=step))
+        here.clear()
+
+
+def test_what_is_learnt_is_sampled_from_at_once(rollout: NativeRollout) -> None:
+    before = list(sample(rollout))
+    with torch.no_grad():
+        for parameter in rollout.policy.model.parameters():
+            parameter.mul_(1.1)
+    rollout.policy.version += 1
+    after = list(sample(rollout))
+    assert after != before
+    assert {c.policy_version for c in after} == {1}
+    for lane in range(2):
+        expected = by_one_lane(rollout.policy, lane)
+        assert [c for c in after if c.problem_id in {e.problem_id for e in expected}] == expected
+
+
+def test_whoever_stops_early_leaves_the_process_free(rollout: NativeRollout, here: list[int]) -> None:
+    expected = list(sample(rollout))
+    stream = sample(rollout)
+    assert next(stream) == expected[0]
+    stream.close()
+    here.clear()
+    assert list(sample(rollout)) == expected
+    assert here == [3]
+
+
+def test_calls_that_overlap_sample_the_same(rollout: NativeRollout, policy: Policy) -> None:
+    expected = [list(sample(rollout, step=step)) for step in range(2)]
+    outer = sample(rollout, step=0)
+    first = next(outer)
+    inner = list(sample(NativeRollout(policy, max_slots=12, lanes=2), step=1))
+    assert [[first, *outer], inner] == expected
+
+
+def test_an_error_in_a_process_reaches_the_caller(rollout: NativeRollout) -> None:
+    tokenizer = rollout.policy.tokenizer
+    tokenizer.add_tokens([f"<{number}>" for number in range(40)])  # more than the model has embeddings for
+    problems = [Problem("fine", "1+1", ""), Problem("odd", "<39>", "")]
+    with pytest.raises(IndexError) as caught:
+        list(sample(rollout, problems))
+    assert "In a sampling lane's process" in caught.value.__notes__[0]
+    assert len(list(sample(rollout, problems[:1] + PROBLEMS[:1]))) == 2 * SAMPLING.num_generations
+
+
+def test_a_process_that_dies_is_named_and_the_next_call_works(rollout: NativeRollout) -> None:
+    expected = list(sample(rollout))
+    os.kill(LANES.pids[0], signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"lane 1 ended with exit code -9 \(SIGKILL\)"):
+        list(sample(rollout))
+    assert list(sample(rollout)) == expected  # by a thread, as long as the new process starts
+
+
+SAMPLES_ON = """
+import sys
+from thinkery.models.loading import load_policy
+from thinkery.models.template import TEMPLATES
+from thinkery.rollout import NativeRollout
+from thinkery.rollout.native.lane_processes import LANES
+from thinkery.types import Problem, Sampling
+
+policy = load_policy(sys.argv[1], template=TEMPLATES["r1-zero-compact"], device="cpu", dtype="float32")
+rollout = NativeRollout(policy, lanes=2)
+LANES.wait(120)
+print(LANES.pids[0], flush=True)
+problems = [Problem(str(number), "1+1", "") for number in range(2)]
+for step in range(1_000_000):
+    for _ in rollout.generate(problems, Sampling(4, max_completion_length=60), seed=0, step=step, stage="test"):
+        print("sampled", flush=True)
+"""
+
+
+def test_processes_end_with_a_parent_that_is_killed(checkpoint: Path) -> None:
+    command = [sys.executable, "-c", SAMPLES_ON, str(checkpoint)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        lane = os.pidfd_open(int(parent.stdout.readline()))
+        assert parent.stdout.readline() == "sampled\n"
+        parent.kill()
+    try:
+        assert select.select([lane], [], [], DEADLINE_S)[0], "the lane outlived its parent"
+    finally:
+        os.close(lane)

@@ -1,0 +1,113 @@
+"""What travels to a vLLM server comes out as it went in; servers that aren't there are told of in time."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from threading import Thread
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from thinkery.models.loading import Policy
+from thinkery.preflight import check
+from thinkery.recipe import Recipe, VLLMSpec
+from thinkery.rollout.vllm.engine import Ask, Drawn, EngineSettings, Order
+from thinkery.rollout.vllm.fingerprint import Held
+from thinkery.rollout.vllm.remote import RemoteEngine
+from thinkery.rollout.vllm.wire import (
+    read_drawn,
+    read_held,
+    read_order,
+    read_settings,
+    read_tokenizer,
+    write_drawn,
+    write_held,
+    write_order,
+    write_settings,
+    write_tokenizer,
+)
+from thinkery.types import Sampling, UserError
+
+
+def through_json(data: Any) -> Any:
+    return json.loads(json.dumps(data))
+
+
+def test_everything_comes_out_as_it_went_in(policy: Policy) -> None:
+    sampling = Sampling(2, 0.7, 0.9, 5, 30, stop_token_ids=(3,), stop_strings=("\n",))
+    order = Order(
+        [Ask((1, 2), -(2**62)), Ask((1, 2), 5, (7, 8)), Ask((4,), 6)], sampling, 100, (0, 3), ("\n", "</answer>")
+    )
+    assert read_order(through_json(write_order(order))) == order
+    drawn = Drawn(4, (1, 2), (-0.1, -3.4028234663852886e38), "length")
+    assert read_drawn(through_json(write_drawn(drawn))) == drawn
+    held = Held({("a", "b"): ("bfloat16", (-(2**63), 4)), ("c",): ("float32", (0,))}, ("d",))
+    assert read_held(through_json(write_held(held))) == held
+    spec = VLLMSpec(mode="server", server_base_url="http://localhost:1", max_model_len=9, enforce_eager=True)
+    settings = read_settings(through_json(write_settings(EngineSettings("{}", "float32", 8, spec))))
+    assert settings.spec == VLLMSpec(mode="server", max_model_len=9, enforce_eager=True)
+    tokenizer = read_tokenizer(through_json(write_tokenizer(policy.tokenizer)))
+    assert tokenizer.get_vocab() == policy.tokenizer.get_vocab()
+
+
+def test_a_server_that_is_not_there_is_told_of_in_time() -> None:
+    spec = VLLMSpec(mode="server", server_base_url="http://127.0.0.1:9", server_timeout=0.5)
+    with pytest.raises(UserError, match=r"nothing answers at http://127\.0\.0\.1:9"):
+        RemoteEngine(spec)
+
+
+def test_a_server_of_another_kind_is_refused() -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments: Any) -> None:
+            """Nothing on the screen."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        spec = VLLMSpec(mode="server", server_base_url=f"http://127.0.0.1:{server.server_port}", server_timeout=5)
+        with pytest.raises(UserError, match="no vLLM server of Thinkery's"):
+            RemoteEngine(spec)
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("python", "message"), [("/no/such/python", "can't be run"), ("false", "did not start")])
+def test_a_server_that_cannot_be_started_is_told_of(python: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RemoteEngine(VLLMSpec(mode="server", server_python=python, server_timeout=20))
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_a_recipe_that_asks_for_vllm_where_there_is_none_is_refused_before_it_starts() -> None:
+    stage = {"name": "zero", "kind": "rl", "from": "base", "problems": {"source": "mini"}, "rewards": {"accuracy": 1}}
+    stage |= {"steps": 1, "learning_rate": 1e-4, "vllm": {}}
+    recipe = Recipe.model_validate({"name": "r", "base": "thinkery://mini-base", "stages": [stage]})
+    with pytest.raises(UserError, match=r"zero\.vllm: vLLM is not installed in this environment"):
+        check(recipe)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"server_base_url": "http://host:8000"}, "only mode server has one"),
+        ({"mode": "server", "enable_sleep_mode": True}, "a server has its own memory"),
+        ({"mode": "server", "server_base_url": "http://h:1", "server_python": "python"}, "give one of them"),
+        ({"mode": "server", "server_base_url": "h:1"}, "String should match pattern"),
+        ({"gpu_memory_utilization": 1.5}, "less than or equal to 1"),
+    ],
+)
+def test_settings_that_contradict_one_another_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        VLLMSpec(**fields)
+
+
+def test_a_server_gets_more_of_the_device_than_an_engine_beside_a_learner() -> None:
+    assert VLLMSpec().memory_share < VLLMSpec(mode="server").memory_share
+    assert VLLMSpec(gpu_memory_utilization=0.5).memory_share == 0.5
