@@ -53,11 +53,16 @@ def test_what_no_rule_can_check_is_no_gold(grader: Grader) -> None:
 
 
 def test_unreadable_references_are_masked_and_named(grader: Grader) -> None:
-    bad = [problem("x", ""), problem("y", "\\frac{"), problem("z", "Q", verifier="choice", columns={"choices": ["1"]})]
+    bad = [
+        problem("x", ""),
+        problem("y", "\\frac{"),
+        problem("v", "notfound"),
+        problem("z", "Q", verifier="choice", columns={"choices": ["1"]}),
+    ]
     report = check_gold(grader, [*GOOD, *bad])
     report.require()
-    assert report.masked == {"x", "y", "z"}
-    assert "3 of 9 references can't be read" in report.notes()[0]
+    assert report.masked == {"v", "x", "y", "z"}
+    assert "4 of 10 references can't be read" in report.notes()[0]
     assert any("x:" in note for note in report.notes())
     with pytest.raises(UserError, match="no problem has a reference that can be read"):
         check_gold(grader, bad).require()

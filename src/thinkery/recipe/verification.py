@@ -15,7 +15,8 @@ from thinkery.recipe.base import Strict
 class MathPolicy(Strict):
     """What makes a mathematical answer the reference.
 
-    No unit is converted: 100 cm is not 1 m. Tuples in parentheses always have an order, sets in braces never have one.
+    Units are those of a list, of a reference any word; two of one dimension are converted (100 cm is 1 m). Tuples in
+    parentheses always have an order, sets in braces never have one.
     """
 
     units: Literal["optional", "required", "ignored"] = "optional"
@@ -59,7 +60,7 @@ class Verification(Strict):
     code: CodePolicy = CodePolicy()
     """What makes a program right, and what it may use."""
     deadline_s: PositiveFloat = 5.0
-    """Seconds of one symbolic verdict."""
+    """Seconds of processor time of one symbolic verdict."""
     step_deadline_s: PositiveFloat = 60.0
     """Seconds that a step waits for verdicts after its last completion."""
     workers: PositiveInt = 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 from thinkery.models.template import Template
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import written_answer
-from thinkery.rewards.answers.options import Options, read_choice, read_reference, spell
+from thinkery.rewards.answers.options import Options, mentions, read_choice, read_reference, spell
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.types import Outcome, Problem, Verdict
 
@@ -64,6 +64,9 @@ class ChoiceVerifier:
         if not plain and len(answer) > MAX_ANSWER:
             return Verdict(Outcome.WRONG, f"the answer is longer than {MAX_ANSWER} characters", answer[:MAX_ANSWER])
         chosen = read_choice(answer, options, statement_only=plain)
+        if chosen is None and written.tag is None and written.after and not mentions(answer):
+            answer = written.after[-MAX_TEXT:]  # a formula in a box, and the choice stated below it
+            chosen = read_choice(answer, options, statement_only=True)
         if chosen is None:
             if plain:
                 return Verdict(Outcome.NO_ANSWER, "no plain statement of one choice")

@@ -13,7 +13,7 @@ from thinkery.rewards.f1 import read_accepted
 from thinkery.rewards.instruction import rules_of
 from thinkery.rewards.programs.tests import UnreadableTestsError, parse_tests
 from thinkery.rewards.registry import require_verifier
-from thinkery.rewards.texts.scripts import require_language
+from thinkery.rewards.words import require_language
 from thinkery.types import Problem, UserError
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,11 +17,22 @@ from functools import cache, lru_cache
 
 from thinkery.models.template import Template
 from thinkery.recipe.verification import MathPolicy, Verification
-from thinkery.rewards.answers.cleaning import clean
+from thinkery.rewards.answers.cleaning import clean, unstyled
 from thinkery.rewards.answers.extraction import final_answer, last_boxed
 from thinkery.rewards.answers.guard import refusal
-from thinkery.rewards.answers.numbers import MAX_ANSWER, ROUNDED_PLACES, Number, parse_number, parse_words
+from thinkery.rewards.answers.numbers import (
+    MAX_ANSWER,
+    ROUNDED_PLACES,
+    Number,
+    is_equation_of_several,
+    names_differ,
+    parse_number,
+)
+from thinkery.rewards.answers.options import has_options
 from thinkery.rewards.answers.statements import is_prose
+from thinkery.rewards.answers.units import NO_UNIT
+from thinkery.rewards.answers.words import answer_letters, parse_words, read_letters, same_product
+from thinkery.rewards.choice import ChoiceVerifier
 from thinkery.rewards.interfaces import gold_completion
 from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
 from thinkery.rewards.workers.zygote import Reply
@@ -29,6 +41,17 @@ from thinkery.types import Outcome, Problem, Verdict
 JUDGE = "thinkery.rewards.answers.symbolic:judge"
 
 _DEFAULT = MathPolicy()
+# What data sets write where there is no answer.
+_PLACEHOLDER = re.compile(
+    r"-+|—+|–+|_+|\?+|\.{2,}|…|\\[lcd]?dots|n\s*/\s*a|nan|null|none given|tbd|todo|unknown|"
+    r"proof(?:\s+(?:given|omitted|needed))?|"
+    r"(?:answer\s+)?not\s?found|(?:no|not an?)\s+answer(?:\s+(?:given|found|provided))?|"
+    r"see\s+(?:the\s+)?(?:proof|solution|above|below|explanation)|"
+    r"(?:answer\s+)?not\s+(?:available|applicable|provided|given)|omitted|error|placeholder|\[?answer\]?|证明(?:略|见解析)?|略|见解析|无|暂无",
+    re.IGNORECASE,
+)
+_DIGIT = re.compile(r"\d")
+_CHAINS = ("=", "\\approx", "≈")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +93,18 @@ class MathVerifier:
     def __init__(self, template: Template, verification: Verification) -> None:
         self._template = template
         self._policy = verification.math
+        self._choice = ChoiceVerifier(template, verification)
         self._pool = WorkerPool(JUDGE, workers=verification.workers, deadline_s=verification.deadline_s)
 
     def begin(self, completion: str, problem: Problem) -> Verdict | PendingVerdict:
-        """Begins to judge a completion (thinking included); never waits."""
+        """Begins to judge a completion (thinking included); never waits.
+
+        Where the problem lists options and the reference is one of them, its letter and its text are right, too.
+        """
+        if has_options(problem.columns):
+            choice = self._choice.begin(completion, problem)
+            if choice.correct or (choice.outcome is not Outcome.GOLD_UNPARSEABLE and read_letters(problem.reference)):
+                return choice
         return submit_math(
             completion,
             problem.reference,
@@ -111,6 +142,8 @@ def submit_math(
     prefilled_think: bool = False,
 ) -> Verdict | PendingVerdict:
     """Like ``grade_math`` but never waits: what needs computer algebra is handed to ``pool`` (of ``JUDGE`` workers)."""
+    if "\\boxed" in reference:
+        reference = _unboxed(reference)
     if (fault := _fault(reference)) is not None:
         return Verdict(Outcome.GOLD_UNPARSEABLE, fault)
     answer, reason = final_answer(completion, prefilled_think=prefilled_think)
@@ -121,6 +154,12 @@ def submit_math(
     return _settle_exactly(answer, reference, policy) or _hand_over(answer, reference, pool, policy)
 
 
+def _unboxed(reference: str) -> str:
+    r"""A reference that is one ``\boxed{}`` without it."""
+    inside = last_boxed(reference) if reference.lstrip().startswith("\\boxed") else None
+    return inside if inside is not None and f"\\boxed{{{inside}}}" == reference.strip() else reference
+
+
 @lru_cache(maxsize=4096)
 def _fault(reference: str) -> str | None:
     """Why no answer can be compared with a reference, as far as its text alone shows."""
@@ -128,6 +167,8 @@ def _fault(reference: str) -> str | None:
         return "the reference is empty"
     if len(reference) > MAX_ANSWER:
         return f"the reference is longer than {MAX_ANSWER} characters"
+    if not _DIGIT.search(reference) and _PLACEHOLDER.fullmatch(clean(unstyled(clean(reference)))):
+        return f"the reference {reference!r} is a placeholder, no answer"
     if ("{" in reference or "}" in reference) and last_boxed(f"\\boxed{{{reference}}}") != reference:
         return f"the braces of the reference {reference!r} do not match, or it holds a box"
     return None
@@ -135,20 +176,36 @@ def _fault(reference: str) -> str | None:
 
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
     """The verdict where both are numbers or words, or what stands there shall not be evaluated; else None."""
-    gold = parse_number(reference)
+    gold = parse_number(reference) or parse_number(reference, any_unit=reference)
+    if gold is not None and "=" in reference and is_equation_of_several(reference):
+        gold = None
     given = parse_number(answer)
+    if given is None and gold is not None and gold.unit is not NO_UNIT:
+        given = parse_number(answer, any_unit=reference)  # in the reference's own unit, whatever that is
     if gold is not None and given is not None:
-        return _verdict(given.equals(gold, policy) or _rounds_to(given, gold), str(given))
+        equal = given.equals(gold, policy) or _rounds_to(given, gold)
+        return _verdict(equal and not names_differ(reference, answer), str(given))
     if (refused := _refusal(answer)) is not None:
         if _text(answer) == _text(reference):
             return Verdict(Outcome.CORRECT, "", _canonical(answer))
         return Verdict(Outcome.TIMEOUT, f"refused before evaluation: {refused}")
     if gold is not None:
-        if gold.places >= ROUNDED_PLACES and not is_prose(answer):
+        if "=" in answer and (items := _numbers_of(answer)):
+            return _verdict(all(item.equals(gold, policy) for item in items), str(items[-1]))
+        if any(sign in answer for sign in _CHAINS) or (gold.places >= ROUNDED_PLACES and not is_prose(answer)):
             return None
         return Verdict(Outcome.WRONG, "not a plain number", _canonical(answer))
-    words = parse_words(reference)
-    return None if words is None else _verdict(parse_words(answer) == words, _canonical(answer))
+    if (letters := read_letters(reference)) is not None:
+        return _verdict(answer_letters(answer) == letters, answer_letters(answer) or _canonical(answer))
+    if (words := parse_words(reference)) is not None:
+        return _verdict(parse_words(answer) == words or same_product(reference, answer), _canonical(answer))
+    return None
+
+
+def _numbers_of(answer: str) -> list[Number] | None:
+    """The numbers of a chain that holds nothing else, like ``0.5 = 1/2``."""
+    items = [parse_number(item) for item in clean(answer).split("=")]
+    return None if None in items else [item for item in items if item is not None]
 
 
 def _hand_over(answer: str, reference: str, pool: WorkerPool, policy: MathPolicy) -> Verdict | PendingVerdict:

@@ -32,7 +32,7 @@ LEARNER_FIELDS = LearnerFields(
         *("from_", "problems", "rewards", "reward_errors", "reward_timeout_s", "steps", "no_signal_steps", "probe"),
         *("num_problems", "num_generations", "top_p", "top_k", "dynamic_sampling", "max_refills", "max_slots"),
         *("rollout", "template", "preset", "advantage_estimator", "gae_lambda", "scale_rewards"),
-        *("value_learning_rate", "value_warmup_steps", "teacher", "teacher_weight", "dtype", "device"),
+        *("value_learning_rate", "value_warmup_steps", "teacher", "teacher_weight"),
         *("save_steps", "log_completions_steps", "log_completions"),
     },
 )

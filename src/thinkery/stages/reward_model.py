@@ -35,7 +35,7 @@ LEARNER_FIELDS = LearnerFields(
     given={"total_steps"},
     others={
         *("objective", "reads", "from_", "data", "held_out", "epochs", "batch_size", "max_length"),
-        *("dtype", "device", "save_steps"),
+        "save_steps",
     },
 )
 SCALED_ON = 4096  # training texts whose scores give the checkpoint its mean and unit

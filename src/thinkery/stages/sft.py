@@ -33,7 +33,7 @@ LEARNER_FIELDS = LearnerFields(
     SFTConfig,
     SFTStage,
     given={"seed"},
-    others={"from_", "data", "template", "max_length", "dtype", "device", "save_steps"},
+    others={"from_", "data", "template", "max_length", "save_steps"},
 )
 _CHUNK = 512  # demonstrations tokenized at once
 

@@ -25,7 +25,6 @@ from thinkery.rewards.answers.extraction import after_thinking, final_answer, la
         ("<think>a</think> <answer>Janet makes 18 dollars every day.</answer>", "18 dollars"),
         ("<think>a</think> <answer>It is 18 or 19.</answer>", "It is 18 or 19."),  # as written, and so wrong
         ("<think>a</think> <answer>#### 42</answer>", "42"),
-        ("<think>a</think> <answer>41<answer>42</answer></answer>", "42"),
         ("<think>a</think> <answer>42</answer> or 43</answer>", "42"),
         ("<think>a</think> \\boxed{41}\\boxed{42}", "42"),
         ("<think>a</think> <answer>42</answer> or \\boxed{43}", "42"),  # the tag is the answer, what follows is not
@@ -53,6 +52,9 @@ def test_reads_the_final_answer(completion: str, answer: str) -> None:
         "<think>a</think> <answer>42",
         "<think>a</think> <answer> </answer>",
         "",
+        "<think>a</think> <answer>41<answer>42</answer></answer>",  # which of the two?
+        "<think>a</think> \\boxed{41\\boxed{42}}",
+        "<think>a</think> <answer>\\boxed{\\boxed{42} or 41}</answer>",
     ],
 )
 def test_finds_no_answer_and_says_why(completion: str) -> None:

@@ -36,6 +36,10 @@ def loop(text):
     while text == "loop":
         pass
     return echo(text)
+def waits(text):
+    while text == "loop":
+        pass
+    return echo(text if text == "warm" else open(text).read())
 def hoard(text):
     return {"size": str(len(bytearray(8 << 30)))} if text == "hoard" else echo(text)
 """
@@ -93,7 +97,7 @@ def test_different_hangs_do_not_starve_quick_requests(functions: str, pools: lis
 
 
 def test_every_hang_ends_when_there_are_more_than_the_slow_lane_holds(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:sometimes", workers=1, deadline_s=1.5))
+    pools.append(WorkerPool(f"{functions}:sometimes", workers=1, deadline_s=0.4))
     hangs = [pools[0].submit(text=f"loop {k}") for k in range(15)]
     after = pools[0].submit(text="after")
     assert after.result(timeout=60)["text"] == "after"
@@ -131,7 +135,7 @@ def test_a_request_that_runs_when_the_zygote_dies_is_asked_again(functions: str,
 
 def test_nothing_is_left_behind(functions: str) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
-    pool = WorkerPool(f"{functions}:sometimes", workers=2, deadline_s=1.0)
+    pool = WorkerPool(f"{functions}:sometimes", workers=2, deadline_s=0.3)
     futures = [pool.submit(text=f"{'loop ' if k % 5 == 0 else ''}{k}") for k in range(50)]
     wait(futures, timeout=120)
     last = pool.submit(text="last").result()
@@ -194,3 +198,18 @@ def test_a_worker_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_busy_machine_changes_no_reply(functions: str, pools: list[WorkerPool], tmp_path: Path) -> None:
+    """A request that is stopped by others for longer than its limit is answered: the limit is processor time."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    pools.append(WorkerPool(f"{functions}:waits", workers=2, deadline_s=0.4))
+    pools[0].submit(text="warm").result()
+    waiting = pools[0].submit(text=str(gate))
+    lost = pools[0].submit(text="loop")
+    with pytest.raises(WorkerLostError):  # has had all the processor time of its limit, and more time by the clock
+        lost.result(timeout=60)
+    assert not waiting.done()
+    gate.write_text("open\n")
+    assert waiting.result(timeout=60)["text"] == "open\n"

@@ -42,9 +42,19 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(-?\d+|[A-Za-z]))|\\sqrt\[3\]\s*(?:\(
 _GROUPING = re.compile(
     r",\\!\s*|\{,\}\s*|(?<=[0-9])\\[,;:](?=[0-9]{3}(?![0-9]))"
 )  # TeX's thousands: 10,\!080, 10{,}080
-_SILENT = re.compile(r"\\(?:left|right|displaystyle|bigl?|bigr|Bigl?|Bigr|limits|nolimits)(?![a-zA-Z])|(?<!\\)\\!")
+_GROUPED = re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}\s*)(?=[0-9]{3}(?![0-9]))")
+_SILENT = re.compile(
+    r"\\(?:left|right|displaystyle|textstyle|large|Large|LARGE|huge|Huge|small|normalsize|bigl?|bigr|Bigl?|Bigr|limits|nolimits)(?![a-zA-Z])|(?<!\\)\\!"
+)
 _SPACING = re.compile(r"(?<!\\)\\(?:[,;:]|\s|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))|~")
-_BOLD = re.compile(r"\\(?:mathbf|textbf|boldsymbol|bm)\s*\{([^{}]*)\}")
+_STYLES = (
+    r"\\(?:text|textbf|textit|textrm|textnormal|texttt|mbox|mathrm|mathbf|mathit|mathsf|underline|"
+    r"emph|boldsymbol|bm|hbox)"
+)
+_STYLED = re.compile(_STYLES + r"\s*\{([^{}]*)\}")
+_STYLED_WHOLE = re.compile(_STYLES + r"\s*(?=\{)|(?=\{)")
+_BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|underline)\s*\{([^{}]*)\}")
+_SPECIAL = re.compile(r"(?:<\|[A-Za-z_]{1,30}\|>|</s>)\s*$")  # a token that ends a model's turn
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 # What introduces an answer: in the languages in which people train, and inside \text{} too.
 LEAD_IN = (
@@ -58,22 +68,31 @@ LEAD_IN = (
 )
 _LEAD_IN = re.compile(rf"(?:\\text\s*\{{)?\s*(?:{LEAD_IN})\s*\}}?", re.IGNORECASE)
 _UNDRESSED = "0123456789+-.(["
-_TEXT_LEAD_IN = re.compile(r"\\text\s*\{\s*(?:[Tt]he\s+)?(?:\w+\s+){0,3}(?:is|equals|are)\s*:?\s*\}\s*(?=.)")
+_NAMED_VALUE = (
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:(?:final|total|correct|required|desired|minimum|maximum|exact|value|number)\s+){0,2}"
+    r"(?:answer|result|value|total|sum|number|area|volume|probability|perimeter|length|solution|it|x|y)"
+)
+_TEXT_LEAD_IN = re.compile(rf"\\text\s*\{{\s*{_NAMED_VALUE}\s+(?:is|equals|are)\s*:?\s*\}}\s*(?=.)", re.IGNORECASE)
 
 
 def clean(text: str) -> str:
     """An answer without its dress."""
     if not text.isascii():
         text = _from_unicode(text)
-    if "\\" in text or "~" in text or "{,}" in text:
+    if text.endswith(">"):
+        text = _SPECIAL.sub("", text)
+    if "\\" in text or "~" in text or "{" in text:
+        text = text.replace("{:}", ":").replace("\\varnothing", "\\emptyset")
         text = _BOLD.sub(r"\1", _FRACTION.sub(r"\\frac", text))
-        text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", text)))
+        text = _SPACING.sub(" ", _SILENT.sub("", _GROUPING.sub(",", _GROUPED.sub("", text))))
     if "√" in text or r"\sqrt[3]" in text:
         text = _ROOT.sub(_root, text)
     previous = None
     while text != previous:  # dress comes in layers: **$\text{The answer is }5.$**
         previous = text
         text = text.strip()
+        if text.endswith("\\") and not text.endswith("\\\\"):
+            text = text[:-1].rstrip()
         if not text.endswith(".."):  # 0.333... is not 0.333
             text = text.removesuffix(".").rstrip()
         if text[:1] in _UNDRESSED:  # most answers; no lead-in and no delimiter begins so
@@ -86,7 +105,25 @@ def clean(text: str) -> str:
             enclosed = inner and text.startswith(opening) and text.endswith(closing)
             if enclosed and opening not in inner.replace(r"\$", ""):  # not $1$ and $2$; but $\$5$
                 text = inner
+        text = _undressed(text)
     return text
+
+
+def _undressed(text: str) -> str:
+    r"""``\text{33}`` and ``{33}`` without the braces that hold all of it."""
+    if not text.endswith("}") or not (opened := _STYLED_WHOLE.match(text)):
+        return text
+    depth = 0
+    for at in range(opened.end(), len(text)):
+        depth += (text[at] == "{") - (text[at] == "}")
+        if depth == 0:
+            return text[opened.end() + 1 : -1] if at == len(text) - 1 else text
+    return text
+
+
+def unstyled(text: str) -> str:
+    r"""A text with the words of ``\text{}`` and its like as they are."""
+    return _STYLED.sub(r"\1", text) if "\\" in text else text
 
 
 def _from_unicode(text: str) -> str:

@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 MAX_DEPTH = 40  # of brackets and of right-hand operands
-MAX_DIGITS = 4000  # of any exact number; CPython refuses to print more than 4300
+MAX_DIGITS = 20_000  # of any exact number
 MAX_EXPONENT = 10**6
 MAX_TERMS = 10**4  # of a sum or product that must be added up term by term
 MAX_INTEGRALS = 3

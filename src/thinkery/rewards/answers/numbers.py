@@ -1,11 +1,13 @@
-r"""Answers that are plain numbers or plain words, read exactly: no floats, no sympy, microseconds.
+r"""Answers that are plain numbers, read exactly: no floats, no sympy, microseconds.
 
 A number is an integer, a terminating or repeating decimal, a fraction, a mixed number, a ratio or a power of ten,
 dressed as people and models write them: ``\$32,\!348``, ``\frac12``, ``7.``, ``-.5``, ``1e3``, ``1 000``, ``1'000``,
-``1\frac{4}{5}``, ``0.\overline{3}``, ``3:4``, ``x=5``, ``30^\circ``, ``5.4 \text{ cents}``, ``52_8``, ``５０％``. What
-still holds an operation (``6*7``, ``2^{10}``, ``84/12``) is not a number: it would let a model answer a question by
-repeating it. (The grader of Lightman et al. 2023, PRM800K, demands likewise an integer where the reference is one.)
-Left out: numerals in words, and what means different things in different countries (``1.000``, ``3,5``, ``1_000``).
+``1\frac{4}{5}``, ``0.\overline{3}``, ``3:4``, ``(33)``, ``x=5``, ``m+n=33``, ``30^\circ``, ``5.4 \text{ cents}``,
+``52_8``, ``５０％``. What still holds an operation (``6*7``, ``2^{10}``, ``84/12``) is not a number: it would let a
+model
+answer a question by repeating it. (The grader of Lightman et al. 2023, PRM800K, demands likewise an integer where the
+reference is one.) Left out: units (``units``), words (``words``), numerals in words, and what means different things in
+different countries (``1.000``, ``3,5``, ``1_000``).
 """
 
 from __future__ import annotations
@@ -17,62 +19,87 @@ from functools import lru_cache
 
 from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers.cleaning import clean
+from thinkery.rewards.answers.units import NO_UNIT, PERCENT, RATIO, Unit, currency, read_unit
 
 ROUNDED_PLACES = 4  # a reference with as many decimals may be a rounded value; 0.5 is not
 MAX_ANSWER = 512  # characters; the longest gold of MATH-500 has 53
 _DEFAULT = MathPolicy()
 
-_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf|textit)\s*\{([^{}]*)\}")
-_ASSIGNMENT = re.compile(r"[A-Za-z](?:_\{?\w+\}?|\([a-z]\))?\s*=(?![=])\s*")
+# What a value can be called: x, a_{3}, f(5), AB, |AB|, \angle ABC, \triangle ABC, P(X \le 2), and sums of names: m+n.
+_NAME = (
+    r"(?:\|?[A-Za-z]{1,3}(?:_(?:\w|\{\w+\}))?'?\|?|\\(?:angle|overline|triangle|theta|alpha|beta|phi|"
+    r"lambda|mu)\s*\{?[A-Za-z]{0,4}\}?)"
+)
+_CALLED = rf"{_NAME}(?:\((?:[A-Za-z0-9, ]|\\(?:le|ge|leq|geq)\b|[<>=]){{1,20}}\))?"
+_ASSIGNMENT = re.compile(rf"{_CALLED}(?P<more>(?:\s*(?:[+-]|\\cdot)\s*{_CALLED}){{0,3}})\s*=(?!=)\s*")
 
 
 def strip_assignment(text: str) -> str:
     """``x = 5`` -> ``5``; ``f(x) = 2x`` -> ``2x``; a chain or any other left-hand side stays as it is."""
+    if "=" not in text:
+        return text
     match = _ASSIGNMENT.match(text)
     return text[match.end() :] if match and "=" not in text[match.end() :] else text
 
 
+def is_equation_of_several(text: str) -> bool:
+    """Whether a text equates a sum of names with something: of ``x + y = 5`` nobody knows whether 5 is its value."""
+    match = _ASSIGNMENT.match(clean(text)) if "=" in text else None
+    return match is not None and bool(match["more"])
+
+
+def names_differ(one: str, other: str) -> bool:
+    """Whether two assignments are to different names: ``x = 7`` is not ``a = 7``."""
+    if "=" not in one or "=" not in other:
+        return False
+    names = ["".join(clean(text).partition("=")[0].split()) for text in (one, other)]
+    return names[0] != names[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An exact value with the unit it was written with (empty if none): ``percent``, ``degree``, ``base 8``, ``cm``.
-
-    ``places`` counts the decimals it was written with.
-    """
+    """An exact value with the unit it was written with. ``places`` counts the decimals it was written with."""
 
     value: Fraction
-    unit: str = ""
+    unit: Unit = NO_UNIT
     places: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        return str(self.value) + ("%" if self.unit == "percent" else "")
+        return str(self.value) + ("%" if self.unit is PERCENT else "")
 
     def equals(self, other: Number, policy: MathPolicy = _DEFAULT) -> bool:
         """Whether two numbers are the same answer; ``policy`` decides about units and percents. Symmetric."""
-        ours, theirs = self._literal(policy), other._literal(policy)
+        ours, theirs = (self, other) if policy.percent == "either" else (self._literal(), other._literal())
+        unit, their_unit = ours.unit, theirs.unit
         if ours.value == theirs.value:
-            quotient = {ours.unit, theirs.unit} == {"ratio", ""} and self.value.denominator > 1  # 3:4 is 3/4
-            return quotient or units_agree(ours.unit, theirs.unit, policy)
-        if policy.percent == "literal" or policy.units == "required":
+            if unit is not their_unit and RATIO in (unit, their_unit) and NO_UNIT in (unit, their_unit):
+                return self.value.denominator > 1  # 3:4 is 3/4
+            return units_agree(unit, their_unit, policy)
+        if unit is their_unit or policy.percent == "literal" or policy.units == "required":
             return False
-        hundredfold = {"percent"} & {self.unit, other.unit} and not (self.unit and other.unit)
-        percent, plain = (self, other) if self.unit == "percent" else (other, self)
-        return bool(hundredfold) and percent.value == plain.value * 100
+        if unit is not NO_UNIT and their_unit is not NO_UNIT:
+            return (
+                unit.dimension == their_unit.dimension and ours.value * unit.factor == theirs.value * their_unit.factor
+            )
+        percent, plain = (self, other) if unit is PERCENT else (other, self)
+        return percent.unit is PERCENT and percent.value == plain.value * 100
 
-    def _literal(self, policy: MathPolicy) -> Number:
-        if self.unit == "percent" and policy.percent == "literal":
-            return Number(self.value / 100)
-        return self
+    def _literal(self) -> Number:
+        return Number(self.value / 100) if self.unit is PERCENT else self
 
 
-def units_agree(one: str, other: str, policy: MathPolicy) -> bool:
+def units_agree(one: Unit, other: Unit, policy: MathPolicy) -> bool:
     """Whether the units of two equal values may stand for each other."""
-    if one == other:
+    if one is other:
+        return True
+    if one.dimension == other.dimension and one.factor == other.factor:
         return True
     if policy.units == "required":
         return False
-    if "ratio" in (one, other) or (one.startswith("base ") and other.startswith("base ")):
+    names = (one.dimension, other.dimension)
+    if "ratio" in names or all(name.startswith("base ") for name in names):
         return False  # a ratio and a base are part of the value
-    return not (one and other) or policy.units == "ignored"
+    return not all(names) or policy.units == "ignored"
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
@@ -93,7 +120,7 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
+_BRACKETED = re.compile(r"\(\s*([^()]*)\s*\)((?:_|\\?%|\s*\\(?:text|mathrm|mbox)).*)?", re.DOTALL)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -118,112 +145,40 @@ def _value(match: re.Match[str]) -> Fraction | None:
         denominator = int(match["frac_d"] or match["digit_d"] or match["slash_d"])
         if denominator == 0 or numerator % denominator == 0:
             return None
-        value = Fraction(numerator, denominator) + int(match["whole"] or match["slash_whole"] or 0)
+        whole = match["whole"] or match["slash_whole"]
+        if whole and (numerator < 0 or denominator < 0):
+            return None
+        value = Fraction(numerator, denominator) + int(whole or 0)
     return -value if (match["sign"] == "-") != (match["inner_sign"] == "-") else value
 
 
-_UNIT = re.compile(
-    r"\s*\\(?:text|mbox|mathrm|textrm)\s*\{(?P<text>[^{}]*)\}\s*(?:\^\s*\{?(?P<power>[23])\}?)?"
-    r"|\s*(?P<words>[A-Za-z][A-Za-z.]+(?:[ /-][A-Za-z.]+){0,3})(?:\^\{?(?P<words_power>[23])\}?)?"
-    r"|\s*(?P<cjk>[\u4e00-\u9fff\u30a0-\u30ff]{1,6})"
-)
-# Words and characters that change the value, or join it to another: what they follow is not a plain number.
-_NOT_UNITS = {
-    "hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "point", "pi", "and", "or", "not", "to",
-    "of", "times", "plus", "minus", "over", "squared", "cubed", "factorial", "choose", "mod", "less", "more", "than",
-    "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "oo", "inf", "infinity", "i",
-}  # fmt: skip
-_NOT_CJK_UNITS = set("十百千万亿兆或和到点分之半加减乘除不非倍约错误吗否无没別")
-_UNIT_NAMES = {
-    "cm": "centimeter", "m": "meter", "km": "kilometer", "mm": "millimeter", "kg": "kilogram", "g": "gram",
-    "in": "inch", "ft": "foot", "feet": "foot", "h": "hour", "hr": "hour", "min": "minute", "s": "second",
-    "sec": "second", "deg": "degree", "inche": "inch", "centimetre": "centimeter", "metre": "meter",
-    "kilometre": "kilometer", "pct": "percent", "percentage": "percent", "buck": "dollar", "usd": "dollar",
-    "eur": "euro", "lb": "pound", "litre": "liter",
-}  # fmt: skip
-_KNOWN = (
-    "cm m km mm kg g ft centimeter meter kilometer millimeter kilogram gram inch inche foot feet mile yard pound ounce "
-    "liter gallon hour minute second day week month year degree percent dollar cent euro"
-)
-UNIT_WORDS = frozenset(_KNOWN.split())  # singular; units in any sentence, like "18 dollars every day"
-_DEGREE = re.compile(r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF]?)\s*\}?")
-
-
-def read_unit(text: str) -> str | None:
-    """What follows a number, as a unit in normal form; empty if nothing does; None if it is no unit."""
-    text = text.rstrip()
-    stripped = text.lstrip()
-    if not stripped:
-        return ""
-    if stripped in ("%", r"\%"):
-        return "percent"
-    if stripped in ("$", r"\$", "€", "£", "¥"):
-        return _CURRENCIES[stripped[-1]]
-    if degree := _DEGREE.fullmatch(stripped):
-        return " ".join(["degree", *degree[1].casefold()])
-    if base := re.fullmatch(r"_\{?([0-9]{1,2})\}?", text):
-        return f"base {base[1]}"
-    match = _UNIT.fullmatch(text)
-    if match is None:
-        return None
-    if match["cjk"]:
-        return None if _NOT_CJK_UNITS & set(match["cjk"]) else str(match["cjk"])
-    words = re.findall(r"[a-z]+", (match["text"] or match["words"] or "").casefold())
-    if _NOT_UNITS & set(words):
-        return None
-    if match["words"] and not text[0].isspace() and words[0] not in _UNIT_NAMES:
-        return None  # 5xy is a product, 5cm a length
-    power = match["power"] or match["words_power"]
-    if words and words[0] in ("square", "sq", "cubic", "cu"):
-        power = "2" if words.pop(0).startswith("sq") else "3"
-    names = [_UNIT_NAMES.get(name, name) for name in (word.removesuffix("s") or word for word in words)]
-    return " ".join(names) + (f"^{power}" if power else "")
-
-
 @lru_cache(maxsize=8192)  # a group repeats its reference, and mostly its answers
-def parse_number(text: str) -> Number | None:
-    """Reads an answer as an exact number, or None if it is anything else."""
+def parse_number(text: str, *, any_unit: str = "") -> Number | None:
+    """Reads an answer as an exact number, or None if it is anything else.
+
+    ``any_unit``: the reference itself, whose unit may be any word; its answers may repeat that word.
+    """
     if len(text) > MAX_ANSWER:
         return None
     if _INTEGER.fullmatch(text):
         return Number(Fraction(int(text)))
+    is_reference, original = text == any_unit, text
     text = strip_assignment(clean(text))
+    if text.startswith("("):
+        bracketed = _BRACKETED.fullmatch(text)
+        text = clean(bracketed[1]) + (bracketed[2] or "") if bracketed else text
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    unit = read_unit(match["unit"])
+    unit = read_unit(match["unit"], any_word=is_reference)
+    if unit is None and any_unit and not is_reference:
+        theirs, own = parse_number(any_unit, any_unit=any_unit), read_unit(match["unit"], any_word=True)
+        unit = own if theirs is not None and own == theirs.unit else None
     value = None if unit is None else _value(match)
-    if value is None:
+    if unit is None or value is None or (not value and is_equation_of_several(original)):
         return None
     if match["currency"]:
-        unit = _CURRENCIES[match["currency"]]
+        unit = currency(match["currency"])
     elif match["ratio_n"]:
-        unit = "ratio"
-    return Number(value, unit or "", len((match["decimal"] or "").partition(".")[2]))
-
-
-_WORDS = re.compile(r"[^\W\d_]{3,}(?:[ '-]+[^\W\d_]{2,})*|no|[\u4e00-\u9fff]+")
-_TIME = re.compile(r"[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?(?:\s*[AaPp]\.?[Mm])?")
-_OPTION = re.compile(
-    r"(?:(?i:option|choice|选项)\s*)?(?:([A-J])|\(([A-Ja-j])\)|([A-Ja-j])\))(?:[:.]?\s+(?P<label>[^\n]*))?",
-    re.DOTALL,
-)
-_ANOTHER_OPTION = re.compile(r"\([A-Ja-j]\)|\b[A-J]\b|\b(?:or|and|not)\b|或|和|不")
-_ARTICLE = re.compile(r"(?:an?|the) (?=\w{3})")
-
-
-@lru_cache(maxsize=8192)
-def parse_words(text: str) -> str | None:
-    """Reads an answer that is plain words or an option letter, in normal form; None if it is anything else."""
-    if len(text) > MAX_ANSWER:
-        return None
-    text = clean(text)
-    inside = _TEXT.fullmatch(text)
-    text = clean(inside[1]) if inside else text
-    option = _OPTION.fullmatch(_TEXT.sub(r"\1", text))
-    if option and not _ANOTHER_OPTION.search(option["label"] or ""):
-        return str(option[1] or option[2] or option[3]).upper()
-    if _TIME.fullmatch(text):
-        return text.replace(" ", "").replace(".", "").casefold()
-    folded = _ARTICLE.sub("", " ".join(text.casefold().split()), count=1)
-    return folded if _WORDS.fullmatch(folded) else None
+        unit = RATIO
+    return Number(value, unit, len((match["decimal"] or "").partition(".")[2]))

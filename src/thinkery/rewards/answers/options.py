@@ -30,9 +30,18 @@ _AND = re.compile(
 _LABEL_END = re.compile(r"\s*(?:$|[).:,;\]]|[–—-]\s|(?:because|since)\b|因为|由于)")
 _LOWER_LABEL_END = re.compile(r"\s?[.):\]]")
 _NOUN = re.compile(r"\s*(?:is\s+)?(?:(?:options?|choices?|answers?|letters?)\b|选项|选择|选)?\s*:?\s*", re.IGNORECASE)
+_NO_SENTENCE = 16  # characters of a line that says nothing beside a letter
 _RUN = re.compile(r"[A-J]{2,10}(?![A-Za-z])")
 _PREFIX = re.compile(r"\s*[(\[]?([A-Ja-j])\s?[)\].:、]\s*(?=\S)")
 
+_LABELLED_LINE = re.compile(r"(?:[(\[][A-J][)\]][.:]?|[A-J][.:)])\s+\S")
+# What is said of the others beside an answer: ``A is incorrect``, ``note that C is a common distractor``.
+_REJECTED = re.compile(
+    r"(?:\b(?:note that|while|whereas|and|but|although)\s+)?(?:(?:option|"
+    r"choice)\s+)?(?<![A-Za-z])[(\[]?([A-J])[)\]]?\s+(?:is|are|was)\s+"
+    r"(?:clearly\s+|also\s+)?(?:incorrect|wrong|false|not\s+(?:correct|right|true)|(?:only\s+)?an?\s+(?:common\s+)?(?:distractor|trap|mistake))\b",
+    re.IGNORECASE,
+)
 _STATED = re.compile(
     rf"(?<![A-Za-z])(?:{LEAD_IN}|(?:correct|right|best|true)\s+(?:option|choice|statement|one)\s+is\b\s*:?"
     r"|\bI\s+(?:would\s+|will\s+)?(?:choose|select|pick)\b|(?:应|故|应该|因此|所以)?(?:选择|选项为|选项是|选)\s*:?(?=\s*[(\[]?[A-J]))",
@@ -97,6 +106,11 @@ class Options:
         return next((letter for letter, own in self.texts.items() if wanted and _plain(own) == wanted), None)
 
 
+def has_options(columns: Mapping[str, Any]) -> bool:
+    """Whether a problem lists options."""
+    return any(columns.get(name) is not None for name in COLUMNS)
+
+
 def read_reference(reference: str, options: Options) -> frozenset[str] | None:
     """The letters that a reference names, as letters, labels or an option's text; None if it names none."""
     bare = undress(reference).strip("[]' ")
@@ -121,8 +135,24 @@ def read_choice(answer: str, options: Options, *, statement_only: bool = False) 
     if states:
         return chosen
     if statement_only:
-        return _letters(text.rpartition("\n")[2].strip(), options)
+        return _last_line(text, options)
     return _labelled(text, options)
+
+
+def _last_line(text: str, options: Options) -> frozenset[str] | None:
+    """What the last line chooses: letters alone, or one with its text (``B. Jupiter``) if no other line has a label."""
+    *before, line = (part.strip() for part in text.strip().split("\n"))
+    if chosen := _letters(line, options):
+        return chosen
+    if not _LABELLED_LINE.match(line) or any(_LABELLED_LINE.match(other) for other in before):
+        return None
+    return _labelled(line, options)
+
+
+def mentions(text: str) -> bool:
+    """Whether a text names any option by its letter; the letters of a formula name none."""
+    plain = undress(text)
+    return "\\" not in plain and _MENTION.search(plain) is not None
 
 
 def undress(text: str) -> str:
@@ -137,10 +167,16 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
     for match in _STATED.finditer(text):
         rest = text[match.end() : match.end() + 400].lstrip(" *:\n")
         end = _SENTENCE_END.search(rest)
+        again = _STATED.search(rest, 0, end.start() if end else len(rest))
+        if again and _labelled(rest[: again.start()].rstrip(" ,;"), options) is None:
+            continue  # Answer: it is not B, the answer is D
         sentence = rest[: end.start()] if end else rest
         chosen = None if _DOUBT.search(_clause_before(text, match.start())) else _labelled(sentence, options)
         if chosen or _MENTION.search(sentence):
-            found.add(None if end and _taken_back(rest[end.end() :]) else chosen)
+            after = rest[end.end() :] if end else ""
+            short = " ".join(line for line in after.split("\n") if len(line.strip()) <= _NO_SENTENCE)
+            contradicted = bool({mention[1] for mention in _MENTION.finditer(short)} - (chosen or frozenset()))
+            found.add(None if contradicted or _taken_back(after) else chosen)
     for match in _CALLED_RIGHT.finditer(text):
         doubtful = _DOUBT.search(_clause_before(text, match.start())) or match[1] not in options.letters
         found.add(None if doubtful or _taken_back(text[match.end() : match.end() + 400]) else frozenset(match[1]))
@@ -149,7 +185,7 @@ def _read_statements(text: str, options: Options) -> tuple[bool, frozenset[str] 
 
 def _taken_back(after: str) -> bool:
     """Whether what follows a statement weakens it and names an option: ``Or A.``"""
-    return _SECOND_THOUGHTS.search(after) is not None and _MENTION.search(after) is not None
+    return bool(_SECOND_THOUGHTS.search(after) and (_MENTION.search(after) or _RUN.search(after)))
 
 
 def _clause_before(text: str, end: int) -> str:
@@ -173,7 +209,9 @@ def _labelled(text: str, options: Options) -> frozenset[str] | None:
         return None  # the article of "A train"
     if _plain(rest.lstrip(" .:)-–—,=(")) == _plain(options.texts.get(letter, "")) != "":
         return frozenset(letter)
-    explanation = _BECAUSE.split(rest, maxsplit=1)[0]
+    explanation = _REJECTED.sub(
+        lambda other: " " if other[1] != letter else other[0], _BECAUSE.split(rest, maxsplit=1)[0]
+    )
     others = [text for other, text in options.texts.items() if other != letter and _plain(text)]
     named = {mention[1] for mention in _MENTION.finditer(explanation)} - {letter}
     if _DOUBT.search(explanation) or named or any(_contains(explanation, o) for o in others):

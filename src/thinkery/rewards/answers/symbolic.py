@@ -1,8 +1,8 @@
 """Whether two answers that are not plain numbers or words are the same. Runs in worker processes only: it may hang.
 
-The outer form is compared by rules (``structure``, and the policy), plain numbers exactly (``numbers``), expressions by
-computer algebra (``algebra``). An ``=`` counts only where the reference is an equation. Left out: what needs no
-computer algebra, which ``rewards.math`` settles before.
+The outer form is compared by rules (``structure``, ``equations``, ``realsets`` and the policy), plain numbers exactly
+(``numbers``), expressions by ``algebra``, and what none of them can read by its text. Left out: what needs no computer
+algebra, which ``rewards.math`` settles before.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import Any
 
 from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers import algebra
-from thinkery.rewards.answers.numbers import ROUNDED_PLACES, parse_number, parse_words, read_unit, units_agree
-from thinkery.rewards.answers.structure import Form, Leaf, Node, interval_of, read, value_of
+from thinkery.rewards.answers.equations import as_chain, is_equation, same_equation, value_of_chain
+from thinkery.rewards.answers.evaluation import TooLargeError
+from thinkery.rewards.answers.leaves import is_broken, same_leaf, with_unit
+from thinkery.rewards.answers.numbers import ROUNDED_PLACES, parse_number
+from thinkery.rewards.answers.realsets import is_set, same_sets
+from thinkery.rewards.answers.structure import Form, Leaf, Node, names_and_values, read, unwrapped
+from thinkery.rewards.answers.words import parse_words
 from thinkery.types import Outcome
-
-_TRAILING_UNIT = re.compile(
-    r"(?P<value>.*\S)(?P<unit>\s*\\(?:text|mbox|mathrm|textrm)\s*\{[^{}]*\}\s*(?:\^\s*\{?[23]\}?)?|\\?%|\^\s*\{?\s*\\circ\s*\}?)",
-    re.DOTALL,
-)
-_OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 
 
 def judge(answer: str, reference: str, policy: Mapping[str, Any]) -> dict[str, str | None]:
@@ -30,6 +29,8 @@ def judge(answer: str, reference: str, policy: Mapping[str, Any]) -> dict[str, s
         return _judge(answer, reference, MathPolicy(**policy))
     except MemoryError:
         return _verdict(Outcome.TIMEOUT, "out of memory", None)
+    except TooLargeError:
+        return _verdict(Outcome.TIMEOUT, "its value has more digits than are computed", None)
     except RecursionError:
         return _verdict(Outcome.WRONG, "nested too deeply to compare", answer)
     except Exception as error:  # sympy fails in many ways on nonsense; none of them makes the answer right
@@ -38,11 +39,13 @@ def judge(answer: str, reference: str, policy: Mapping[str, Any]) -> dict[str, s
 
 def _judge(answer: str, reference: str, policy: MathPolicy) -> dict[str, str | None]:
     gold, given = read(reference), read(answer)
-    if not _readable(gold):
+    if is_broken(reference):
         return _verdict(Outcome.GOLD_UNPARSEABLE, f"cannot read the reference {reference!r}", None)
-    if not _readable(given):
-        return _verdict(Outcome.WRONG, "cannot read the answer", answer)
     equal = _same(gold, given, policy)
+    if equal and isinstance(gold, Leaf) and (number := parse_number(gold.text)) is not None:
+        value = value_of_chain(given, policy) if is_equation(given) else given
+        plain = isinstance(value, Leaf) and parse_number(value.text) is not None
+        equal = plain or number.places >= ROUNDED_PLACES  # an operation is no answer where a number is asked for
     return _verdict(Outcome.CORRECT if equal else Outcome.WRONG, "" if equal else "differs", _canonical(given))
 
 
@@ -50,23 +53,30 @@ def _verdict(outcome: Outcome, reason: str, answer: str | None) -> dict[str, str
     return {"outcome": outcome.value, "reason": reason, "answer": answer}
 
 
-def _readable(node: Node) -> bool:
-    if isinstance(node, Form):
-        return all(_readable(item) for item in node.items)
-    value, _ = _with_unit(node.text)
-    return parse_number(node.text) is not None or parse_words(node.text) is not None or algebra.parse(value) is not None
-
-
 def _same(gold: Node, given: Node, policy: MathPolicy) -> bool:
-    """Whether two readable answers are the same."""
-    if not _is_equation(gold):
-        given = value_of(given)
-    elif not _is_equation(given):
-        gold = value_of(gold)
-    if isinstance(gold, Form) != isinstance(given, Form) or (isinstance(gold, Form) and gold.kind != _kind(given)):
-        gold, given = interval_of(gold), interval_of(given)
+    """Whether two answers are the same."""
+    (gold, gold_name), (given, given_name) = unwrapped(gold), unwrapped(given)
+    if gold_name and given_name and gold_name != given_name:
+        return False
+    named = _same_named(gold, given, policy)
+    if named is not None:
+        return named
+    if not is_equation(gold):
+        value = value_of_chain(given, policy) if is_equation(given) else given
+        if value is None:
+            return False
+        given = value
+    elif not is_equation(given):
+        value = value_of_chain(gold, policy, strictly=True)
+        if value is None:
+            return False
+        gold = value
+    else:
+        gold, given = as_chain(gold, policy), as_chain(given, policy)
+    if _are_sets(gold, given):
+        return same_sets(gold, given, ends_matter=policy.interval_ends == "match")
     if isinstance(gold, Leaf) or isinstance(given, Leaf):
-        return isinstance(gold, Leaf) and isinstance(given, Leaf) and _same_leaf(gold.text, given.text, policy)
+        return isinstance(gold, Leaf) and isinstance(given, Leaf) and same_leaf(gold.text, given.text, policy)
     if gold.kind == given.kind:
         return _same_form(gold, given, policy)
     if {gold.kind, given.kind} == {"list", "set"}:
@@ -78,31 +88,70 @@ def _same(gold: Node, given: Node, policy: MathPolicy) -> bool:
     return False
 
 
-def _kind(node: Node) -> str:
-    return node.kind if isinstance(node, Form) else ""
-
-
-def _is_equation(node: Node) -> bool:
-    if not isinstance(node, Form):
+def _are_sets(gold: Node, given: Node) -> bool:
+    """Whether two nodes are compared as sets of real numbers: one must be nothing else, and they differ in form."""
+    if not (is_set(gold) and is_set(given)):
         return False
-    return (node.kind == "relation" and "=" in node.marks) or (
-        node.kind == "list" and any(map(_is_equation, node.items))
-    )
+    if isinstance(gold, Leaf) and isinstance(given, Leaf):
+        return is_set(gold, strictly=True) and is_set(given, strictly=True)
+    kinds = [node.kind if isinstance(node, Form) else "" for node in (gold, given)]
+    if kinds[0] == kinds[1] in ("set", "tuple"):
+        return False
+    return is_set(gold, strictly=True) or is_set(given, strictly=True)
+
+
+def _same_named(gold: Node, given: Node, policy: MathPolicy) -> bool | None:
+    """Whether values with names, ``x=1, y=2``, are the same by name, or in the names' order; None without names."""
+    golds, givens = names_and_values(gold), names_and_values(given)
+    if golds is None and givens is None:
+        return None
+    if golds is not None and givens is not None:
+        if set(golds[0]) != set(givens[0]) or len(golds[0]) != len(givens[0]):
+            return False
+        theirs = dict(zip(*givens, strict=True))
+        return all(_same(value, theirs[name], policy) for name, value in zip(*golds, strict=True))
+    values, other = (golds[1], given) if golds is not None else ((givens or ([], []))[1], gold)
+    if not isinstance(other, Form) or other.kind not in ("tuple", "list", "set") or other.marks == ("or",):
+        return False if golds is not None or isinstance(other, Leaf) else None
+    listed, inner = list(other.items), names_and_values(other)
+    ordered = other.kind == "tuple" or (golds is not None and not _numbered(golds[0]))
+    if inner is not None or (ordered and other.kind == "set"):
+        return False
+    pair = (values, listed) if golds is not None else (listed, values)
+    return _same_items(*pair, policy, ordered=ordered)
+
+
+def _numbered(names: Sequence[str]) -> bool:
+    """``x_1, x_2``: the solutions of one equation, which have no order of their own."""
+    return len({name.partition("_")[0] for name in names}) == 1 and all("_" in name for name in names)
 
 
 def _same_form(gold: Form, given: Form, policy: MathPolicy) -> bool:
     if gold.kind == "relation":
-        return _same_relation(gold, given, policy)
+        return same_equation(gold, given, policy, _same_items)
     if gold.kind == "tuple":
         ends_matter = policy.interval_ends == "match" and len(gold.items) == 2
         return (not ends_matter or gold.marks == given.marks) and _same_items(
             gold.items, given.items, policy, ordered=True
         )
+    if gold.kind == "ratio":
+        return _same_ratio(gold, given)
     if gold.kind == "matrix" and gold.marks != given.marks:
         is_vector = "1" in (gold.marks[0], given.marks[0]) and str(len(gold.items)) in (gold.marks[0], given.marks[0])
-        return is_vector and _same_items(gold.items, given.items, policy, ordered=True)  # a row for a column
-    ordered = gold.kind == "matrix" or (gold.kind == "list" and policy.order == "same")
+        plain = len(gold.marks) == len(given.marks) == 1
+        return plain and is_vector and _same_items(gold.items, given.items, policy, ordered=True)  # a row for a column
+    in_order = gold.kind in ("matrix", "without") or gold.marks == ("row",)
+    ordered = in_order or (gold.kind == "list" and policy.order == "same")
     return _same_items(gold.items, given.items, policy, ordered=ordered)
+
+
+def _same_ratio(gold: Form, given: Form) -> bool:
+    if len(gold.items) != len(given.items):
+        return False
+    ours, theirs = ([algebra.parse(getattr(item, "text", "")) for item in form.items] for form in (gold, given))
+    if any(one is None or one == 0 for one in (*ours, *theirs)):
+        return False
+    return all(algebra.same(one * theirs[0], other * ours[0]) for one, other in zip(ours, theirs, strict=True))
 
 
 def _same_items(gold: Sequence[Node], given: Sequence[Node], policy: MathPolicy, *, ordered: bool) -> bool:
@@ -119,58 +168,7 @@ def _same_items(gold: Sequence[Node], given: Sequence[Node], policy: MathPolicy,
     return True
 
 
-def _same_leaf(gold: str, given: str, policy: MathPolicy) -> bool:
-    gold_number, given_number = parse_number(gold), parse_number(given)
-    if gold_number is not None and given_number is not None:
-        return given_number.equals(gold_number, policy)
-    gold_words = parse_words(gold)
-    if gold_words is not None or parse_words(given) is not None:
-        return gold_words == parse_words(given)
-    (gold, gold_unit), (given, given_unit) = _with_unit(gold), _with_unit(given)
-    if not units_agree(given_unit, gold_unit, policy):
-        return False
-    if policy.percent == "literal" and "percent" in (given_unit, gold_unit) and given_unit != gold_unit:
-        return False
-    one, other = algebra.parse(gold), algebra.parse(given)
-    if one is None or other is None or (algebra.unevaluated(other) and not algebra.unevaluated(one)):
-        return False  # like 6*7 for 42: a question repeated is no answer
-    if gold_number is not None and gold_number.places >= ROUNDED_PLACES:
-        return algebra.rounds_to(other, gold_number.value, gold_number.places)
-    return algebra.same(one, other)
-
-
-def _with_unit(text: str) -> tuple[str, str]:
-    """An expression and the unit that ends it (empty if none does)."""
-    match = _TRAILING_UNIT.fullmatch(text)
-    unit = read_unit(match["unit"]) if match else None
-    return (match["value"], unit) if match and unit else (text, "")
-
-
-def _same_relation(gold: Form, given: Form, policy: MathPolicy) -> bool:
-    """Equations and inequalities in one step: the same up to a constant factor. Chains: link by link."""
-    if len(gold.items) != len(given.items):
-        return False
-    if len(gold.items) > 2 or not all(isinstance(item, Leaf) for item in (*gold.items, *given.items)):
-        flipped = Form("relation", given.items[::-1], tuple(_OPPOSITE[sign] for sign in given.marks[::-1]))
-        return any(
-            gold.marks == other.marks and _same_items(gold.items, other.items, policy, ordered=True)
-            for other in (given, flipped)
-        )
-    if gold.marks == given.marks == ("=",) and _is_value(value_of(gold)):
-        return _is_value(value_of(given)) and _same_items(gold.items, given.items, policy, ordered=True)
-    sides = [algebra.parse(item.text) for item in (*gold.items, *given.items) if isinstance(item, Leaf)]
-    if any(not algebra.is_expression(side) for side in sides):
-        return gold.marks == given.marks and _same_items(gold.items, given.items, policy, ordered=True)
-    sign = algebra.proportional(sides[0] - sides[1], sides[2] - sides[3])
-    if sign == 0:
-        return False
-    return gold.marks[0] == (given.marks[0] if sign > 0 or gold.marks[0] in ("=", "!=") else _OPPOSITE[given.marks[0]])
-
-
-def _is_value(node: Node) -> bool:
-    """Whether a node is a constant: ``x = 5`` is solved, ``2x = 10`` is not."""
-    expression = algebra.parse(node.text) if isinstance(node, Leaf) else None
-    return expression is not None and not getattr(expression, "free_symbols", True)
+_INNER_SPACES = re.compile(r"\s+")
 
 
 def _canonical(node: Node) -> str:
@@ -179,24 +177,36 @@ def _canonical(node: Node) -> str:
         number = parse_number(node.text)
         if number is not None:
             return str(number)
-        value, _ = _with_unit(node.text)
+        value, _ = with_unit(node.text)
         expression = None if parse_words(node.text) else algebra.parse(value)
-        return node.text if expression is None else algebra.canonical(expression)
-    node = interval_of(value_of(node))
-    if isinstance(node, Leaf):
-        return _canonical(node)
+        return _INNER_SPACES.sub(" ", node.text) if expression is None else algebra.canonical(expression)
+    if is_equation(node) and (worth := value_of_chain(node, MathPolicy())) is not None and worth != node:
+        return _canonical(worth)
+    if node.kind == "relation" and is_set(node) and "=" not in node.marks:
+        return _interval_text(node)
+    if node.kind == "in":
+        return _canonical(node.items[1])
     items = [_canonical(item) for item in node.items]
     if node.kind in ("list", "set", "union"):
         return (" U " if node.kind == "union" else ", ").join(sorted(items))
     if node.kind == "relation":
         return " ".join(part for pair in zip(items, (*node.marks, ""), strict=True) for part in pair).strip()
+    if node.kind in ("ratio", "without"):
+        return (" : " if node.kind == "ratio" else " \\ ").join(items)
     opening, closing = node.marks if node.kind == "tuple" else ("(", ")")
     return f"{opening}{', '.join(items)}{closing}"
 
 
-for _answer, _reference in (
-    (r"\frac{x}{2}", r"\sqrt{2}"),
-    (r"(1, \pi]", r"(1, x^2 + 1]"),
-    (r"\sin x", r"x\ln 2 - e^{x}"),
-):
-    judge(_answer, _reference, {})  # loads the grammar, most of a second, in the zygote and not in a verdict's time
+def _interval_text(node: Form) -> str:
+    """``1 < x \\le 2`` as ``(1, 2]``."""
+    items, signs = list(node.items), list(node.marks)
+    if signs == ["!="]:
+        return " != ".join(_canonical(item) for item in items)
+    if signs[0][0] == ">":
+        items.reverse()
+        signs = [sign.replace(">", "<") for sign in reversed(signs)]
+    open_, close = "[" if signs[0] == "<=" else "(", "]" if signs[-1] == "<=" else ")"
+    if len(items) == 3:
+        return f"{open_}{_canonical(items[0])}, {_canonical(items[2])}{close}"
+    low = algebra.is_constant(algebra.parse(getattr(items[0], "text", "")))
+    return f"{open_}{_canonical(items[0])}, oo)" if low else f"(-oo, {_canonical(items[1])}{close}"

@@ -6,8 +6,9 @@ caller's main module (and with it torch), need no ``if __name__ == "__main__"`` 
 JSON goes in and JSON comes out, so that nothing that a worker says is ever executed.
 
 A request that works for longer than ``PATIENCE_S`` moves to the slow lane with its process, at the lowest priority,
-and a new process takes its place; at ``deadline_s`` it is killed. Where the slow lane is full it is killed at once and
-begins again behind all others. Left out: isolation of untrusted code, which is the sandbox's job.
+and a new process takes its place; after ``deadline_s`` of processor time it is killed, so that a busy machine changes
+no reply. Where the slow lane is full it is killed at once and begins again behind all others. Left out: isolation of
+untrusted code, which is the sandbox's job.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ START_DEADLINE_S = 60.0  # a cold disk and a busy machine
 PATIENCE_S = 0.3  # nearly all verdicts take milliseconds; longer where the machine lets it work only half the time
 SLOW_PER_WORKER = 8  # places in the slow lane; its processes share what the quick ones leave of the machine
 MEMORISED = 4096  # requests
+WALL_FACTOR = 40  # a process that sleeps, or gets less than a fortieth of a processor, is lost by the clock
+_GLANCE_S = 0.05  # the shortest wait before the processor time is looked at again
 _ATTEMPTS = 2  # at a request whose worker was lost together with the zygote
 _LOWEST_PRIORITY = 19
 
@@ -63,6 +66,7 @@ class _Worker:
     since: float  # when it began with its job
     cpu_s: float  # what it had used by then
     patience_ends: float
+    ends: float  # when its processor time is looked at next, to see whether it has had all that it may
     slow: bool = False
 
 
@@ -229,7 +233,8 @@ class WorkerPool:
             return
         pid, connection = self._idle.pop() if self._idle and not slow else self._zygote.fork()
         now = time.monotonic()
-        worker = _Worker(pid, connection, queue.popleft(), now, cpu_seconds(pid), now + self._patience_s)
+        ends = (now + self._patience_s, now + self._deadline_s)
+        worker = _Worker(pid, connection, queue.popleft(), now, cpu_seconds(pid), *ends)
         self._busy[connection] = worker
         if slow:
             self._slow_down(worker)
@@ -256,7 +261,7 @@ class WorkerPool:
             self._overdue(worker)
 
     def _due(self, worker: _Worker) -> float:
-        return worker.since + self._deadline_s if worker.slow else worker.patience_ends
+        return worker.ends if worker.slow else worker.patience_ends
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -274,10 +279,13 @@ class WorkerPool:
 
     def _overdue(self, worker: _Worker) -> None:
         now = time.monotonic()
-        if worker.slow or now >= worker.since + self._deadline_s:
+        used = cpu_seconds(worker.pid) - worker.cpu_s
+        if used >= self._deadline_s or now >= worker.since + self._deadline_s * WALL_FACTOR:
             self._lose(worker, f"no verdict after {self._deadline_s:g} s")
-        elif cpu_seconds(worker.pid) - worker.cpu_s < self._patience_s / 2:  # a busy machine's fault, not its own
-            worker.patience_ends = min(now + self._patience_s, worker.since + self._deadline_s)
+        elif worker.slow:
+            worker.ends = now + max(self._deadline_s - used, _GLANCE_S)
+        elif used < self._patience_s / 2:  # a busy machine's fault, not its own
+            worker.patience_ends = now + self._patience_s
         elif sum(other.slow for other in self._busy.values()) < self._width * SLOW_PER_WORKER:
             self._slow_down(worker)
         else:
