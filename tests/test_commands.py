@@ -23,6 +23,8 @@ from thinkery.commands import (
 from thinkery.recipe import CollectStage, JudgeStage, RewardModelStage, RewardSpec, RLStage, SFTStage
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def order(name: str, *data: str, **fields: Any) -> Order:
     return Order(name, "./model", data or ("data.jsonl",), **{"columns": {}, **fields})

@@ -56,6 +56,7 @@ def forgetting() -> Iterator[None]:
     plugins.registered.cache_clear(), plugins.load.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_recipe_uses_all_that_a_package_brings(installed: Path, tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "thinkery", "run", str(RECIPE), "--output-dir", str(tmp_path / "run")],
@@ -139,6 +140,7 @@ def test_a_package_can_not_take_a_name_of_the_projects_own(
             plugins.names_beside(group, [name])
 
 
+@pytest.mark.slow
 class TestUncachedRollout:
     """The example's backend keeps what ``RolloutBase`` promises."""
 

@@ -20,6 +20,8 @@ from thinkery.stages.throughput import LearningWork, lengths_of, pace, work_metr
 from thinkery.training.critic import Critic
 from thinkery.training.learner import Learner, Sample
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def policy(tiny_model: Path) -> Policy:

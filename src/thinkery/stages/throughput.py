@@ -2,7 +2,7 @@
 
 ``tokens/<part>``, ``flops/<part>`` and ``bytes/<part>`` stand beside ``time/<part>`` in ``metrics.jsonl``, and a
 rollout's ``steps/rollout``, so what a run cost, and at which rate, can be told afterwards. Left out: what a forward
-costs (``models.work``), reward models and the probe.
+costs (``models.flops``), reward models and the probe.
 """
 
 from __future__ import annotations

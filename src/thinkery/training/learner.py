@@ -1,7 +1,7 @@
 """The learner: samples with advantages -> a better policy, one RL step a call.
 
-It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``logprobs.py``), sums GRPO's loss
-(``grpo.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
+It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``forward.py``), sums GRPO's loss
+(``losses.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
 of a cluster, is its backend's affair (``backend.py``). The loss does not depend on how a minibatch is cut, and every
 random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit, and the learners of all
 ranks decide the same. The policy's model is updated in place: whoever samples from it sees the new weights at once,

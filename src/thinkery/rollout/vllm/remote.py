@@ -3,7 +3,7 @@
 Weights go over in buckets, in the type that vLLM computes in; completions come back as they finish. Every wait has a
 deadline: a server that works says so twice a second. A server that is started here gets a token of its own, one that
 runs already has the user's (``THINKERY_VLLM_TOKEN``). Left out: servers that other programs speak to
-(``vllm_server.py`` has a protocol of its own, since vLLM's knows neither counted draws nor weights in a body).
+(``server.py`` has a protocol of its own, since vLLM's knows neither counted draws nor weights in a body).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _CLOSE_S = 10.0  # until a server that was asked to end is killed
 
 
 class RemoteEngine:
-    """An ``Engine`` (``vllm_engine.py``) in another process."""
+    """An ``Engine`` (``engine.py``) in another process."""
 
     def __init__(self, spec: VLLMSpec) -> None:
         """Connects to the server, or starts one. Raises ``UserError`` if there is none in time."""

@@ -2,8 +2,8 @@
 
 Before it samples, vLLM gets the policy's weights, if they have changed since; what it then holds is compared with the
 policy's. vLLM schedules, caches and computes logits; tokens are drawn with this project's counted random numbers
-(``vllm_draw.py``), so log-probabilities, stops and texts mean what they mean in the native engine, and in float32 the
-tokens are the same but for rounding. Left out: how to reach vLLM (``vllm_engine.py``, ``vllm_remote.py``); policies
+(``draw.py``), so log-probabilities, stops and texts mean what they mean in the native engine, and in float32 the
+tokens are the same but for rounding. Left out: how to reach vLLM (``engine.py``, ``remote.py``); policies
 whose weights are spread over processes.
 """
 
