@@ -1,4 +1,4 @@
-"""The map for contributors is true: the files it names are there, its commands exist, the hooks and the workflow run."""
+"""The map for contributors is true: its files are there, its commands exist, hooks and workflow match."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)[2:]
+ROWS = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)[1:]  # after the heading
 TARGETS = re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)
 
 
