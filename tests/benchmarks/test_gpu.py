@@ -17,6 +17,7 @@ def gpu() -> Any:
     return importlib.import_module("gpu")
 
 
+@pytest.mark.slow
 def test_every_part_is_measured_at_tiny_shapes(gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "gpu.json"
     arguments = ["--device", "cpu", "--shapes", "tiny", "--only", "update", "sft", "decode", "step"]

@@ -43,6 +43,7 @@ def test_a_demonstration_is_as_good_as_can_be() -> None:
             assert value(problem(task, language), shown) >= 0.9, (task.question(language), shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_bad_manners_and_wrong_content_lower_the_quality(language: str) -> None:
     rng = Random(1)
@@ -124,6 +125,7 @@ def _pairs(count: int) -> list[tuple[Problem, str, str]]:
     return pairs
 
 
+@pytest.mark.slow
 def test_a_label_agrees_with_the_truth_in_about_nine_of_ten_pairs_and_four_labels_do_better() -> None:
     right = wrong = right_of_four = wrong_of_four = 0
     for asked, first, second in _pairs(350):
@@ -139,6 +141,7 @@ def test_a_label_agrees_with_the_truth_in_about_nine_of_ten_pairs_and_four_label
     assert right_of_four / (right_of_four + wrong_of_four) > right / (right + wrong)
 
 
+@pytest.mark.slow
 def test_the_labeller_minds_flattery_less_than_the_truth_does() -> None:
     rng = Random(9)
     for kind in ("chat", "howto", "fact", "self"):

@@ -14,6 +14,8 @@ from thinkery.mini.tasks import Step, Task
 from thinkery.mini.world import held_out
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 EXPRESSION = re.compile(r"[\d+\-*/()]*[+\-*/][\d+\-*/()]*\d\)?")
 EQUALITY = re.compile(r"(\d+)([+\-*/])(\d+)=(-?\d+)")
 
