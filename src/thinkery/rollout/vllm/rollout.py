@@ -61,7 +61,7 @@ class VLLMRollout(RolloutBase):
         super().__init__(policy, max_slots)
         if spec.mode == "colocate" and (policy.device.index or 0) > 0:
             raise UserError(
-                f"vllm.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose the "
+                f"rollout.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose the "
                 "device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
             )
         self.max_staleness = max_staleness
