@@ -137,7 +137,7 @@ def test_a_server_of_the_users_needs_the_users_token(value: str | None, monkeypa
     if value is not None:
         monkeypatch.setenv(TOKEN, value)
     spec = VLLMSpec(mode="server", server_base_url="http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"rollout\.server_base_url: a server lets in who knows its token: set THINKERY"):
+    with pytest.raises(UserError, match=r"rollout\.server_base_url: a server lets in who knows its token: set"):
         RemoteEngine(spec)
     stage = {"name": "zero", "kind": "rl", "from": "base", "problems": {"source": "mini"}, "rewards": {"accuracy": 1}}
     stage |= {"steps": 1, "learning_rate": 1e-4, "rollout": spec.model_dump()}

@@ -61,8 +61,8 @@ class VLLMRollout(RolloutBase):
         super().__init__(policy, max_slots)
         if spec.mode == "colocate" and (policy.device.index or 0) > 0:
             raise UserError(
-                f"rollout.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose the "
-                "device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
+                f"rollout.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose "
+                "the device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
             )
         self.max_staleness = max_staleness
         self.handover: Handover | None = None
