@@ -248,6 +248,7 @@ def test_further_mistakes_are_counted(ladder: Path) -> None:
     assert refusal(ladder, "zero.steps=0", "zero.beta=-1").endswith("(and 1 more)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

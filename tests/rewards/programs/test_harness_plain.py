@@ -49,6 +49,7 @@ def test_every_plain_value_comes_back_as_it_was(value: Any) -> None:
     assert spelt(decode(encode(value))) == spelt(value)
 
 
+@pytest.mark.slow
 @given(PLAIN)
 def test_a_checked_text_is_written_again_byte_for_byte(value: Any) -> None:
     assert dump(check(encode(value))) == encode(value)
