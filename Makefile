@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 VLLM := .venv-vllm
 VLLM_INSTALLED := $(VLLM)/.installed
 
-.PHONY: help venv mini nano ablations test test-vllm lint base bench peers clean
+.PHONY: help venv mini nano ablations fast test test-vllm lint base bench peers clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,6 +31,9 @@ nano: $(INSTALLED)  ## every stage, as small as it can be: under two minutes
 ablations: mini  ## the comparisons behind the paper's phenomena, after the ladder: under an hour
 	$(BIN)/thinkery run recipes/mini-ablations.yaml --output-dir runs/mini-ablations
 	$(BIN)/thinkery report runs/mini runs/mini-ablations
+
+fast: $(INSTALLED)  ## the tests that train nothing and start nothing, under a minute; T=rollout: those of one room
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m 'not slow and not alone' tests/$(T)
 
 test: $(INSTALLED)  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m 'not alone'

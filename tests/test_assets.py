@@ -33,6 +33,7 @@ def test_transformers_alone_loads_it_and_continues_a_page_of_drill() -> None:
     assert tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]) == "9"
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_its_tokenizer() -> None:
     stage = STAGES["mini-base"]
     made, shipped = train_tokenizer(WORLD, stage.corpus.seed, stage.vocab_size), AutoTokenizer.from_pretrained(BASE)

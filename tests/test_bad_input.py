@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from thinkery.cli import app
 from thinkery.models.template import FILE_NAME
 
+pytestmark = pytest.mark.slow
+
 GOOD = {
     "problems": [{"prompt": f"{i} + {i}?", "answer": f"{2 * i}"} for i in (1, 2)],
     "demonstrations": [{"prompt": "1 + 1?", "thinking": "One and one.", "answer": "2"}] * 2,

@@ -14,6 +14,8 @@ from typer.main import get_command
 
 from thinkery.cli import app
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 name: tiny
 base: {base}

@@ -14,6 +14,8 @@ from thinkery.commands import Order, figures, recipe_of
 from thinkery.recipe import CollectStage, JudgeStage, RewardModelStage, RewardSpec, RLStage, SFTStage
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def order(command: str, *data: str, fields: dict[str, Any] | None = None, **more: Any) -> Order:
     return Order(command, "./model", data or ("data.jsonl",), fields or {}, **more)

@@ -134,6 +134,7 @@ def test_no_text_upsets_a_rule(text: str) -> None:
         assert rule.holds(text) in (True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a " * 200_000, "." * 200_000, "猫" * 200_000, "a-" * 200_000, "\n \n" * 100_000])
 def test_long_texts_are_read_in_linear_time(text: str) -> None:
     for rule in read_rules(list(EXAMPLES.values())):  # ends at all: a quadratic rule would take minutes

@@ -18,6 +18,8 @@ from thinkery.plan.hardware import GPUS, Cluster
 from thinkery.plan.lengths import SPREAD
 from thinkery.recipe import load_recipe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
 H800 = GpuCluster(Cluster(GPUS["h800"], 64))

@@ -26,6 +26,8 @@ from thinkery.rewards.reward_process import RewardProcess
 from thinkery.sandbox.isolation import LEVELS, probe
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")

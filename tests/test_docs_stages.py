@@ -17,6 +17,8 @@ from thinkery.problems.preferences import read_labels, read_pairs
 from thinkery.problems.source import open_source
 from thinkery.recipe import DataSpec, ProblemSpec
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[1] / "docs" / "stages.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^`(\S+\.jsonl)`\n\n```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -31,6 +31,8 @@ from thinkery.sandbox import isolation
 from thinkery.stages.context import StageContext
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 LADDER = """
 name: ladder
 base: {base}

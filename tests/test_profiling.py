@@ -19,6 +19,8 @@ from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = {
     "seconds",
     "share",

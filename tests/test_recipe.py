@@ -248,6 +248,7 @@ def test_further_mistakes_are_counted(ladder: Path) -> None:
     assert refusal(ladder, "zero.steps=0", "zero.beta=-1").endswith("(and 1 more)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -361,6 +362,7 @@ JUNK = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(sorted(places(VALID), key=str)), junk=JUNK)
 def test_junk_anywhere_is_refused_in_one_line_or_accepted(tmp_path: Path, place: tuple[Any, ...], junk: Any) -> None:

@@ -19,6 +19,8 @@ from thinkery.pipeline import run_recipe
 from thinkery.recipe import RewardModelStage, RLStage, SFTStage, load_recipe
 from thinkery.report.terminal import PlainView
 
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 THINKING = "This is the sum of two and two."
 SUMS = ["What is two and two?", "Add 2 to 2.", "Find 2+2.", "How much is 1 + 3?"]

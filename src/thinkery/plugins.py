@@ -7,7 +7,7 @@ Left out: what the named things must be able to do (the rooms that use them say 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -42,6 +42,18 @@ def load(kind: Kind, name: str) -> Any:
         return entries[name].load()
     except (ImportError, AttributeError) as error:
         raise UserError(f"{name!r} of thinkery.{kind} ({_place(entries[name])}) can't be loaded: {error}") from error
+
+
+def names_beside(kind: Kind, own: Collection[str]) -> list[str]:
+    """The project's ``own`` names, then those of packages. Raises ``UserError`` if a package takes one of our own."""
+    entries = registered(kind)
+    for name in own:
+        if name in entries:
+            raise UserError(
+                f"an installed package registers {name!r} in thinkery.{kind}, which is a name of Thinkery's own: "
+                f"{_place(entries[name])}; it must choose another"
+            )
+    return [*own, *entries]
 
 
 def _listed(entries: Mapping[str, EntryPoint]) -> str:

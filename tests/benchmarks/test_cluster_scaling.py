@@ -19,6 +19,7 @@ def points() -> list[Scaled]:
     return scale(decoder_named("Qwen/Qwen2.5-7B"), GPUS["h800"], WORK, SIZES)
 
 
+@pytest.mark.slow
 def test_every_way_runs_at_every_size(points: list[Scaled]) -> None:
     assert [(point.gpus, point.way) for point in points] == [(size, way) for size in SIZES for way in WAYS]
     assert all(0 < point.busy <= 1 for point in points)

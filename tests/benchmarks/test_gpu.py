@@ -17,6 +17,7 @@ def gpu() -> Any:
     return importlib.import_module("gpu")
 
 
+@pytest.mark.slow
 def test_every_part_is_measured_at_tiny_shapes(gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "gpu.json"
     arguments = ["--device", "cpu", "--shapes", "tiny", "--only", "update", "sft", "decode", "step"]
@@ -30,6 +31,7 @@ def test_every_part_is_measured_at_tiny_shapes(gpu: Any, tmp_path: Path, monkeyp
     assert "tiny_decode_8_bandwidth_share" in result["figures"]
 
 
+@pytest.mark.slow
 def test_what_runs_out_of_memory_is_named_and_the_rest_goes_on(gpu: Any) -> None:
     def too_much() -> dict[str, float]:
         raise torch.OutOfMemoryError

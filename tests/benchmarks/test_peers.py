@@ -16,6 +16,8 @@ from thinkery.models.loading import load_policy
 from thinkery.rollout import NativeRollout
 from thinkery.types import Problem, Sampling
 
+pytestmark = pytest.mark.slow
+
 COUNTS = """
 from child import Line
 line = Line()

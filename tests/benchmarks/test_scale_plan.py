@@ -18,6 +18,8 @@ from thinkery.plan.decoders import decoder_named
 from thinkery.plan.lengths import LengthSpread
 from thinkery.recipe import load_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def benchmark() -> Any:

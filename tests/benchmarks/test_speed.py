@@ -15,6 +15,8 @@ from thinkery.rollout import NativeRollout
 from thinkery.training.packing import pack, plan_microbatches
 from thinkery.types import Sampling
 
+pytestmark = pytest.mark.slow
+
 KIB = 1024
 
 

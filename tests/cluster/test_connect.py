@@ -11,6 +11,8 @@ from thinkery.cluster.connect import connect
 from thinkery.recipe import ClusterSpec
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_an_address_where_nobody_answers_is_refused_at_once(scheme: str) -> None:

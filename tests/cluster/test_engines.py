@@ -25,6 +25,8 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Completion, LearnerLost, Problem, Sampling, UserError
 
+pytestmark = pytest.mark.slow
+
 PROBLEMS = open_source(ProblemSpec(source="mini", split="train", levels=[1])).fixed(8)
 SAMPLING = Sampling(num_generations=4, max_completion_length=96)
 CONFIG = LearnerConfig(learning_rate=1e-3, beta=0.02, num_minibatches=2, total_steps=4, max_completion_length=96)

@@ -27,6 +27,8 @@ from thinkery.types import Completion, UserError
 
 from .conftest import SPEC
 
+pytestmark = pytest.mark.slow
+
 STEPS, P, G = 4, 3, 4
 MINE = Path(__file__).with_name("mine.py")
 

@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # ranks import it by its name
 import sharded_ranks as ranks_side
 from sharded_ranks import CASES, STEPS, Case
 
+pytestmark = pytest.mark.slow
+
 FP32 = [name for name, case in CASES.items() if case.dtype == case.compute_dtype]
 FP64 = [name for name, case in CASES.items() if case.dtype is torch.float64]
 BF16 = [name for name, case in CASES.items() if case.compute_dtype is torch.bfloat16]

@@ -17,6 +17,8 @@ from thinkery.recipe import ClusterSpec, ProblemSpec
 from thinkery.rollout import NativeRollout
 from thinkery.types import Completion, Sampling
 
+pytestmark = pytest.mark.slow
+
 PROBLEMS = open_source(ProblemSpec(source="mini", split="train", levels=[1])).fixed(6)
 SAMPLING = Sampling(num_generations=4, max_completion_length=64)
 MOST_STEPS = 200  # a worker outlives its node's raylet by some seconds, in which it goes on working

@@ -62,6 +62,7 @@ def test_a_difference_is_covered_as_often_as_claimed() -> None:
     assert 0.90 <= covered / 200 <= 0.98
 
 
+@pytest.mark.slow
 def test_runs_that_differ_widen_the_interval_until_it_covers() -> None:
     random = np.random.default_rng(2)
     covered = narrow = 0

@@ -30,7 +30,10 @@ print(json.dumps({"argv": sys.argv[1:], "here": has_jemalloc(os.getpid()), "lane
                   "left": [name for name in ("LD_PRELOAD", "MALLOC_CONF") if name in os.environ]}))
 """
 
-pytestmark = pytest.mark.skipif(not environment_with_jemalloc(), reason="no jemalloc that would help here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not environment_with_jemalloc(), reason="no jemalloc that would help here"),
+]
 
 
 def report(*arguments: str, preload: str | None = None) -> dict[str, object]:

@@ -15,6 +15,8 @@ from thinkery.machine.shared_weights import memory_of, pack, unpack
 from thinkery.models.loading import Policy, load_policy, save_policy
 from thinkery.types import Problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def policy(tiny_model: Path) -> Policy:

@@ -79,6 +79,7 @@ def test_a_tasks_columns_can_be_written_as_json() -> None:
             assert json.loads(json.dumps(task.columns(language))) == task.columns(language)
 
 
+@pytest.mark.slow
 def test_the_more_careful_the_writer_the_more_answers_are_right() -> None:
     rng, right, all_ = Random(3), Counter[str](), Counter[str]()
     depths: tuple[Depth, ...] = ("guess", "plain", "check")
@@ -105,6 +106,7 @@ def test_a_key_belongs_to_one_side_of_the_split_whatever_the_wording() -> None:
     assert len(sides) > 2000
 
 
+@pytest.mark.slow
 def test_no_question_is_on_both_sides_of_the_split() -> None:
     drawn = tasks(5000, seed=5)
     for language in LANGUAGES:

@@ -43,6 +43,7 @@ def test_a_demonstration_is_as_good_as_can_be() -> None:
             assert value(problem(task, language), shown) >= 0.9, (task.question(language), shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_bad_manners_and_wrong_content_lower_the_quality(language: str) -> None:
     rng = Random(1)
@@ -61,6 +62,7 @@ def test_a_response_in_the_other_language_is_worth_little() -> None:
         assert value(problem(task, "zh"), task.reference("en")) < 0.3
 
 
+@pytest.mark.slow
 def test_saying_everything_at_once_does_not_pay() -> None:
     """A response stuffed with every good answer of the world, or with praise alone, is worth next to nothing."""
     tasks = drawn(60, 3)
@@ -124,6 +126,7 @@ def _pairs(count: int) -> list[tuple[Problem, str, str]]:
     return pairs
 
 
+@pytest.mark.slow
 def test_a_label_agrees_with_the_truth_in_about_nine_of_ten_pairs_and_four_labels_do_better() -> None:
     right = wrong = right_of_four = wrong_of_four = 0
     for asked, first, second in _pairs(350):
@@ -139,6 +142,7 @@ def test_a_label_agrees_with_the_truth_in_about_nine_of_ten_pairs_and_four_label
     assert right_of_four / (right_of_four + wrong_of_four) > right / (right + wrong)
 
 
+@pytest.mark.slow
 def test_the_labeller_minds_flattery_less_than_the_truth_does() -> None:
     rng = Random(9)
     for kind in ("chat", "howto", "fact", "self"):
@@ -153,6 +157,7 @@ def test_the_labeller_minds_flattery_less_than_the_truth_does() -> None:
         assert mean(seen_cost) < mean(true_cost)
 
 
+@pytest.mark.slow
 def test_the_labeller_prefers_what_it_reads_first() -> None:
     task = drawn(1, 10, "howto")[0]
     same = [LABELLER.compare(problem(task), "a good answer", "a good answer.", seed=seed) for seed in range(400)]
@@ -171,6 +176,7 @@ def test_the_labellers_safety_labels_are_wrong_as_often_as_stated() -> None:
     assert mean(suspected) == pytest.approx(0.04, abs=0.025)
 
 
+@pytest.mark.slow
 def test_the_labeller_says_the_same_for_the_same_seed_and_not_for_another() -> None:
     def verdicts(seed: int) -> list[int]:
         return [LABELLER.compare(asked, first, second, seed=seed) for asked, first, second in _pairs(60)]
@@ -179,6 +185,7 @@ def test_the_labeller_says_the_same_for_the_same_seed_and_not_for_another() -> N
     assert verdicts(1) != verdicts(2)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.text(max_size=300), st.text(max_size=40))
 @settings(max_examples=150, deadline=None)
 def test_any_response_has_a_quality_between_nothing_and_all(seed: int, response: str, other: str) -> None:

@@ -12,6 +12,8 @@ from thinkery.mini.solutions import take_apart, write
 from thinkery.mini.tasks import Step, Task
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 EXPRESSION = re.compile(r"[\d+\-*/()]*[+\-*/][\d+\-*/()]*\d\)?")
 EQUALITY = re.compile(r"(\d+)([+\-*/])(\d+)=(-?\d+)")
 

@@ -20,6 +20,8 @@ from thinkery.recipe.verification import Verification
 from thinkery.rewards.registry import make_verifier
 from thinkery.types import Outcome, Problem, Verdict
 
+pytestmark = pytest.mark.slow
+
 DOMAINS = {"code": code, "stem": stem, "logic": logic}
 KINDS = {
     "code": {"number", "text", "list", "condition", "examples"},

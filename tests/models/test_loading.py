@@ -13,6 +13,8 @@ from thinkery.models.loading import load_policy, resolve_model, save_policy
 from thinkery.models.template import TEMPLATES
 from thinkery.types import Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("model_type", "tied"), [("qwen3", True), ("llama", False)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

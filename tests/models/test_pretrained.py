@@ -22,6 +22,8 @@ from thinkery.models.soundness import require_finite
 from thinkery.models.template import TEMPLATES
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = TEMPLATES["r1-zero"]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -16,6 +16,8 @@ from thinkery.models.loading import load_policy, resolve_model
 from thinkery.models.remote_code import remote_code, trusts_remote_code
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import os
 from transformers import Qwen3Config, Qwen3ForCausalLM

@@ -29,6 +29,8 @@ from thinkery.models.reward_model import (
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Template("plain", "{% for m in messages %}{{ m.content }}{% endfor %}", answer_tag=False, stop_strings=("ZZ",))
 Make = Callable[..., Path]
 WEIGHTS = "model.safetensors"

@@ -15,6 +15,8 @@ from thinkery.plan.efficiency import Efficiency
 from thinkery.plan.hardware import GPUS, Cluster, gpu_named
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 QWEN, DEEPSEEK = decoder_named("Qwen/Qwen2.5-7B"), decoder_named("deepseek-ai/DeepSeek-V3-Base")
 MINI, STUDENT = decoder_named("thinkery://mini-base"), decoder_named("thinkery://mini-student-m")
 PERFECT = Efficiency(1, 1, 1, 0, 0, 1, ())

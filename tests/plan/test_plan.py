@@ -19,6 +19,8 @@ from thinkery.plan.steps import rl_batch, rl_step
 from thinkery.recipe import Recipe, RLStage, load_recipe
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "mini-ablations")
 ON_8 = GpuCluster(Cluster(GPUS["h100"], 8))

@@ -340,6 +340,7 @@ JSONISH = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(example=st.sampled_from(sorted(EXAMPLES)), data=st.data())
 def test_any_value_in_any_field_gives_a_problem_or_a_message(example: str, data: st.DataObject) -> None:

@@ -228,6 +228,7 @@ def test_any_bytes_give_problems_or_a_message(content: bytes, name: str, tmp_pat
     read_all(tmp_path / name)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=RECORDS)
 def test_any_json_gives_problems_or_a_message(rows: list[dict[str, Any]], tmp_path: Path) -> None:

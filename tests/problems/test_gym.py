@@ -19,6 +19,8 @@ from thinkery.problems.source import GymSource, open_source
 from thinkery.recipe import ProblemSpec
 from thinkery.types import Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 REFUSED = {
     "boxnet": "without an answer",
     "composite": "Must specify at least one dataset",

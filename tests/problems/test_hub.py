@@ -13,6 +13,8 @@ from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 ROWS = [{"prompt": f"{n}+{n}?", "answer": str(2 * n), "level": None if n == 1 else n} for n in range(1, 4)]
 
 

@@ -145,6 +145,7 @@ def test_other_numbers_or_operators_make_another_problem(one: str, other: str) -
     assert find_duplicates(items(one, other)) == []
 
 
+@pytest.mark.slow
 def test_no_near_duplicate_is_missed() -> None:
     """Against every pair compared in full."""
     rng = random.Random(4)
@@ -185,6 +186,7 @@ def test_every_text_is_found_in_itself(text: str) -> None:
     assert all(token[0].isalnum() for token in words_of(tokens(text)))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_gsm8k_is_found_in_itself_and_nowhere_else(shared: Path) -> None:
     data = shared / "data"

@@ -10,6 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from thinkery.report.tensorboard import Events
 from thinkery.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     accumulator = EventAccumulator(str(folder))

@@ -211,6 +211,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | 
 anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(returned=st.lists(anything, max_size=4) | anything)
 def test_whatever_is_returned_the_values_are_finite_and_the_failures_counted(returned: Any) -> None:

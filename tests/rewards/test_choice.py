@@ -300,6 +300,7 @@ FRAGMENTS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=10))
 def test_whatever_is_put_together_at_most_one_reference_accepts_it(pieces: list[str]) -> None:
@@ -311,6 +312,7 @@ def test_whatever_is_put_together_at_most_one_reference_accepts_it(pieces: list[
         assert not re.search(r"(?<![A-Za-z])A(?![A-Za-z]| [a-z])", answer.partition("B")[2])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200), st.text(max_size=30), st.lists(st.text(max_size=20), max_size=12))
 def test_any_text_gets_a_verdict(answer: str, reference: str, choices: list[str]) -> None:
@@ -321,6 +323,7 @@ def test_any_text_gets_a_verdict(answer: str, reference: str, choices: list[str]
             assert isinstance(verifier.gold(given), str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

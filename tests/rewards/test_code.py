@@ -27,6 +27,8 @@ from thinkery.sandbox import Limits, Program, Sandbox, Status
 from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.types import Outcome, Problem, Verdict
 
+pytestmark = pytest.mark.slow
+
 FAST = CodePolicy(time_s=1.0)
 
 

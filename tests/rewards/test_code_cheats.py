@@ -16,6 +16,8 @@ from thinkery.rewards.code import CodeVerifier
 from thinkery.sandbox import Limits, Program, Sandbox
 from thinkery.types import Outcome, Problem
 
+pytestmark = pytest.mark.slow
+
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "rewards_code.py"
 
 # What graders in the wild do: the program and the tests share a process, and its exit code is the verdict.

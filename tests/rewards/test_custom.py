@@ -14,6 +14,8 @@ from thinkery.rewards.custom import columns_of, is_custom, load_reward, require_
 from thinkery.rewards.interfaces import Reward, RewardContext
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = RewardContext(TEMPLATES["r1-zero-compact"], 64)
 Write = Callable[..., str]
 

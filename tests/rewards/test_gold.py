@@ -13,6 +13,8 @@ from thinkery.recipe import RewardSpec
 from thinkery.rewards import Grader, GraderSpec, check_gold
 from thinkery.types import Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 
 def problem(name: str, reference: str, **fields: Any) -> Problem:
     return Problem(id=name, prompt=f"What is {name}?", reference=reference, **fields)

@@ -13,6 +13,8 @@ from thinkery.recipe.verification import Verification
 from thinkery.rewards import Grader, GraderSpec, group_metrics
 from thinkery.types import Completion, Outcome, Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 # Equal, but sympy takes far longer than the test's patience to see it.
 SLOW = r"\sum_{k=1}^{60} \sqrt{1+\sqrt{k}}"
 

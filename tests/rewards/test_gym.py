@@ -27,6 +27,8 @@ from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Program, Status
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
+pytestmark = pytest.mark.slow
+
 # No own answers, or entries that are no plain literals; all of them are refused as sources.
 BROKEN = {"boxnet", "composite", "graph_color", "knights_knaves", "propositional_logic", "rubiks_cube", "rush_hour"}
 # Another process makes other problems of these, so they can't be named; all of them are refused as sources.

@@ -60,6 +60,7 @@ def test_without_an_answer_there_is_none_to_judge(completion: str) -> None:
     assert TAGGED.begin(completion, problem()).outcome is Outcome.NO_ANSWER
 
 
+@pytest.mark.slow
 def test_languages_are_told_apart_even_within_a_script() -> None:
     french, german = [{"type": "language", "value": "fr"}], [{"type": "language", "value": "de", "share": 0.5}]
     text = "Je voudrais une tasse de café et un petit gâteau, s'il vous plaît."

@@ -249,6 +249,7 @@ def test_solutions_of_gsm8k_are_english(shared: Path) -> None:
     assert sum(share >= 0.95 for share in shares) / len(shares) > 0.985
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300), st.sampled_from(sorted(SCRIPT_OF)))
 def test_any_text_has_a_proportion_or_none(text: str, target: str) -> None:
@@ -269,6 +270,7 @@ def test_any_nesting_of_code_and_formulas_is_read(pieces: list[str]) -> None:
     assert share is None or 0.0 <= share <= 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -24,6 +24,8 @@ from thinkery.rewards.math import JUDGE, MathVerifier, PendingVerdict, submit_ma
 from thinkery.rewards.workers.pool import WorkerPool
 from thinkery.types import Outcome, Problem, Verdict
 
+pytestmark = pytest.mark.slow
+
 # Passes the guard, since its numbers are small, and keeps sympy busy for minutes.
 HANG = "\\sin(e^{{e^{{13.{}}}}})"
 R1 = TEMPLATES["r1-zero"]

@@ -18,6 +18,8 @@ from thinkery.rewards.interfaces import Reward, RewardContext
 from thinkery.rewards.registry import check_rewards, make_reward
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = TEMPLATES["r1-compact"]
 CONTEXT = RewardContext(TEMPLATE, 64)
 

@@ -19,6 +19,8 @@ from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = RewardContext(TEMPLATES["r1-zero-compact"], 64)
 PATIENCE_S = 60.0
 SHORT_S = 0.5  # a deadline that is meant to be missed

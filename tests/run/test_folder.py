@@ -191,6 +191,7 @@ def in_memory() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_any_file_operation_ends_like_one_that_was_not(in_memory: Path) -> None:
     with python(KILL_EVERYWHERE, in_memory) as child:
         out, err = child.communicate(timeout=DEADLINE_S)

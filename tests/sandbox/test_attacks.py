@@ -21,6 +21,8 @@ import pytest
 from thinkery.sandbox import ConversationEnded, Limits, Program, Sandbox, Status
 from thinkery.sandbox.isolation import LEVELS, Level, probe
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 host_watch = importlib.import_module("host_watch")

@@ -12,6 +12,8 @@ from thinkery.sandbox import Limits, Program, RunResult, Sandbox, Status
 from thinkery.sandbox import cpp as compiling
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunResult]
 has_compiler = pytest.mark.skipif(not shutil.which("g++", path="/usr/bin:/bin"), reason="there is no g++ here")
 

@@ -13,6 +13,8 @@ import pytest
 from thinkery.sandbox.doctor import Finding, diagnose, render
 from thinkery.sandbox.isolation import LEVELS, probe
 
+pytestmark = pytest.mark.slow
+
 Under = Callable[[Mapping[str, int]], Callable[[], None]]
 
 

@@ -16,6 +16,8 @@ from thinkery.sandbox import Limits, Program, RunResult, Sandbox, Status
 from thinkery.sandbox.fusion import SandboxFusion
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 FAST = Limits(wall_s=1.0)
 
 

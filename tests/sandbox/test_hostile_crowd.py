@@ -10,6 +10,8 @@ import pytest
 
 from thinkery.sandbox.isolation import probe
 
+pytestmark = pytest.mark.slow
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 host_watch = importlib.import_module("host_watch")
 rewards_attacks = importlib.import_module("rewards_attacks")

@@ -14,6 +14,8 @@ import pytest
 from thinkery.sandbox import Program, Sandbox, bubblewrap, unshare
 from thinkery.sandbox.isolation import LEVELS, choose_isolation, probe
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make these circumstances")
 
 REPORT = """

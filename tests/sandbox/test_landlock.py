@@ -25,6 +25,8 @@ from thinkery.sandbox import Limits, Program, Sandbox, Status
 from thinkery.sandbox.inside import landlock
 from thinkery.sandbox.isolation import probe
 
+pytestmark = pytest.mark.slow
+
 needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="no Landlock in this kernel")
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", sys.base_prefix)
 

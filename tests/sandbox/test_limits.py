@@ -9,6 +9,8 @@ import pytest
 from thinkery.sandbox import Limits, RunResult, Status
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunResult]
 
 

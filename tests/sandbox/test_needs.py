@@ -50,7 +50,10 @@ int down(int left) {
 int main() { return down(300) != 301; }
 """  # 19 MiB of stack
 
-pytestmark = pytest.mark.skipif(not any(probe(level).works for level in LEVELS), reason="no isolation works here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not any(probe(level).works for level in LEVELS), reason="no isolation works here"),
+]
 
 
 def _child(code: str, *arguments: str, first: Callable[[], None]) -> str:

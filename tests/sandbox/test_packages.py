@@ -15,6 +15,8 @@ from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Program, Status
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 WORKING = [level for level in isolation.LEVELS if isolation.probe(level).works]
 SEEN = """
 import numpy, os, sys

@@ -10,6 +10,8 @@ import pytest
 
 from thinkery.sandbox import RunResult, Status
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunResult]
 SYSTEM_PYTHON = "/usr/bin/python3"
 

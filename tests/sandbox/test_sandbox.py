@@ -20,6 +20,8 @@ import thinkery.sandbox
 from thinkery.sandbox import ConversationEnded, Limits, Program, RunResult, Sandbox, Status, run_python
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunResult]
 Descendants = Callable[[int], set[int]]
 

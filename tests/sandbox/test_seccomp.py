@@ -17,6 +17,8 @@ import pytest
 
 from thinkery.sandbox.inside import seccomp
 
+pytestmark = pytest.mark.slow
+
 MACHINES = ("x86_64", "aarch64")
 ALLOW = 0x7FFF0000
 KILL = 0x80000000

@@ -17,6 +17,8 @@ import pytest
 
 from thinkery.sandbox import Limits, Program, Sandbox, Status
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,6 +21,8 @@ from thinkery.stages.advantage_estimator import make_advantage_estimator, mean_a
 from thinkery.stages.context import StageContext
 from thinkery.types import Group, Outcome, Problem, Sampling, UserError, Verdict
 
+pytestmark = pytest.mark.slow
+
 BASE = "thinkery://mini-base"
 
 

@@ -23,6 +23,8 @@ from thinkery.recipe import DataSpec, ProblemSpec, Recipe
 from thinkery.report.terminal import PlainView
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = TEMPLATES["r1-zero-compact"]
 PROBLEMS = {"source": "mini", "n": 30, "levels": [1, 2], "domains": {"math": 1}}
 

@@ -24,6 +24,8 @@ from thinkery.stages.collecting.rewriting import summarize, tidy
 from thinkery.stages.collecting.samples import Reason, Sample, Table, read_parts, sift, write_part, write_set
 from thinkery.types import Outcome, Problem, Verdict
 
+pytestmark = pytest.mark.slow
+
 RIGHT = Verdict(Outcome.CORRECT)
 
 

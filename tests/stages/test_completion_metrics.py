@@ -9,6 +9,8 @@ from thinkery.models.loading import Policy, load_policy
 from thinkery.stages.step_metrics import completion_rows, read, reading_metrics, thinking_of
 from thinkery.types import Completion, Group, Outcome, Verdict
 
+pytestmark = pytest.mark.slow
+
 TAGGED = "<think>2*3=6. Check: 2*3=6.</think><answer>6</answer>"
 UNTAGGED = "I guess 7. The answer is 7."
 

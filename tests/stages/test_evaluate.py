@@ -21,6 +21,8 @@ from thinkery.stages.evaluate import _win, evaluate_model
 from thinkery.stages.few_shot import examples, with_examples
 from thinkery.types import Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 BASE = "thinkery://mini-base"
 MATH = {"source": "mini", "split": "test", "n": 6, "domains": {"math": 1}}
 GENERAL = {"source": "mini", "split": "test", "n": 10, "domains": {"general": 1}}

@@ -30,6 +30,8 @@ from thinkery.stages.pairs import (
 )
 from thinkery.types import Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 SPREAD = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=40)
 
 

@@ -20,6 +20,8 @@ from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
 from thinkery.stages.pretrain import TokenStream, deterministic, new_policy, train_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def recipe() -> Recipe:
     stage = {

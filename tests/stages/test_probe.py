@@ -20,6 +20,8 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.probe import Probe
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 HELD_OUT: dict[str, Any] = {"source": "mini", "split": "test", "domains": {"math": 1}, "levels": [1], "n": 12}
 
 

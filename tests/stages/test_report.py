@@ -13,6 +13,8 @@ from thinkery.run import Run
 from thinkery.stages.report import report_run, report_runs
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 RECIPE = "name: mini\nstages:\n  - {name: zero, kind: rl}\n"
 
 

@@ -19,6 +19,8 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.reward_model import run_reward_model
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 KIND = ("Sure.", "Of course.", "Gladly.", "Happy to help.", "With pleasure.")
 RUDE = ("No.", "Go away.", "Leave me alone.", "Not again.", "Whatever.")
 

@@ -21,6 +21,8 @@ from thinkery.recipe import Recipe
 from thinkery.report.terminal import PlainView
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 THINKERY = Path(sys.executable).parent / "thinkery"
 MATH: dict[str, Any] = {"source": "mini", "domains": {"math": 1}}
 

@@ -22,6 +22,8 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.sampling import Sampler, open_grader
 from thinkery.types import Outcome, UserError
 
+pytestmark = pytest.mark.slow
+
 BASE = "thinkery://mini-base"
 MATH: dict[str, Any] = {"source": "mini", "domains": {"math": 1}, "levels": [1]}
 TALK: dict[str, Any] = {"source": "mini", "domains": {"general": 1}, "levels": [1], "seed": 1}

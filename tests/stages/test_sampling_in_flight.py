@@ -13,6 +13,8 @@ from thinkery.rollout import NativeRollout
 from thinkery.stages.sampling import InFlight
 from thinkery.types import Ahead, Completion, Problem, Sampling
 
+pytestmark = pytest.mark.slow
+
 G = 3
 PROBLEMS = [Problem(f"p{i}", f"What is {i} + {i}?", str(2 * i)) for i in range(12)]
 

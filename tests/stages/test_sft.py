@@ -35,6 +35,8 @@ from thinkery.report.terminal import PlainView
 from thinkery.rollout.native.engine import NativeRollout
 from thinkery.types import Problem, Sampling, UserError
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 ROWS: list[Row] = [
     {"prompt": f"Find the value of {a}*{b}.", "thinking": f"{a}*{b}={a * b}. Correct.", "answer": f"It is {a * b}."}

@@ -20,6 +20,8 @@ from thinkery.stages.step_metrics import LearningWork, lengths_of, pace, work_me
 from thinkery.training.critic import Critic
 from thinkery.training.learner import Learner, Sample
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def policy(tiny_model: Path) -> Policy:

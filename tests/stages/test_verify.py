@@ -19,6 +19,8 @@ from thinkery.stages.decontaminate import decontaminate_problems
 from thinkery.stages.verify import VerifyReport, verify_problems
 from thinkery.types import Completion, Outcome, Problem, UserError
 
+pytestmark = pytest.mark.slow
+
 
 def write(path: Path, *rows: dict[str, Any] | str) -> str:
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]

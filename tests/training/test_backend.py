@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from thinkery.training.backend import random_parts
 from thinkery.training.learner import Sample
+
+pytestmark = pytest.mark.slow
 
 MakeSamples = Callable[..., list[Sample]]
 

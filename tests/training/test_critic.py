@@ -16,6 +16,8 @@ from thinkery.training.critic import Critic
 from thinkery.training.learner import LearnerConfig, Sample
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 MakePolicy = Callable[..., Policy]
 MakeSamples = Callable[..., list[Sample]]
 

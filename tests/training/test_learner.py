@@ -18,6 +18,8 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.packing import plan_microbatches
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 MakePolicy = Callable[..., Policy]
 MakeSamples = Callable[..., list[Sample]]
 Tensors = dict[str, torch.Tensor]

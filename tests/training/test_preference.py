@@ -23,6 +23,8 @@ from thinkery.training.preference import (
 )
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def reward_model_of(make_policy: Callable[..., object], objective: str = "pairwise") -> RewardModel:
     policy = make_policy()

@@ -18,6 +18,8 @@ from thinkery.models.loading import Policy
 from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import UserError
 
+pytestmark = pytest.mark.slow
+
 MakePolicy = Callable[..., Policy]
 Tensors = dict[str, torch.Tensor]
 VOCAB, END = 37, 1

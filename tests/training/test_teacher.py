@@ -13,6 +13,8 @@ from thinkery.models.loading import Policy
 from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.teacher import Teacher
 
+pytestmark = pytest.mark.slow
+
 MakePolicy = Callable[..., Policy]
 MakeSamples = Callable[..., list[Sample]]
 TEMPERATURE = 0.8

@@ -1,7 +1,7 @@
 """A learner rank: one process of the group that carries and updates a policy together, as an actor on Ray.
 
 All ranks get the same calls in the same order; what they answer is the same on each. Left out: the update itself
-(``training``), how a model is cut up (``sharded.py``), and what happens when a rank is lost (``learning.py``).
+(``training``), how a model is cut up (``sharded_model.py``), and what happens when a rank is lost (``learning.py``).
 """
 
 from __future__ import annotations

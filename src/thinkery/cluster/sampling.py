@@ -3,7 +3,7 @@
 A call's problems are dealt to the workers like cards, before any starts, so what a worker samples does not depend on
 who is faster; with one torch thread a worker the numbers are those of one process with as many lanes, bit for bit.
 What a lost worker had not delivered is dealt to the others: the same completions by the same random numbers, up to
-rounding, since they keep other company. Left out: how a worker samples, where the weights come from (``transfer.py``).
+rounding, since they keep other company. Left out: how a worker samples, where the weights come from (``weights.py``).
 """
 
 from __future__ import annotations

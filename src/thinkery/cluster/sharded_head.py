@@ -69,7 +69,7 @@ def split_logprobs(
     ranks: Ranks,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``training.logprobs.token_logprobs`` with the head's rows on all ranks; collective, N may differ.
+    """``training.forward.token_logprobs`` with the head's rows on all ranks; collective, N may differ.
 
     ``head`` is the whole parameter [V, D], of which each rank has its rows; those from ``valid_vocab`` on are padding.
     ``chunk`` is how many tokens of each rank are looked at together.
@@ -164,7 +164,7 @@ class _Cut:
 
 
 class _SplitLogprobs(torch.autograd.Function):
-    """As ``training.logprobs``: d logp_t / d logits = (onehot(target_t) - softmax) / temperature, a chunk at a time."""
+    """As ``training.forward``: d logp_t / d logits = (onehot(target_t) - softmax) / temperature, a chunk at a time."""
 
     @staticmethod
     def forward(

@@ -4,7 +4,7 @@ A decoder layer's weights are gathered when it runs and dropped afterwards; what
 around the whole forward. Gathered layers are in the policy's compute type, as its autocast would have them; what is
 outside stays fp32, and with it the residual stream, as in one process. Gradients are summed over the ranks, in the
 master weights' type: the loss's weights count the whole minibatch already. Left out: who forwards what
-(``sharded.py``), cutting layers up within themselves (tensor parallelism), replicas of replicas (HSDP).
+(``sharded_backend.py``), cutting layers up within themselves (tensor parallelism), replicas of replicas (HSDP).
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ class Policy:
     """A model that is sampled from and learns.
 
     ``model`` holds fp32 master weights in eval mode (no dropout); forwards run under ``autocast()``. On a CPU they lie
-    in memory that other processes can map (``models.shared``). ``version`` counts the learner's updates: 0 at load.
+    in memory that other processes can map (``machine.shared_weights``). ``version`` counts the learner's updates: 0 at
+    load.
     """
 
     model: PreTrainedModel

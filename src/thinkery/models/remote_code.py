@@ -2,7 +2,7 @@
 
 It is a permission of the session, not of a model or a stage: models are loaded at many depths, by several processes,
 and none of these places may decide for itself. So the session says it once, and ``pretrained.py`` asks for it. Left
-out: who says it (``pipeline.py``, ``profiling.py``; a cluster's workers are told by ``cluster.logs.Home``).
+out: who says it (``pipeline.py``, ``profiling.py``; a cluster's workers are told by ``cluster.connect.Home``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a part of a step takes: on a cluster of GPUs from first principles, on one's own machine from its profile.
 
-Both count the work with ``models.work``. Left out: what a stage consists of (``steps.py``), memory (``memory.py``).
+Both count the work with ``models.flops``. Left out: what a stage consists of (``steps.py``), memory (``memory.py``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A model's sizes from its configuration alone: dense decoders, and mixtures of experts with a compressed cache.
 
-The counts are ``models.work``'s. A mixture costs the FLOPs of the experts that a token uses, and the bytes of all that
+The counts are ``models.flops``'s. A mixture costs the FLOPs of the experts that a token uses, and the bytes of all that
 a batch touches; so its ``Shape`` holds what one token works with, and ``Decoder`` what there is besides. Multi-head
 latent attention (DeepSeek-V2, arXiv 2405.04434) multiplies two ways: expanded in a forward, and absorbed into the
 compressed cache while decoding, hence two shapes. Left out: multi-token prediction heads, sliding windows, adapters.

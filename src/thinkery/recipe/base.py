@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 Name = Annotated[  # becomes part of file names
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$", description="at most 40 small letters, digits, - and _")
@@ -31,4 +34,17 @@ class Strict(BaseModel):
     The commands' help and ``docs/recipe.md`` are made from it (``reference.py``).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+    # Built when first used: what a package registers imports this room, and can't before this room is there.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True, defer_build=True)
+
+
+class OneOf:
+    """Annotates a field that takes one of several sections by their ``discriminator``; ``kinds`` gives them by name."""
+
+    def __init__(self, discriminator: str, kinds: Callable[[], Mapping[str, type[BaseModel]]]) -> None:
+        self._discriminator, self._kinds = discriminator, kinds
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of the choices."""
+        choices = reduce(or_, self._kinds().values())
+        return handler.generate_schema(Annotated[choices, Field(discriminator=self._discriminator)])

@@ -6,15 +6,14 @@ Left out: reading and overriding (``load.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Self
+from functools import cache
+from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import NonNegativeInt, model_validator
 
-from thinkery.plugins import load, registered
-from thinkery.recipe.base import BASE, Name, RecipeName, Strict
+from thinkery.plugins import load, names_beside, registered
+from thinkery.recipe.base import BASE, Name, OneOf, RecipeName, Strict
 from thinkery.recipe.cluster import ClusterSpec
 from thinkery.recipe.data import EvalSpec
 from thinkery.recipe.preference import JudgeStage, RewardModelStage
@@ -38,13 +37,10 @@ KINDS: dict[str, type[StageBase]] = {  # the project's own; those of installed p
 @cache
 def stage_kinds() -> Mapping[str, type[StageBase]]:
     """Every kind of stage by the name that recipes use."""
-    return KINDS | {name: load("stages", name) for name in registered("stages")}
+    return {name: KINDS[name] if name in KINDS else load("stages", name) for name in names_beside("stages", KINDS)}
 
 
-if TYPE_CHECKING:
-    Stage = StageBase
-else:
-    Stage = Annotated[reduce(or_, stage_kinds().values()), Field(discriminator="kind")]
+Stage = Annotated[StageBase, OneOf("kind", stage_kinds)]
 
 
 class Recipe(Strict):

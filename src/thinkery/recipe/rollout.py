@@ -6,14 +6,14 @@ entry points ``thinkery.rollouts``. vLLM's names are TRL's without ``vllm_``. Le
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from thinkery.plugins import load, registered
-from thinkery.recipe.base import Probability, Strict
+from thinkery.plugins import load, names_beside
+from thinkery.recipe.base import OneOf, Probability, Strict
 
 _OF_A_SERVER = ("server_base_url", "server_python", "server_timeout")
 
@@ -104,13 +104,11 @@ class VLLMSpec(RolloutBackend):
         return self
 
 
-def _backends() -> Any:
-    """The sections that recipes may name: the project's own, and those of installed packages."""
-    kinds = [NativeRolloutSpec, VLLMSpec, *(load("rollouts", name) for name in registered("rollouts"))]
-    return Annotated[reduce(or_, kinds), Field(discriminator="backend")]
+@cache
+def rollout_backends() -> Mapping[str, type[RolloutBackend]]:
+    """Every rollout backend by the name that recipes use: the project's own, and those of installed packages."""
+    own: dict[str, type[RolloutBackend]] = {"native": NativeRolloutSpec, "vllm": VLLMSpec}
+    return {name: own[name] if name in own else load("rollouts", name) for name in names_beside("rollouts", own)}
 
 
-if TYPE_CHECKING:
-    RolloutSpec = RolloutBackend
-else:
-    RolloutSpec = _backends()
+RolloutSpec = Annotated[RolloutBackend, OneOf("backend", rollout_backends)]

@@ -1,17 +1,19 @@
 """Rewards and verifiers by name, and the making of them from a recipe.
 
 ``Problem.verifier`` names who judges a completion; a stage's ``rewards`` name what is paid for. A name with a colon,
-``my_rewards.py:helpful_units``, is a reward of the user's own. Left out: what a reward or a verifier does.
+``my_rewards.py:helpful_units``, is a reward of the user's own; installed packages bring theirs by name
+(``plugins.py``). Left out: what a reward or a verifier does.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from thinkery.models.template import TEMPLATES, Template
+from thinkery.plugins import load, names_beside
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.builtin import accuracy_reward, format_reward, length_reward, repetition_reward
@@ -68,12 +70,13 @@ def make_rewards(
 
 
 def make_reward(name: str, context: RewardContext, options: Mapping[str, Any]) -> Reward:
-    """Our reward of that name with its options. Raises ``UserError`` with the names or options that exist."""
-    if name not in REWARDS:
-        close = difflib.get_close_matches(name, REWARDS, n=1)
+    """The reward of that name with its options. Raises ``UserError`` with the names or options that exist."""
+    known = sorted(names_beside("rewards", REWARDS))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "your own is written my_rewards.py:my_function;"
-        raise UserError(f"there is no reward {name!r}; {hint} known are {', '.join(sorted(REWARDS))}")
-    function = REWARDS[name]
+        raise UserError(f"there is no reward {name!r}; {hint} known are {', '.join(known)}")
+    function: Callable[..., Any] = REWARDS[name] if name in REWARDS else load("rewards", name)
     _check_options(name, function, options)
     own = {"context": context} if "context" in inspect.signature(function).parameters else {}
     reward = plain_reward(name, function, {**options, **own})
@@ -94,13 +97,15 @@ def check_rewards(field: str, rewards: Mapping[str, RewardSpec], max_completion_
 def make_verifier(name: str, template: Template, verification: Verification) -> Verifier:
     """The verifier of that name. Raises ``UserError`` with the names that exist."""
     require_verifier(name)
-    return VERIFIERS[name](template, verification)
+    factory: VerifierFactory = VERIFIERS[name] if name in VERIFIERS else load("verifiers", name)
+    return factory(template, verification)
 
 
 def require_verifier(name: str) -> None:
     """Raises ``UserError`` with the names that exist if there is no such verifier."""
-    if name not in VERIFIERS:
-        raise UserError(f"there is no verifier {name!r}; known are {', '.join(sorted(VERIFIERS))}")
+    known = sorted(names_beside("verifiers", VERIFIERS))
+    if name not in known:
+        raise UserError(f"there is no verifier {name!r}; known are {', '.join(known)}")
 
 
 def _check_options(name: str, function: RewardFunction, options: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 One loop serves R1-Zero, the reasoning RL, the all-scenario RL, PPO and on-policy distillation; they differ in the
 recipe alone. DeepSeek-R1, section 2.2; DeepSeekMath, algorithm 1. Left out: how completions are made (``rollout``),
-graded (``rewards``) and learnt from (``training``); who is credited with what (``credit.py``).
+graded (``rewards``) and learnt from (``training``); who is credited with what (``advantage_estimator.py``).
 """
 
 from __future__ import annotations

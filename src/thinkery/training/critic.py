@@ -2,7 +2,7 @@
 
 The value model is a copy of the policy's decoder, taken when the stage starts, with a linear head from the hidden state
 to one number. It shares nothing with the policy: its gradients can't disturb the policy's, at the price of a second
-model with its optimizer in memory. The head starts at zero, so all values do. Left out: advantages (``ppo.py``), the
+model with its optimizer in memory. The head starts at zero, so all values do. Left out: advantages (``losses.py``), the
 clipped value loss (Andrychowicz et al., arXiv 2006.05990, find that it hurts).
 """
 

@@ -2,7 +2,7 @@
 
 Each rank writes its part of every tensor (``torch.distributed.checkpoint``); the files know which part is where.
 Whoever reads asks for the parts that it needs, so any number of ranks reads what any other number wrote, and a process
-without ranks reads it whole. Left out: writing (``cluster/sharded_state.py``), the files of one process (``steps.py``).
+without ranks reads it whole. Left out: writing (``cluster/sharded_state.py``), one process's files (``forward.py``).
 """
 
 from __future__ import annotations

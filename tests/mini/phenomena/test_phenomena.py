@@ -44,6 +44,7 @@ def planted(paper_runs: list[Path]) -> dict[str, dict[str, Any]]:
     return by_id(phenomena(paper_runs))
 
 
+@pytest.mark.slow
 def test_all_hold_where_all_are_planted(planted: dict[str, dict[str, Any]]) -> None:
     assert list(planted) == ALL == [phenomenon.id for phenomenon in PHENOMENA]
     assert {name: entry.get("why") for name, entry in planted.items() if not entry["holds"]} == {}
@@ -62,6 +63,7 @@ def test_every_finding_names_its_figures_and_its_test(planted: dict[str, dict[st
     assert "80 problems of reasoning in 2 runs" in planted["P1"]["test"]
 
 
+@pytest.mark.slow
 def test_none_holds_where_nothing_happens(flat_runs: list[Path]) -> None:
     found = phenomena(flat_runs)
     assert [entry["id"] for entry in found if entry["holds"]] == []
@@ -129,6 +131,7 @@ def test_an_empty_run_measures_nothing(tmp_path: Path, make_run: MakeRun, paper_
     assert {entry["holds"] for entry in found} == {None}
 
 
+@pytest.mark.slow
 def test_comparisons_of_the_same_seed_belong_to_the_ladder(tmp_path: Path, make_run: MakeRun, paper_world: Any) -> None:
     apart = ("preference-long", "zero")
     ladder = make_run(tmp_path / "ladder", paper_world.without(*apart))

@@ -86,6 +86,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=40).map("".join), st.booleans())
 @settings(deadline=None, max_examples=400)
 def test_any_string_is_read(text: str, prefilled: bool) -> None:

@@ -69,6 +69,7 @@ FRAGMENTS = ["^", "{", "}", "(", ")", "!", "\\frac", "\\binom", "\\sum_", "\\pro
              "1e9", "x", "+", "-", "*", "/", "**", "\\exp", "\\Gamma", "=", ",", "\\infty", "|", "_", "²"]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=80).map("".join))
 @settings(deadline=None, max_examples=500)
 def test_any_text_has_a_reading(text: str) -> None:

@@ -117,6 +117,7 @@ def test_every_integer_survives_its_dress(value: int, dress: str) -> None:
     assert str(parse_number(text)) == str(value)
 
 
+@pytest.mark.slow
 @given(st.fractions())
 def test_every_fraction_reads_as_itself(value: Fraction) -> None:
     rendered = f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
@@ -157,6 +158,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=2), max_size=60).map("".join))
 @settings(deadline=None, max_examples=500)
 def test_any_string_is_read(text: str) -> None:

@@ -87,6 +87,7 @@ PIECES = ["The answer is ", "答案是", "Ответ: ", "18", " 19", " or ", " 
           "?", "%", "{", "\\text{"]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=30).map("".join))
 @settings(deadline=None, max_examples=400)
 def test_any_text_is_read(text: str) -> None:

@@ -43,11 +43,13 @@ def spelt(value: Any) -> str:
     return f"{type(value).__name__}({value!r})"
 
 
+@pytest.mark.slow
 @given(PLAIN)
 def test_every_plain_value_comes_back_as_it_was(value: Any) -> None:
     assert spelt(decode(encode(value))) == spelt(value)
 
 
+@pytest.mark.slow
 @given(PLAIN)
 def test_a_checked_text_is_written_again_byte_for_byte(value: Any) -> None:
     assert dump(check(encode(value))) == encode(value)
@@ -207,6 +209,7 @@ def test_objects_are_refused(value: object) -> None:
         encode([value])
 
 
+@pytest.mark.slow
 def test_values_that_are_too_deep_or_too_large_are_refused() -> None:
     deep: list[Any] = []
     for _ in range(MAX_DEPTH):

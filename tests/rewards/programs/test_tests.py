@@ -145,6 +145,7 @@ _CASES = st.lists(
 _FIELDS = ["language", "inputs", "outputs", "unit_tests", "test_list", "entry_point", "fn_name", "setup", "metadata"]
 
 
+@pytest.mark.slow
 @given(st.fixed_dictionaries({}, optional={"test_cases": _CASES | _JSON} | dict.fromkeys(_FIELDS, _JSON)))
 def test_any_reference_is_read_or_refused_and_nothing_else(reference: Any) -> None:
     try:

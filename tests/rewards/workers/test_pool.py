@@ -14,6 +14,8 @@ import pytest
 
 from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
 
+pytestmark = pytest.mark.slow
+
 FUNCTIONS = """
 import os
 def echo(text):

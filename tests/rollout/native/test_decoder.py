@@ -20,7 +20,10 @@ from thinkery.rollout.native.decoder import Decoder
 from thinkery.rollout.native.kernels import COMPILERS
 from thinkery.types import Completion, Problem, Sampling
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler on this machine"),
+]
 
 PLAIN = Template("plain", "{{ messages[0].content }}")
 PROBLEMS = [Problem(text, text, "") for text in ("12+34=", "a", "what is 3*4+5*6", "hello: ", "zz top 1")]

@@ -18,6 +18,8 @@ from thinkery.rollout import NativeRollout
 from thinkery.rollout.native.cache import BLOCK
 from thinkery.types import Completion, Problem, Sampling, UserError
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["12+34=", "a", "what is 3*4+5*6", "hello: ", "7*8*9=", "zz top 1", "0", "compute 10+20+30+40", "b b b"]
 LONG = BLOCK + 9  # so that completions grow into a second block of the cache
 

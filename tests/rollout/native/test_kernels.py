@@ -150,6 +150,7 @@ def compiler(path: Path, refuse: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_it_is_compiled_once(tmp_path: Path) -> None:
     first = load(tmp_path)
     kept = list((tmp_path / "thinkery").iterdir())
@@ -159,10 +160,12 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in (tmp_path / "thinkery").iterdir()] == [made]
 
 
+@pytest.mark.slow
 def test_a_folder_that_nothing_can_be_kept_in_is_no_obstacle() -> None:
     assert load(Path("/dev/null/nowhere")).startswith("False")
 
 
+@pytest.mark.slow
 def test_without_openmp_it_does_without_threads(tmp_path: Path) -> None:
     found = load(tmp_path / "cache", CXX=compiler(tmp_path / "cxx", "-fopenmp"))
     assert found.startswith("False")
@@ -170,6 +173,7 @@ def test_without_openmp_it_does_without_threads(tmp_path: Path) -> None:
     assert library.attend_bfloat16
 
 
+@pytest.mark.slow
 def test_without_a_compiler_that_works_there_is_none(tmp_path: Path) -> None:
     assert load(tmp_path / "cache", CXX=compiler(tmp_path / "cxx", "-c")).startswith("True none;")
     assert load(tmp_path / "cache", CXX="", PATH="/nowhere").startswith("True none;")

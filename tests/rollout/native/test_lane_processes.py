@@ -23,6 +23,8 @@ from thinkery.rollout.native.engine import Call
 from thinkery.rollout.native.lane_processes import LANES
 from thinkery.types import Completion, Problem, Sampling
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 120.0  # a busy machine imports torch
 PROBLEMS = [Problem(f"p{i}", prompt, "") for i, prompt in enumerate(["12+34=", "a", "what is 3*4", "hello: ", "7*8"])]
 SAMPLING = Sampling(3, max_completion_length=40)

@@ -29,6 +29,8 @@ from thinkery.rollout.vllm.remote import RemoteEngine
 from thinkery.rollout.vllm.server import Work, main, serve
 from thinkery.types import Sampling, UserError
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the-secret-of-this-test"
 ORDER = Order([Ask((1, 2), 5), Ask((1, 3), 6)], Sampling(1), 100, (0,), ())
 STOP: Any = None  # the server looks for stop strings itself

@@ -24,7 +24,7 @@ from thinkery.training.learner import Learner, LearnerConfig, Sample
 from thinkery.training.packing import pack, plan_microbatches
 from thinkery.types import Completion, Problem, Sampling, UserError
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 SPEC = VLLMSpec(enforce_eager=True, max_model_len=512)
 SLOTS = 64

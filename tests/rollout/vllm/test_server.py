@@ -18,7 +18,7 @@ from thinkery.rollout.vllm.remote import RemoteEngine, remote_engine_for
 from thinkery.rollout.vllm.rollout import VLLMRollout
 from thinkery.types import Completion, Problem, Sampling
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 STARTED = VLLMSpec(mode="server", enforce_eager=True, max_model_len=512)
 SAMPLING = Sampling(6, max_completion_length=64)

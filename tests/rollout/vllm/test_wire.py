@@ -125,9 +125,9 @@ def test_a_server_that_cannot_be_started_is_told_of(python: str, message: str) -
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
 def test_a_recipe_that_asks_for_vllm_where_there_is_none_is_refused_before_it_starts() -> None:
     stage = {"name": "zero", "kind": "rl", "from": "base", "problems": {"source": "mini"}, "rewards": {"accuracy": 1}}
-    stage |= {"steps": 1, "learning_rate": 1e-4, "vllm": {}}
+    stage |= {"steps": 1, "learning_rate": 1e-4, "rollout": {"backend": "vllm"}}
     recipe = Recipe.model_validate({"name": "r", "base": "thinkery://mini-base", "stages": [stage]})
-    with pytest.raises(UserError, match=r"zero\.vllm: vLLM is not installed in this environment"):
+    with pytest.raises(UserError, match=r"zero\.rollout: vLLM is not installed in this environment"):
         check(recipe)
 
 
@@ -137,12 +137,12 @@ def test_a_server_of_the_users_needs_the_users_token(value: str | None, monkeypa
     if value is not None:
         monkeypatch.setenv(TOKEN, value)
     spec = VLLMSpec(mode="server", server_base_url="http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"vllm\.server_base_url: a server lets in who knows its token: set THINKERY"):
+    with pytest.raises(UserError, match=r"rollout\.server_base_url: a server lets in who knows its token: set"):
         RemoteEngine(spec)
     stage = {"name": "zero", "kind": "rl", "from": "base", "problems": {"source": "mini"}, "rewards": {"accuracy": 1}}
-    stage |= {"steps": 1, "learning_rate": 1e-4, "vllm": spec.model_dump()}
+    stage |= {"steps": 1, "learning_rate": 1e-4, "rollout": spec.model_dump()}
     recipe = Recipe.model_validate({"name": "r", "base": "thinkery://mini-base", "stages": [stage]})
-    with pytest.raises(UserError, match=r"zero\.vllm\.server_base_url: a server lets in who knows its token"):
+    with pytest.raises(UserError, match=r"zero\.rollout: server_base_url: a server lets in who knows its token"):
         check(recipe)
 
 

@@ -1,7 +1,7 @@
 """What both sides of a connection to a vLLM server share: waits that end, and the secret that a run must know.
 
 A time-out of a socket is for one read; whoever sends a byte now and then outwits it. Here every wait ends at a moment
-that is set beforehand. Left out: what is said over the connection (``vllm_remote.py``, ``vllm_server.py``).
+that is set beforehand. Left out: what is said over the connection (``remote.py``, ``server.py``).
 """
 
 from __future__ import annotations

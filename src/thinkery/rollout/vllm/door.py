@@ -4,7 +4,7 @@ A request is refused before its body is read if it comes from a web page (an ``O
 this server's: names can be made to point here), lacks the server's secret, is of another type than its path takes, or
 is too long. Heads and bodies have deadlines, answers as well, and there are only so many connections: nobody holds a
 thread for ever. Left out: encryption (let a network carry it that you trust, or a tunnel), and what is done with a
-request (``vllm_server.py``).
+request (``server.py``).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One engine a process, kept from one stage to the next as long as the architecture and the settings are the same:
 starting one takes longer than handing weights over. Weights have a label; what is drawn under another label than the
 caller expects is refused, and so is a completion that vLLM itself says was drawn under several. The label also salts
-vLLM's prefix cache. Left out: how the weights come here from another process (``vllm_server.py``).
+vLLM's prefix cache. Left out: how the weights come here from another process (``server.py``).
 """
 
 from __future__ import annotations
@@ -370,7 +370,7 @@ def _prompt(ask: Ask, label: str) -> Any:
 
 
 def _parameters(order: Order, ask: Ask) -> Any:
-    """vLLM's sampling parameters: it picks greedily what ``vllm_draw.py`` has drawn, and reports its value."""
+    """vLLM's sampling parameters: it picks greedily what ``draw.py`` has drawn, and reports its value."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 

@@ -3,7 +3,7 @@
 Weights go over in buckets, in the type that vLLM computes in; completions come back as they finish. Every wait has a
 deadline: a server that works says so twice a second. A server that is started here gets a token of its own, one that
 runs already has the user's (``THINKERY_VLLM_TOKEN``). Left out: servers that other programs speak to
-(``vllm_server.py`` has a protocol of its own, since vLLM's knows neither counted draws nor weights in a body).
+(``server.py`` has a protocol of its own, since vLLM's knows neither counted draws nor weights in a body).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _CLOSE_S = 10.0  # until a server that was asked to end is killed
 
 
 class RemoteEngine:
-    """An ``Engine`` (``vllm_engine.py``) in another process."""
+    """An ``Engine`` (``engine.py``) in another process."""
 
     def __init__(self, spec: VLLMSpec) -> None:
         """Connects to the server, or starts one. Raises ``UserError`` if there is none in time."""
@@ -69,7 +69,7 @@ class RemoteEngine:
         deadline = time.monotonic() + spec.server_timeout
         self._process = None
         if spec.server_base_url:
-            self.url, self._token = spec.server_base_url, require_token("vllm.server_base_url")
+            self.url, self._token = spec.server_base_url, require_token("rollout.server_base_url")
         else:
             self._token = secrets.token_urlsafe(32)
             self._process = _Process(spec.server_python or sys.executable, self._token, deadline)
@@ -200,7 +200,7 @@ class _Process:
             )
         except OSError as error:
             raise UserError(
-                f"vllm.server_python: {python} can't be run ({error}): name a Python interpreter"
+                f"rollout.server_python: {python} can't be run ({error}): name a Python interpreter"
             ) from error
         self.id = self._process.pid
         atexit.register(self.close)
@@ -253,17 +253,17 @@ def _await(url: str, token: str, deadline: float) -> None:
             if response.status == 200 and answer.get("thinkery") == "vllm":
                 return
             if response.status == 401:
-                raise UserError(f"vllm.server_base_url: {url} has another token than this run: {HOW_TO_SET}")
+                raise UserError(f"rollout.server_base_url: {url} has another token than this run: {HOW_TO_SET}")
             if response.status != 503:  # it has too many connections for the moment
                 said = answer.get("error")
                 why = f": {said}" if said else ""
-                raise UserError(f"vllm.server_base_url: no vLLM server of Thinkery's for this run at {url}{why}")
+                raise UserError(f"rollout.server_base_url: no vLLM server of Thinkery's for this run at {url}{why}")
             raise ConnectionRefusedError(answer.get("error"))
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"vllm.server_base_url: nothing answers at {url} ({error!r}); start a server with `python -m "
-                    "thinkery.rollout.vllm.server`, or let the run wait longer with vllm.server_timeout"
+                    f"rollout.server_base_url: nothing answers at {url} ({error!r}); start a server with `python -m "
+                    "thinkery.rollout.vllm.server`, or let the run wait longer with rollout.server_timeout"
                 ) from error
             time.sleep(0.2)
         finally:

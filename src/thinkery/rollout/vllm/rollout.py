@@ -2,8 +2,8 @@
 
 Before it samples, vLLM gets the policy's weights, if they have changed since; what it then holds is compared with the
 policy's. vLLM schedules, caches and computes logits; tokens are drawn with this project's counted random numbers
-(``vllm_draw.py``), so log-probabilities, stops and texts mean what they mean in the native engine, and in float32 the
-tokens are the same but for rounding. Left out: how to reach vLLM (``vllm_engine.py``, ``vllm_remote.py``); policies
+(``draw.py``), so log-probabilities, stops and texts mean what they mean in the native engine, and in float32 the
+tokens are the same but for rounding. Left out: how to reach vLLM (``engine.py``, ``remote.py``); policies
 whose weights are spread over processes.
 """
 
@@ -68,8 +68,8 @@ class VLLMRollout(RolloutBase):
         super().__init__(policy, max_slots)
         if spec.mode == "colocate" and (policy.device.index or 0) > 0:
             raise UserError(
-                f"vllm.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose the "
-                "device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
+                f"rollout.mode = colocate: vLLM takes the first device, and the policy is on {policy.device}; choose "
+                "the device with CUDA_VISIBLE_DEVICES and leave the recipe's at auto"
             )
         self.max_staleness = max_staleness
         self.handover: Handover | None = None

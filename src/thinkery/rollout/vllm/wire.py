@@ -1,7 +1,7 @@
 """What travels between a run and a vLLM server: JSON, and weights as safetensors. Nothing that is received is executed.
 
 Weights go in bodies of bounded length; a tensor that is longer than one is cut, and put together on the other side.
-Left out: the connection (``vllm_remote.py``, ``vllm_server.py``).
+Left out: the connection (``remote.py``, ``server.py``).
 """
 
 from __future__ import annotations

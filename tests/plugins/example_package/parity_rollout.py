@@ -1,0 +1,115 @@
+"""A new rollout backend in one file: every token from a forward of the whole text, without a cache.
+
+Slow and short. It draws with the counted random numbers of all backends, so in float32 its completions are those of the
+native one. Left out: decoding the completions of several problems together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from thinkery.rollout.sampling import completion_key, sample, uniforms
+
+from thinkery.models.attention import CausalLayout, hidden_states
+from thinkery.models.loading import Policy
+from thinkery.recipe import RolloutBackend
+from thinkery.rollout.base import (
+    ENDS,
+    MAY_END,
+    PartialCompletion,
+    RolloutBase,
+    StopRule,
+    check_request,
+    encode,
+    require_fresh,
+)
+from thinkery.types import Completion, Problem, Sampling
+
+
+class UncachedRolloutSpec(RolloutBackend):
+    """What a recipe says of it: ``rollout: {backend: uncached}``."""
+
+    backend: Literal["uncached"]
+
+    opener: ClassVar[str] = "parity_rollout:open_rollout"
+
+
+def open_rollout(policy: Policy, max_slots: int, spec: UncachedRolloutSpec) -> UncachedRollout:
+    """The rollout of that section."""
+    return UncachedRollout(policy, max_slots)
+
+
+class UncachedRollout(RolloutBase):
+    """Samples one completion after the other; see ``RolloutBase``."""
+
+    def _go_on(
+        self,
+        problems: Sequence[Problem],
+        pieces: Sequence[PartialCompletion],
+        sampling: Sampling,
+        counted_by: tuple[int, str],
+        cut: threading.Event,
+    ) -> Iterator[Completion]:
+        check_request(problems, sampling)
+        stop, version = self.ends.rule(self.ends.asked(sampling)), self.policy.version
+        prompts = {problem.id: encode(self.policy, problem, sampling, None) for problem in problems}
+
+        def completions() -> Iterator[Completion]:
+            for piece in pieces:
+                key = completion_key(*counted_by, piece.step, piece.problem_id, piece.index)
+                finished = self._finish(piece, prompts[piece.problem_id], sampling, key, stop, cut)
+                if finished is not None:
+                    yield finished
+
+        yield from require_fresh(completions(), self.policy, version, max_staleness=0)
+
+    def _finish(
+        self,
+        piece: PartialCompletion,
+        prompt_ids: tuple[int, ...],
+        sampling: Sampling,
+        key: int,
+        stop: StopRule,
+        cut: threading.Event,
+    ) -> Completion | None:
+        """The completion that goes on from ``piece``; None, and its beginning in ``left``, if the call is cut short."""
+        stopped = False
+        while not stopped and len(piece.token_ids) < sampling.max_completion_length:
+            if cut.is_set():
+                self.left.append(piece)
+                return None
+            token, logprob = self._next((*prompt_ids, *piece.token_ids), sampling, key, len(piece.token_ids))
+            piece = replace(
+                piece,
+                token_ids=(*piece.token_ids, token),
+                logprobs=(*piece.logprobs, logprob),
+                policy_version=self.policy.version if piece.policy_version is None else piece.policy_version,
+            )
+            flag = int(stop.flags_V[token])
+            stopped = flag == ENDS or (flag == MAY_END and stop.string_ends(piece.token_ids[-stop.tail :]))
+        return Completion(
+            problem_id=piece.problem_id,
+            index=piece.index,
+            prompt_ids=prompt_ids,
+            token_ids=piece.token_ids,
+            logprobs=piece.logprobs,
+            text=stop.text(piece.token_ids, stopped),
+            finish_reason="stop" if stopped else "length",
+            policy_version=piece.policy_version or 0,
+        )
+
+    @torch.no_grad()
+    def _next(self, ids: tuple[int, ...], sampling: Sampling, key: int, position: int) -> tuple[int, float]:
+        """The token at a position of a completion, after all tokens before it, and its log-probability."""
+        policy = self.policy
+        ids_1T = torch.tensor([ids], device=policy.device)
+        with policy.autocast():
+            hidden_1TD = hidden_states(policy.model, ids_1T, None, CausalLayout())
+            logits_1V = policy.model.get_output_embeddings()(hidden_1TD[:, -1])[:, : policy.valid_vocab]
+        u_1 = uniforms(torch.tensor([key]), torch.tensor([position])).to(policy.device)
+        token_1, logprob_1 = sample(logits_1V, u_1, sampling)
+        return int(token_1), float(logprob_1)
