@@ -42,9 +42,9 @@ class OneOf:
     """Annotates a field that takes one of several sections by their ``discriminator``; ``kinds`` gives them by name."""
 
     def __init__(self, discriminator: str, kinds: Callable[[], Mapping[str, type[BaseModel]]]) -> None:
-        self._discriminator, self._kinds = discriminator, kinds
+        self._discriminator, self.kinds = discriminator, kinds
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """The schema of the choices."""
-        choices = reduce(or_, self._kinds().values())
+        choices = reduce(or_, self.kinds().values())
         return handler.generate_schema(Annotated[choices, Field(discriminator=self._discriminator)])

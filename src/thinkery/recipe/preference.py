@@ -14,7 +14,7 @@ from thinkery.recipe.base import Share
 from thinkery.recipe.data import Data, DataSpec, JudgeSpec, Judging, ProblemSpec, check_shares
 from thinkery.recipe.rollout import RolloutSpec
 from thinkery.recipe.stage import CostEstimator, DataKind, Product, StageBase
-from thinkery.types import Dtype, Schedule
+from thinkery.types import Dtype, RewardModelObjective, RewardModelReads, Schedule
 
 
 class JudgeStage(StageBase):
@@ -109,10 +109,10 @@ class RewardModelStage(StageBase):
     runner: ClassVar[str] = "thinkery.stages.reward_model:run_reward_model"
     on_cluster: ClassVar[bool] = False
 
-    objective: Literal["pairwise", "pointwise"]
+    objective: RewardModelObjective
     """What is learnt: which of a pair is preferred (pairwise), or what is safe (pointwise). DeepSeek-R1: pairwise
     (helpful), pointwise (safety)."""
-    reads: Literal["summary", "response"]
+    reads: RewardModelReads
     """What is read: the summary after the thinking, or the whole response. DeepSeek-R1: summary (helpful), response
     (safety)."""
     from_: str = Field(alias="from")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from thinkery.recipe.base import OneOf
 from thinkery.recipe.load import in_words
 from thinkery.recipe.recipe import KINDS, Recipe
 
@@ -88,6 +89,10 @@ def _sections(model: type[BaseModel], title: str) -> Iterator[tuple[type[BaseMod
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a field of this type can hold."""
+    one_of = next((mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, OneOf)), None)
+    if one_of is not None:
+        yield from one_of.kinds().values()
+        return
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
