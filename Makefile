@@ -51,7 +51,7 @@ $(VLLM_INSTALLED): pyproject.toml benchmarks/peers/vllm.txt
 	$(VLLM)/bin/python -m pip install --quiet --constraint benchmarks/peers/vllm.txt --editable . pytest
 	@touch $@
 
-lint: $(INSTALLED)  ## style, types and the arrows between the rooms
+lint: $(INSTALLED)  ## style, types and the imports between the packages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -15,7 +15,7 @@ from cluster_simulation import WAYS, Resources, Result, Way, Workload, simulate
 
 from thinkery.models.flops import Lengths
 from thinkery.plan.cost_models import GpuCluster
-from thinkery.plan.decoders import Decoder
+from thinkery.plan.decoders import DecoderCosts
 from thinkery.plan.hardware import Cluster, Gpu
 from thinkery.plan.memory import memory_of
 
@@ -36,7 +36,7 @@ class Scaled:
 
 
 def scale(
-    model: Decoder, gpu: Gpu, work: Workload, sizes: Sequence[int], *, staleness: int = 1, seed: int = 0
+    model: DecoderCosts, gpu: Gpu, work: Workload, sizes: Sequence[int], *, staleness: int = 1, seed: int = 0
 ) -> list[Scaled]:
     """Every way at every size at which the model fits."""
     found: list[Scaled] = []
@@ -83,7 +83,7 @@ def _moved(number: int, factor: float, most: int) -> int:
 
 
 def _run(
-    model: Decoder, gpu: Gpu, work: Workload, *, way: Way, gpus: int, learning: int, staleness: int, seed: int
+    model: DecoderCosts, gpu: Gpu, work: Workload, *, way: Way, gpus: int, learning: int, staleness: int, seed: int
 ) -> Scaled:
     sampling = gpus if way == "colocated" else gpus - learning
     resources = resources_of(model, gpu, work, way, sampling, learning)
@@ -92,7 +92,7 @@ def _run(
     return Scaled(way, gpus, learning, work.completions / result.rollout_s, busy, result)
 
 
-def resources_of(model: Decoder, gpu: Gpu, work: Workload, way: Way, sampling: int, learning: int) -> Resources:
+def resources_of(model: DecoderCosts, gpu: Gpu, work: Workload, way: Way, sampling: int, learning: int) -> Resources:
     """So many GPUs that sample and so many that learn (colocated: the same ones), as the simulation wants them."""
     rollout, learner = GpuCluster(Cluster(gpu, sampling)), GpuCluster(Cluster(gpu, learning))
     row = [Lengths(work.prompt, (max(1, round(work.lengths.mean)),))]

@@ -55,7 +55,7 @@ from speed_shapes import (
 
 from thinkery.machine import installation as machine
 from thinkery.machine.peaks import Peaks, measure_peaks
-from thinkery.models.flops import Lengths, Work, policy_shape, rollout_work
+from thinkery.models.flops import Compute, Lengths, policy_shape, rollout_compute
 from thinkery.models.loading import Policy
 from thinkery.rollout import NativeRollout
 from thinkery.training.learner import Learner, LearnerConfig
@@ -210,7 +210,7 @@ def timed(work: Callable[[], object], sizes: Sizes, card: Card) -> float:
     return statistics.median(seconds(work, card.device) for _ in range(sizes.rounds))
 
 
-def trained(taken: float, cost: Work, card: Card) -> Row:
+def trained(taken: float, cost: Compute, card: Card) -> Row:
     """The figures of training."""
     rate = cost.flops / taken
     row = {"seconds": taken, "tokens_per_s": cost.tokens / taken}
@@ -265,7 +265,7 @@ def decoding(shape: Shape, sizes: Sizes, card: Card) -> Iterator[tuple[str, Task
             times = [timed(partial(sample, policy, problems, sizes, n), sizes, card) for n in lengths]
             taken = times[1] - times[0]
             cost = [
-                rollout_work(policy_shape(policy), [Lengths(sizes.prompt, (n,) * sizes.group)] * problems, batch)
+                rollout_compute(policy_shape(policy), [Lengths(sizes.prompt, (n,) * sizes.group)] * problems, batch)
                 for n in lengths
             ]
             least = (cost[1].bytes - cost[0].bytes) / (card.bandwidth or card.measured.bytes_per_s)

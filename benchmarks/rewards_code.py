@@ -20,7 +20,7 @@ from typing import Any
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe.verification import CodePolicy, Verification
 from thinkery.rewards.code import CodeVerifier
-from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.interfaces import completion_with_answer
 from thinkery.types import Problem, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,7 +117,7 @@ def broken_body(number: int, row: dict[str, Any]) -> str:
 
 def answer(source: str, language: str = "python") -> str:
     """A perfectly formatted completion that gives a program."""
-    return gold_completion(TEMPLATE, f"```{language}\n{source}\n```", boxed=False)
+    return completion_with_answer(TEMPLATE, f"```{language}\n{source}\n```", boxed=False)
 
 
 def judge(verifier: CodeVerifier, tasks: Sequence[tuple[str, Problem]]) -> list[Verdict]:
@@ -146,10 +146,10 @@ def measure() -> dict[str, float]:
     problems = [humaneval_problem(row) for row in rows]
     verifier = CodeVerifier(TEMPLATE, Verification())
     try:
-        golds = [(verifier.gold(problem) or "", problem) for problem in problems]
-        judge(verifier, golds[:4])  # start the sandboxes
+        solutions = [(verifier.reference_completion(problem) or "", problem) for problem in problems]
+        judge(verifier, solutions[:4])  # start the sandboxes
         started = time.perf_counter()
-        right = judge(verifier, golds)
+        right = judge(verifier, solutions)
         seconds = time.perf_counter() - started
         broken = [(answer(broken_body(n, row)), p) for n, (row, p) in enumerate(zip(rows, problems, strict=True))]
         wrong = judge(verifier, broken)

@@ -34,7 +34,7 @@ def measure() -> dict[str, float]:
     """All figures, named as in the results file."""
     if not DATA.is_dir():
         raise SystemExit(f"the benchmark files are missing: put gsm8k_test.jsonl and rllm_math.json into {DATA}")
-    gsm8k, math500 = golds()
+    gsm8k, math500 = references()
     figures: dict[str, float] = {}
     steps: Sequence[Callable[[], dict[str, float]]] = (
         lambda: {"gsm8k_accepted": accepted(gsm8k, number_renderings)},
@@ -50,18 +50,18 @@ def measure() -> dict[str, float]:
     return figures
 
 
-def golds() -> tuple[list[str], list[str]]:
+def references() -> tuple[list[str], list[str]]:
     """The reference answers of GSM8K and of MATH-500."""
     rows = [json.loads(line) for line in (DATA / "gsm8k_test.jsonl").read_text(encoding="utf-8").splitlines()]
     math500 = json.loads((DATA / "rllm_math.json").read_text(encoding="utf-8"))
     return [row["answer"].rpartition("####")[2].strip() for row in rows], [row["answer"] for row in math500]
 
 
-def number_renderings(gold: str) -> Iterable[str]:
+def number_renderings(reference: str) -> Iterable[str]:
     """The ways of giving a whole number, after the thinking."""
-    value = int(gold.replace(",", ""))
-    yield gold
-    for written in (gold, f"{value}", f"{value:,}", f"{value}.", f"{value}.00"):
+    value = int(reference.replace(",", ""))
+    yield reference
+    for written in (reference, f"{value}", f"{value:,}", f"{value}.", f"{value}.00"):
         for form in ("%s", IN_TAG, IN_BOX, "The answer is %s.", "<answer>The answer is %s.</answer>"):
             yield form % written
     for sentence in ("In the end she has %s dollars left.", "The total is $%s every day, at the farmers' market."):
@@ -69,21 +69,21 @@ def number_renderings(gold: str) -> Iterable[str]:
         yield IN_TAG % (sentence % f"{value:,}")
 
 
-def expression_renderings(gold: str) -> Iterable[str]:
+def expression_renderings(reference: str) -> Iterable[str]:
     """The ways of giving an expression, after the thinking."""
     yield from (
-        IN_TAG % gold,
-        IN_BOX % gold,
-        IN_TAG % f"${gold}$",
-        IN_TAG_SENTENCE % gold,
-        f"So it is $\\boxed{{{gold}}}$.",
+        IN_TAG % reference,
+        IN_BOX % reference,
+        IN_TAG % f"${reference}$",
+        IN_TAG_SENTENCE % reference,
+        f"So it is $\\boxed{{{reference}}}$.",
     )
-    sized = re.sub(r"(?<!\\left)(\(|\[)", r"\\left\1", gold)
+    sized = re.sub(r"(?<!\\left)(\(|\[)", r"\\left\1", reference)
     sized = re.sub(r"(?<!\\right)(\)|\])", r"\\right\1", sized)
     yield IN_TAG % sized.replace("\\frac", "\\dfrac")
-    yield IN_BOX % gold.replace("\\left", "").replace("\\right", "").replace("\\dfrac", "\\frac")
-    yield IN_TAG % (gold + ".")
-    yield f"The final answer is ${gold}$."
+    yield IN_BOX % reference.replace("\\left", "").replace("\\right", "").replace("\\dfrac", "\\frac")
+    yield IN_TAG % (reference + ".")
+    yield f"The final answer is ${reference}$."
 
 
 def accepted(references: Sequence[str], renderings: Callable[[str], Iterable[str]]) -> float:
@@ -97,13 +97,13 @@ def accepted(references: Sequence[str], renderings: Callable[[str], Iterable[str
     return count
 
 
-def value(gold: str) -> object:
+def value(reference: str) -> object:
     """What a reference is worth, read by other means than the verifier's: a fraction, or its bare text.
 
     Units, degrees, currency and the base of a number do not count: where only one side writes them they are taken for
     granted.
     """
-    text = re.sub(r"\\text\{ ?[a-z]+\}|\\mbox\{.*|\^\\circ|\\\$|\\!|\\left|\\right|_\{?\d\}?$|^x=|\s", "", gold)
+    text = re.sub(r"\\text\{ ?[a-z]+\}|\\mbox\{.*|\^\\circ|\\\$|\\!|\\left|\\right|_\{?\d\}?$|^x=|\s", "", reference)
     text = re.sub(r"\\[dt]?frac", r"\\frac", text)
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     fraction = re.fullmatch(r"(-?)(\d*)\\frac\{?(-?\d+?)\}?\{?(\d+)\}?", text)
@@ -186,13 +186,13 @@ def symbolic_speed(math500: Sequence[str]) -> dict[str, float]:
     Only pairs that a worker must judge count: what is settled by text or exact numbers is left out.
     """
     rng = random.Random(2)
-    expressions = [gold for gold in math500 if re.search(r"\\sqrt|\\pi|[a-z]\^|i$|\(|matrix", gold)]
-    pairs = [(r, gold) for gold in expressions for r in list(expression_renderings(gold))[:7]]
+    expressions = [reference for reference in math500 if re.search(r"\\sqrt|\\pi|[a-z]\^|i$|\(|matrix", reference)]
+    pairs = [(r, reference) for reference in expressions for r in list(expression_renderings(reference))[:7]]
     pairs += [(IN_BOX % rng.choice(expressions), rng.choice(expressions)) for _ in range(SYMBOLIC)]
     verifier = MathVerifier(TEMPLATES["r1-zero"], Verification())
     settle(verifier, [(THOUGHT + IN_BOX % "\\sqrt{8}", "2\\sqrt{2}")], 60.0)  # the workers' start is no verdict
     begin = time.perf_counter()
-    problems = [(THOUGHT + answer, Problem("p", "", gold)) for answer, gold in dict.fromkeys(pairs)]
+    problems = [(THOUGHT + answer, Problem("p", "", reference)) for answer, reference in dict.fromkeys(pairs)]
     pending = [one for one in (verifier.begin(*problem) for problem in problems) if not isinstance(one, Verdict)]
     for one in pending:
         one.result(600.0)

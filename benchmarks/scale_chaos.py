@@ -51,13 +51,13 @@ def main() -> None:
     arguments = parser.parse_args()
     started, folder = time.monotonic(), arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with ClusterRuntime(SPEC, "local", folder, lambda line: print(line, file=sys.stderr)) as engines:
-        once(folder / "warm.json", engines, None)  # the first update of a process takes longer
-        calm = once(folder / "calm.json", engines, None)
+    with ClusterRuntime(SPEC, "local", folder, lambda line: print(line, file=sys.stderr)) as runtime:
+        once(folder / "warm.json", runtime, None)  # the first update of a process takes longer
+        calm = once(folder / "calm.json", runtime, None)
         for number in range(arguments.runs):
             if time.monotonic() - started > arguments.seconds:
                 return
-            row = once(folder / f"{number:02d}.json", engines, Random(f"chaos/{number}"), calm["seconds"])
+            row = once(folder / f"{number:02d}.json", runtime, Random(f"chaos/{number}"), calm["seconds"])
             print(number, {name: row[name] for name in ("killed", "seconds", "pass1", "finished")}, file=sys.stderr)
     rows = [json.loads((folder / f"{number:02d}.json").read_text()) for number in range(arguments.runs)]
     low, high = calm["interval"]
@@ -102,16 +102,16 @@ def recipe() -> Recipe:
     )
 
 
-def once(path: Path, engines: ClusterRuntime, chance: Random | None, lasts: float = 0.0) -> dict[str, Any]:
+def once(path: Path, runtime: ClusterRuntime, chance: Random | None, lasts: float = 0.0) -> dict[str, Any]:
     """A run's row, from its file if it has been; ``chance`` draws who is killed when."""
     if path.exists():
         return dict(json.loads(path.read_text()))
-    everybody(engines)
-    before = sum(engines._losses.counts.values())
-    executioner = Executioner(engines, chance, lasts) if chance else None
+    everybody(runtime)
+    before = sum(runtime._failures.counts.values())
+    executioner = Executioner(runtime, chance, lasts) if chance else None
     folder, started = path.with_suffix(""), time.monotonic()
     try:
-        summary = run_recipe(recipe(), folder, view=PlainView(sys.stderr), engines=engines)
+        summary = run_recipe(recipe(), folder, view=PlainView(sys.stderr), runtime=runtime)
         evaluated = summary["stages"]["zero"]["eval"]["reasoning"]
         row = {"finished": True, "pass1": evaluated["pass@1"], "interval": evaluated["pass@1_ci95"]}
     except Exception:  # a run that fails is what is counted here
@@ -119,7 +119,7 @@ def once(path: Path, engines: ClusterRuntime, chance: Random | None, lasts: floa
         row = {"finished": False, "pass1": -1.0}
     row |= {
         "killed": executioner.join() if executioner else "",
-        "noticed": sum(engines._losses.counts.values()) - before,
+        "noticed": sum(runtime._failures.counts.values()) - before,
         "seconds": round(time.monotonic() - started, 1),
         "learnt": learnt_from(folder),
     }
@@ -127,29 +127,29 @@ def once(path: Path, engines: ClusterRuntime, chance: Random | None, lasts: floa
     return dict(json.loads(path.read_text()))
 
 
-def everybody(engines: ClusterRuntime) -> None:
+def everybody(runtime: ClusterRuntime) -> None:
     """A run begins with all workers there; one may have been killed when nobody needed it any more."""
     for kind in KINDS:
-        pool = engines._crews[kind]
+        pool = runtime._pools[kind]
         for worker in pool.all_ready():
             try:
                 settled(worker.actor.hello.remote(), 60.0, worker.name)
             except WorkerLost as lost:
                 if kind == "learner":
-                    engines._group._lost(str(lost))
+                    runtime._group._lost(str(lost))
                     break
                 pool.lost(worker, str(lost))
     for kind in KINDS:
-        engines._crews[kind].all_ready()
+        runtime._pools[kind].all_ready()
 
 
 class Executioner(threading.Thread):
     """Kills one worker, at a moment before an undisturbed run would be over."""
 
-    def __init__(self, engines: ClusterRuntime, chance: Random, lasts: float) -> None:
+    def __init__(self, runtime: ClusterRuntime, chance: Random, lasts: float) -> None:
         super().__init__(daemon=True)
         self._moment = chance.uniform(0.0, 0.9 * lasts)
-        worker = chance.choice(engines._crews[chance.choice(KINDS)].ready())
+        worker = chance.choice(runtime._pools[chance.choice(KINDS)].ready())
         self._name, self._pid = worker.name, worker.pid
         self.start()
 

@@ -4,7 +4,7 @@
 
 The first 14 steps of mini's zero stage, with its evaluation: in one process, and on a local Ray with two rollout actors
 and two FSDP2 ranks. Both draw the same problems with the same random numbers, and differ by rounding, which grows from
-update to update. Runs that are already there are gone on with or not done again: about six minutes on two cores. Left
+update to update. Runs that are already there are resumed or not done again: about six minutes on two cores. Left
 out: speed, since the actors share the two cores that one process has for itself.
 """
 

@@ -27,7 +27,7 @@ from thinkery.problems.source import open_source
 from thinkery.recipe import ProblemSpec, VLLMSpec
 from thinkery.rollout.vllm.rollout import VLLMRollout
 from thinkery.training.forward import packed_logprobs
-from thinkery.training.packing import pack, plan_microbatches
+from thinkery.training.packing import pack, split_microbatches
 from thinkery.types import Dtype, Sampling
 
 STEPS = 16
@@ -79,8 +79,8 @@ def difference(place: Path, dtype: Dtype) -> float:
     sampling = Sampling(GENERATIONS, max_completion_length=LENGTH)
     completions = list(rollout.generate(problems, sampling, seed=0, step=0, stage="difference"))
     differences = []
-    for plan in plan_microbatches(completions, range(len(completions)), 16384, 1):
-        microbatch = pack(completions, plan, policy.device)
+    for subset in split_microbatches(completions, range(len(completions)), 16384, 1):
+        microbatch = pack(completions, subset, policy.device)
         with torch.no_grad():
             learners_N, _ = packed_logprobs(policy, policy.model, microbatch)
         engines = [logp for index in microbatch.indices for logp in completions[index].logprobs]

@@ -10,9 +10,9 @@ twice the time. Exponents below 1 are fixed costs shared by more work: prompts b
 layers'.
 
 Seconds are medians of rounds over all points, every second one backwards; memory is ``speed_memory.peak`` of one more
-call: for an update its activations, all of it one microbatch in one lane, for a rollout everything it takes. Writes the
-points to benchmarks/results/scaling.json and draws docs/scaling.svg. Left out: sequences too long for the quick
-attention of short rows, GPUs (``gpu.py``).
+call: for an update its activations, all of it one microbatch in one CPU worker, for a rollout everything it takes.
+Writes the points to benchmarks/results/scaling.json and draws docs/scaling.svg. Left out: sequences too long for the
+quick attention of short rows, GPUs (``gpu.py``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from speed_shapes import SHAPES, Shape, make_problems, make_samples, seconds
 
 from thinkery.files import write_text_atomic
 from thinkery.rollout import NativeRollout
-from thinkery.rollout.native.lane_processes import LANES
+from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 from thinkery.training.backend import LocalBackend
 from thinkery.training.learner import Learner, LearnerConfig
 from thinkery.types import Sampling
@@ -104,12 +104,12 @@ def cost_of(steps: Sequence[Step]) -> Measured:
     times: dict[tuple[str, Step], list[float]] = {(work, step): [] for step in steps for work in WORK}
     measured: Measured = {}
     for work, step in times:
-        run(work, step, lanes=1)  # the first call of a shape is slower, and the optimizer has no state before
+        run(work, step, workers=1)  # the first call of a shape is slower, and the optimizer has no state before
         model = learner(step.shape).policy.model
-        found = peak(partial(run, work, step, lanes=1), model if work == "update" else None)  # of this process only
+        found = peak(partial(run, work, step, workers=1), model if work == "update" else None)  # of this process only
         measured[work, "memory", step] = (found.activations if work == "update" else found.whole) / 2**20
     run(WORK[0], BASE)
-    LANES.wait()
+    WORKER_PROCESSES.wait()
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
         for work, step in times if number % 2 == 0 else reversed(times):
@@ -118,15 +118,15 @@ def cost_of(steps: Sequence[Step]) -> Measured:
     return measured
 
 
-def run(work: str, step: Step, lanes: int | None = None) -> None:
-    """One rollout, in so many lanes, or one update, of a step."""
+def run(work: str, step: Step, workers: int | None = None) -> None:
+    """One rollout, in so many workers, or one update, of a step."""
     if work == "update":
         samples = make_samples(step.shape, PROMPTS, step.group, prompt=PROMPT, completions=(step.completion,))
         learner(step.shape).update(samples, 0)
         return
     sampling = Sampling(num_generations=step.group, max_completion_length=step.completion)
     problems = make_problems(step.shape.vocab, PROMPTS, PROMPT)
-    rollout = NativeRollout(learner(step.shape).policy, lanes=lanes)
+    rollout = NativeRollout(learner(step.shape).policy, workers=workers)
     completions = rollout.generate(problems, sampling, seed=0, step=0, stage="")
     assert sum(len(completion.token_ids) for completion in completions) == step.tokens
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
 from thinkery.models.attention import ATTENTION
-from thinkery.models.flops import Work, policy_shape, update_work
+from thinkery.models.flops import Compute, policy_shape, update_compute
 from thinkery.models.loading import DTYPES, Policy
 from thinkery.models.template import Template
 from thinkery.stages.step_metrics import lengths_of
@@ -148,9 +148,9 @@ def graded(completions: Iterable[Completion]) -> list[Sample]:
     return [Sample(c.prompt_ids, c.token_ids, c.logprobs, 1.0 if c.token_ids[-1] % 2 else -1.0) for c in completions]
 
 
-def update_cost(policy: Policy, samples: Sequence[Tokens]) -> Work:
+def update_cost(policy: Policy, samples: Sequence[Tokens]) -> Compute:
     """What an update on these samples needs, each prompt once; ``thinkery.models.flops`` has the formulas."""
-    return update_work(policy_shape(policy), lengths_of(samples))
+    return update_compute(policy_shape(policy), lengths_of(samples))
 
 
 def synchronize(device: torch.device) -> None:

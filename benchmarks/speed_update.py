@@ -14,7 +14,7 @@ At the shape of 25M parameters, by ``Learner.update`` itself with its defaults, 
   length. ``prefix_gradient_difference`` is that of the gradients in fp32, the largest over all parameters, as a share
   of the gradient's norm.
 - ``vocab_memory_ratio``: the activations' peak (``speed_memory.py``) of an update of one microbatch of 16,384
-  positions in one lane, at a vocabulary of 150,000 over one of 1,000. ``vocab_bytes_per_token_150k`` and ``_1k`` are
+  positions in one worker, at a vocabulary of 150,000 over one of 1,000. ``vocab_bytes_per_token_150k`` and ``_1k`` are
   how much that peak grows by one more token: equal if it grows with tokens, and 600 kB apart if it grew with tokens x
   vocabulary.
 
@@ -167,7 +167,9 @@ def gradients(policy: Policy, samples: Sequence[Sample]) -> dict[str, torch.Tens
         return hook
 
     handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in policy.model.named_parameters()]
-    Learner(policy, CONFIG, backend=LocalBackend(policy, 1)).update(samples, 0)  # or the hooks would see a lane's share
+    Learner(policy, CONFIG, backend=LocalBackend(policy, 1)).update(
+        samples, 0
+    )  # or the hooks would see a worker's share
     for handle in handles:
         handle.remove()
     with torch.no_grad():

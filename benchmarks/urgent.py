@@ -109,11 +109,11 @@ FAULTS: Mapping[str, Sequence[str]] = {
         "tests/test_pipeline.py::test_a_plan_refuses_programs_without_isolation_and_nothing_else",
     ),
     "a stopped sampling process outlasts every deadline": (
-        "tests/rollout/native/test_lane_processes.py::test_a_process_that_is_stopped_is_replaced_like_one_that_is_killed",
+        "tests/rollout/native/test_worker_processes.py::test_a_process_that_is_stopped_is_replaced_like_one_that_is_killed",
     ),
     "a killed sampling process ends the run": (
-        "tests/rollout/native/test_lane_processes.py::test_the_work_of_a_process_that_is_killed_is_done_by_a_thread_and_a_new_one_starts",
-        "tests/rollout/native/test_lane_processes.py::test_a_process_that_is_killed_amid_a_share_gives_nothing_twice",
+        "tests/rollout/native/test_worker_processes.py::test_the_work_of_a_process_that_is_killed_is_done_by_a_thread_and_a_new_one_starts",
+        "tests/rollout/native/test_worker_processes.py::test_a_process_that_is_killed_amid_a_share_gives_nothing_twice",
     ),
     "an endpoint that drips outlasts every deadline": (
         "tests/rewards/test_judges.py::test_a_server_that_drips_is_left_at_the_deadline",
@@ -135,18 +135,18 @@ FAULTS: Mapping[str, Sequence[str]] = {
         "tests/machine/test_signals.py::test_a_second_ctrl_c_ends_the_run_at_once",
     ),
     "the vLLM server takes posts of other origins": (
-        "tests/rollout/vllm/test_door.py::test_only_a_request_of_a_run_comes_in",
+        "tests/rollout/vllm/test_admission.py::test_only_a_request_of_a_run_comes_in",
     ),
     "the vLLM server has no token": (
-        "tests/rollout/vllm/test_door.py::test_looking_whether_it_is_there_needs_the_token_too",
+        "tests/rollout/vllm/test_admission.py::test_looking_whether_it_is_there_needs_the_token_too",
         "tests/rollout/vllm/test_remote.py::test_a_server_that_the_run_starts_has_a_token_that_nobody_sees",
     ),
     "the vLLM server has no limit of size": (
-        "tests/rollout/vllm/test_door.py::test_a_long_body_is_refused_before_it_is_read",
+        "tests/rollout/vllm/test_admission.py::test_a_long_body_is_refused_before_it_is_read",
     ),
     "the vLLM server has no time-out": (
-        "tests/rollout/vllm/test_door.py::test_a_client_that_stalls_loses_its_connection",
-        "tests/rollout/vllm/test_door.py::test_a_client_that_drips_a_body_is_told_and_loses_its_connection",
+        "tests/rollout/vllm/test_admission.py::test_a_client_that_stalls_loses_its_connection",
+        "tests/rollout/vllm/test_admission.py::test_a_client_that_drips_a_body_is_told_and_loses_its_connection",
     ),
     "a run that was killed in any stage ends otherwise": (
         "tests/test_resume.py",

@@ -103,7 +103,7 @@ def left_out(shared: Path) -> tuple[Figures, Tables]:
     ]
     figures, table = {}, []
     for name, references in golds.items():
-        lost = [r for r in references if _outcome(r) is Outcome.GOLD_UNPARSEABLE]
+        lost = [r for r in references if _outcome(r) is Outcome.REFERENCE_UNPARSEABLE]
         figures[f"left_out_{name}"] = len(lost) / len(references)
         table += [{"dataset": name, "reference": reference} for reference in lost]
     return figures, {"left_out": table}

@@ -21,7 +21,7 @@ import mpmath
 from rewards_math import DATA, THOUGHT
 
 from thinkery.rewards.math import JUDGE, submit_math
-from thinkery.rewards.workers.pool import WorkerPool
+from thinkery.rewards.workers.pool import ProcessPool
 from thinkery.types import Verdict
 
 EDITS = 20_000
@@ -306,7 +306,7 @@ def wrong_edits(golds: Sequence[str], count: int, seed: int) -> Iterator[tuple[s
 
 def accepted(pairs: Sequence[tuple[str, str]], workers: int = 2) -> list[tuple[str, str]]:
     """The pairs that the verifier accepts."""
-    pool = WorkerPool(JUDGE, workers=workers, deadline_s=10.0)
+    pool = ProcessPool(JUDGE, workers=workers, deadline_s=10.0)
     try:
         begun = [(pair, submit_math(THOUGHT + f"\\boxed{{{pair[0]}}}", pair[1], pool)) for pair in pairs]
         return [pair for pair, one in begun if (one if isinstance(one, Verdict) else one.result()).correct]

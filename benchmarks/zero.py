@@ -1,4 +1,4 @@
-"""R1-Zero in miniature, measured: the first rung of `make mini` for three seeds, into benchmarks/results/zero.json.
+"""R1-Zero in miniature, measured: the first stage of `make mini` for three seeds, into benchmarks/results/zero.json.
 
     python benchmarks/zero.py [--folder runs/zero-benchmark]
 

@@ -170,7 +170,7 @@ def test_ctrl_c_stops_in_one_line_with_exit_status_130(tmp_path: Path) -> None:
         finally:
             child.kill()
     assert child.returncode == 130
-    assert err.splitlines()[-1] == "stopped at grow; run the same command to go on"
+    assert err.splitlines()[-1] == "stopped at grow; run the same command to resume"
     assert "Traceback" not in err
     manifest = json.loads((tmp_path / "runs" / "tiny" / "manifest.json").read_text())
     assert manifest["stages"]["grow"]["status"] == "running"

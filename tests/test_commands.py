@@ -10,15 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from thinkery.cli import app
-from thinkery.commands import Order, figures, recipe_of
+from thinkery.commands import StageOptions, figures, recipe_of
 from thinkery.recipe import CollectStage, JudgeStage, RewardModelStage, RewardSpec, RLStage, SFTStage
 from thinkery.types import UserError
 
 pytestmark = pytest.mark.slow
 
 
-def order(command: str, *data: str, fields: dict[str, Any] | None = None, **more: Any) -> Order:
-    return Order(command, "./model", data or ("data.jsonl",), fields or {}, **more)
+def options(command: str, *data: str, fields: dict[str, Any] | None = None, **more: Any) -> StageOptions:
+    return StageOptions(command, "./model", data or ("data.jsonl",), fields or {}, **more)
 
 
 def test_grpo_takes_problems_and_rewards() -> None:
@@ -29,7 +29,7 @@ def test_grpo_takes_problems_and_rewards() -> None:
         "learning_rate": 1e-5,
         "preset": None,
     }
-    recipe = recipe_of(order("grpo", "a.jsonl", "b.jsonl", fields=fields, template="r1-zero", seed=3))
+    recipe = recipe_of(options("grpo", "a.jsonl", "b.jsonl", fields=fields, template="r1-zero", seed=3))
     (stage,) = recipe.stages
     assert isinstance(stage, RLStage)
     assert (recipe.base, recipe.template, recipe.seed, stage.from_, stage.steps) == ("./model", "r1-zero", 3, "base", 5)
@@ -41,20 +41,20 @@ def test_grpo_takes_problems_and_rewards() -> None:
 
 def test_the_other_stages_take_their_own_kind_of_data() -> None:
     fields = {"problems.n": 5, "judge.source": "mini", "refine.by": "rules", "temperature": None}
-    (collect,) = recipe_of(order("collect", fields=fields)).stages
+    (collect,) = recipe_of(options("collect", fields=fields)).stages
     assert isinstance(collect, CollectStage)
     assert (collect.problems.n, collect.temperature) == (5, 1.0)
     assert collect.judge is not None
     assert collect.refine is not None
-    (sft,) = recipe_of(order("sft", "a.jsonl", "b.jsonl", fields={"data.split": "train", "epochs": 3})).stages
+    (sft,) = recipe_of(options("sft", "a.jsonl", "b.jsonl", fields={"data.split": "train", "epochs": 3})).stages
     assert isinstance(sft, SFTStage)
     assert ([spec.source for spec in sft.data], sft.epochs) == (["a.jsonl", "b.jsonl"], 3)
     fields = {"judge.source": "mini", "task": "safety", "others": ["./other"], "problems.n": None}
-    (judge,) = recipe_of(order("judge", fields=fields)).stages
+    (judge,) = recipe_of(options("judge", fields=fields)).stages
     assert isinstance(judge, JudgeStage)
     assert (judge.task, judge.others, judge.problems.n) == ("safety", ["./other"], None)
     for objective, reads in (("pairwise", "summary"), ("pointwise", "response")):
-        (model,) = recipe_of(order("reward-model", fields={"objective": objective, "reads": None})).stages
+        (model,) = recipe_of(options("reward-model", fields={"objective": objective, "reads": None})).stages
         assert isinstance(model, RewardModelStage)
         assert model.reads == reads
 
@@ -62,7 +62,7 @@ def test_the_other_stages_take_their_own_kind_of_data() -> None:
 def test_eval_measures_each_set_under_a_name_of_its_own() -> None:
     sources = ("x/math500.jsonl", "y/math500.parquet", "mini", "gym://basic_arithmetic", "HuggingFaceH4/MATH-500")
     fields = {"problems.n": 7, "num_samples": 4}
-    recipe = recipe_of(order("eval", *sources, fields=fields, overrides=["top_p=0.5", "verification.workers=1"]))
+    recipe = recipe_of(options("eval", *sources, fields=fields, overrides=["top_p=0.5", "verification.workers=1"]))
     assert list(recipe.evaluate) == ["math500", "math500-2", "mini", "basic_arithmetic", "math-500"]
     assert {(s.problems.n, s.problems.split, s.num_samples, s.top_p) for s in recipe.evaluate.values()} == {
         (7, "test", 4, 0.5)
@@ -71,16 +71,16 @@ def test_eval_measures_each_set_under_a_name_of_its_own() -> None:
 
 
 def test_overrides_reach_the_stage_and_verification() -> None:
-    recipe = recipe_of(order("sft", overrides=["batch_size=7", "data.0.n=3", "verification.math.units=ignored"]))
+    recipe = recipe_of(options("sft", overrides=["batch_size=7", "data.0.n=3", "verification.math.units=ignored"]))
     (stage,) = recipe.stages
     assert isinstance(stage, SFTStage)
     assert (stage.batch_size, stage.data[0].n, recipe.verification.math.units) == (7, 3, "ignored")
     with pytest.raises(UserError, match=r"^sft\.bach_size: no such field; did you mean batch_size\?$"):
-        recipe_of(order("sft", overrides=["bach_size=7"]))
+        recipe_of(options("sft", overrides=["bach_size=7"]))
     with pytest.raises(UserError, match=r"^grpo\.steps = 0: allowed: an integer > 0$"):
-        recipe_of(order("grpo", fields={"steps": 0}))
+        recipe_of(options("grpo", fields={"steps": 0}))
     with pytest.raises(UserError, match=r"^--reward length=\[: write it as name or name=weight"):
-        recipe_of(order("grpo", fields={"rewards": ["length=["]}))
+        recipe_of(options("grpo", fields={"rewards": ["length=["]}))
 
 
 def test_figures_are_lines_of_set_name_and_value() -> None:

@@ -19,7 +19,7 @@ from thinkery.models.template import TEMPLATES
 from thinkery.problems.source import open_source
 from thinkery.recipe import load_recipe
 from thinkery.recipe.verification import CodePolicy, MathPolicy, Verification
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.rewards.interfaces import STANDARD_COLUMNS, RewardContext
 from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards
 from thinkery.rewards.reward_process import RewardProcess
@@ -51,10 +51,10 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("problems.jsonl").write_text("".join(blocks("jsonl")), encoding="utf-8")
 
 
-def rows(*texts: str, correct: str = "", problem_id: str = "p", **columns: Any) -> list[Row]:
+def rows(*texts: str, correct: str = "", problem_id: str = "p", **columns: Any) -> list[GradedRow]:
     problem = Problem(problem_id, "2+2?", "4", columns=columns)
     return [
-        Row(
+        GradedRow(
             problem,
             Completion(problem_id, index, (1,), (7,) * len(text), (0.0,) * len(text), text, "stop", 0),
             Verdict(Outcome.CORRECT if correct and correct in text else Outcome.WRONG),
@@ -63,7 +63,7 @@ def rows(*texts: str, correct: str = "", problem_id: str = "p", **columns: Any) 
     ]
 
 
-def values(spec: str, of: list[Row], on_error: Any = "stop", **options: Any) -> list[float | None]:
+def values(spec: str, of: list[GradedRow], on_error: Any = "stop", **options: Any) -> list[float | None]:
     with RewardProcess(CONTEXT) as process:
         rewards = {spec: process.load(spec, options)}
         return call_rewards(rewards, of, on_error=on_error, timeout_s=60)[0][spec]

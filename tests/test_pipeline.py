@@ -15,7 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from thinkery.models.loading import resolve_model
-from thinkery.pipeline import Stopped, plan, run_recipe
+from thinkery.pipeline import Stopped, describe_dry_run, run_recipe
 from thinkery.recipe import (
     TRUST_REMOTE_CODE,
     UNSAFE_LOCAL,
@@ -158,7 +158,7 @@ def test_the_manifest_says_of_every_session_what_it_was_allowed(school: School) 
         school.run()  # what the folder's recipe was allowed then is read, and gives no permission now
 
 
-def test_a_ladder_is_climbed_once(school: School) -> None:
+def test_a_recipe_is_run_once(school: School) -> None:
     summary = school.run()
     assert school.calls == ALL
     assert summary["base"] == {"eval": {"held-out": {"pass@1": 0.0, "n": 16}}}
@@ -190,7 +190,7 @@ def test_until_stops_there_and_the_rest_follows_later(school: School) -> None:
 
 def test_an_interrupted_stage_goes_on_from_its_checkpoint_and_ends_the_same(school: School, tmp_path: Path) -> None:
     school.interrupt_at = 5
-    with pytest.raises(Stopped, match=r"^stopped at zero step 5; run the same command to go on$"):
+    with pytest.raises(Stopped, match=r"^stopped at zero step 5; run the same command to resume$"):
         school.run()
     school.interrupt_at = None
     summary = school.run()
@@ -247,7 +247,7 @@ def refused(school: School, recipe: Recipe | None = None) -> list[str]:
     assert school.calls == []
     assert contents(school.folder) == before
     first, *found, advice = str(caught.value).splitlines()
-    assert first == f"{school.folder} holds work that this run can't go on from; none of it was touched:"
+    assert first == f"{school.folder} holds work that this run can't resume from; none of it was touched:"
     assert "give --force" in advice
     assert advice.endswith(str(school.folder / "set-aside"))
     return [line.strip() for line in found]
@@ -444,8 +444,8 @@ def test_names_that_lead_nowhere_are_refused_before_anything_runs(school: School
     assert school.calls == []
 
 
-def test_a_plan_says_what_would_happen_and_touches_nothing(school: School) -> None:
-    lines = plan(school.recipe(), school.folder, "zero")
+def test_a_dry_run_says_what_would_happen_and_touches_nothing(school: School) -> None:
+    lines = describe_dry_run(school.recipe(), school.folder, "zero")
     assert lines == [
         f"ladder in {school.folder}, seed 0",
         "  zero: rl from base, 6 steps, pending",
@@ -453,7 +453,7 @@ def test_a_plan_says_what_would_happen_and_touches_nothing(school: School) -> No
     ]
     assert not school.folder.exists()
     school.run(until="zero")
-    lines = plan(school.recipe("next.steps=3"), school.folder)
+    lines = describe_dry_run(school.recipe("next.steps=3"), school.folder)
     assert "  zero: rl from base, 6 steps, done" in lines
     assert "  next: rl from zero, 3 steps, pending" in lines
     assert "  changed: next.steps: 2 -> 3" in lines
@@ -553,8 +553,8 @@ def test_what_a_later_stage_names_is_looked_at_before_anything_runs(
     assert workshop.calls == []
 
 
-def test_a_plan_names_what_every_stage_is_made_from(workshop: School) -> None:
-    lines = plan(workshop.recipe(), workshop.folder)
+def test_a_dry_run_names_what_every_stage_is_made_from(workshop: School) -> None:
+    lines = describe_dry_run(workshop.recipe(), workshop.folder)
     assert lines[1:] == [
         "  cold: collect from base, pending",
         f"  dev: sft from base, on cold, {workshop.folder.with_name('users.jsonl')}, pending",
@@ -584,7 +584,7 @@ for overrides, until in json.loads(sys.argv[3]):
 """
 
 
-def test_a_plan_refuses_programs_without_isolation_and_nothing_else(school: School) -> None:
+def test_a_dry_run_refuses_programs_without_isolation_and_nothing_else(school: School) -> None:
     """Only what is still to be done counts, and only problems that do need a program run."""
     mixed = school.folder.parent / "mixed.jsonl"
     rows = [{"prompt": "1+1", "answer": "2"}, {"prompt": "Print it.", "answer": CODE, "verifier": "code"}]
@@ -615,13 +615,13 @@ def test_a_plan_refuses_programs_without_isolation_and_nothing_else(school: Scho
     assert refused == {}
 
 
-def test_a_run_refuses_them_as_its_plan_does(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_refuses_them_as_its_dry_run_does(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_working", {})  # what was found out before the limit below
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # too small for any sandbox
     try:
         with pytest.raises(UserError) as planned:
-            plan(school.recipe(), school.folder)
+            describe_dry_run(school.recipe(), school.folder)
         with pytest.raises(UserError) as run:
             school.run()
     finally:

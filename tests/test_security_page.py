@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
-# The lanes' processes are ours, and so is what they say; the line only finds out whether an error can be sent.
-OWN_PIPES = {"src/thinkery/rollout/native/lane_worker.py", "src/thinkery/rewards/workers/reward_host.py"}
+# The workers' processes are ours, and so is what they say; the line only finds out whether an error can be sent.
+OWN_PIPES = {"src/thinkery/rollout/native/worker_main.py", "src/thinkery/rewards/workers/reward_host.py"}
 UNPICKLING = re.compile(r"^(?:pickle|cPickle|dill|cloudpickle|joblib|marshal|shelve)\.(?:loads?|Unpickler|open)$")
 LOADING = re.compile(r"^(?:torch|np|numpy)\.load$|^yaml\.(?:load|load_all|unsafe_load|full_load)$")
 

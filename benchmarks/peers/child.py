@@ -84,7 +84,7 @@ class Side:
         return Round(**self._answer(ROUND_DEADLINE_S))
 
     def _answer(self, deadline_s: float) -> dict[str, Any]:
-        # One line is under way at a time, so nothing of the next is ever left in the buffer.
+        # One line is in progress at a time, so nothing of the next is ever left in the buffer.
         ready, _, _ = select.select([self._answers], [], [], deadline_s)
         line = self._answers.readline() if ready else b""
         if not line:

@@ -12,7 +12,7 @@ from child import Line
 
 from thinkery.models.loading import load_policy
 from thinkery.rollout.native.engine import NativeRollout
-from thinkery.rollout.native.lane_processes import LANES
+from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 from thinkery.types import Problem, Sampling
 
 
@@ -25,7 +25,7 @@ def main(settings: dict[str, Any]) -> None:
     )
     policy = load_policy(settings["model"], template=None, device="cpu", dtype="bfloat16")
     engine = NativeRollout(policy, max_slots=len(problems) * sampling.num_generations)
-    LANES.wait()  # processes, which start in the background
+    WORKER_PROCESSES.wait()  # processes, which start in the background
     line.ready()
     for step in count():
         completions = engine.generate(problems, sampling, seed=0, step=step, stage="speed")

@@ -34,7 +34,7 @@ _KINDS = {"grpo": "rl", "reward-model": "reward_model"}  # the others are called
 
 
 @dataclass(frozen=True)
-class Order:
+class StageOptions:
     """What a command is given.
 
     ``fields`` are those of the stage (of the held-out sets in ``eval``) by their paths, ``problems.n`` and ``data.n``
@@ -62,16 +62,16 @@ def data_field(model: type[BaseModel]) -> str:
     return "data" if "data" in model.model_fields else "problems"
 
 
-def recipe_of(order: Order) -> Recipe:
+def recipe_of(options: StageOptions) -> Recipe:
     """The recipe of one stage, or of an evaluation of a model as it is. Raises ``UserError``."""
-    model = model_of(order.command)
+    model = model_of(options.command)
     field = data_field(model)
-    stage = _nested(_with_defaults(order))
+    stage = _nested(_with_defaults(options))
     common = stage.pop(field, {})
-    sources = [{"source": source, **common} for source in order.data]
+    sources = [{"source": source, **common} for source in options.data]
     if "rewards" in stage:
         stage["rewards"] = dict(_reward(text) for text in stage["rewards"])
-    data: dict[str, Any] = {"name": order.command, "base": order.model, "template": order.template}
+    data: dict[str, Any] = {"name": options.command, "base": options.model, "template": options.template}
     if model is EvalSpec:
         sets: dict[str, Any] = {}
         for source in sources:
@@ -79,21 +79,21 @@ def recipe_of(order: Order) -> Recipe:
         data |= {"stages": [], "evaluate": sets}
         owners = [f"evaluate.{name}." for name in sets]
     else:
-        kind = _KINDS.get(order.command, order.command)
+        kind = _KINDS.get(options.command, options.command)
         filled = sources if field == "data" else {**sources[0], "also": sources[1:]}
-        data["stages"] = [{"name": order.command, "kind": kind, "from": BASE, field: filled, **stage}]
-        owners = [f"{order.command}."]
+        data["stages"] = [{"name": options.command, "kind": kind, "from": BASE, field: filled, **stage}]
+        owners = [f"{options.command}."]
     overrides = [
         owner + override
-        for override in order.overrides
+        for override in options.overrides
         for owner in ([""] if override.strip().startswith("verification.") else owners)
     ]
-    return build_recipe(data, overrides, order.seed, allow=order.allow)
+    return build_recipe(data, overrides, options.seed, allow=options.allow)
 
 
-def _with_defaults(order: Order) -> Mapping[str, Any]:
-    fields = {path: value for path, value in order.fields.items() if value is not None}
-    for path, value in DEFAULTS.get(order.command, {}).items():
+def _with_defaults(options: StageOptions) -> Mapping[str, Any]:
+    fields = {path: value for path, value in options.fields.items() if value is not None}
+    for path, value in DEFAULTS.get(options.command, {}).items():
         if path not in fields:
             fields[path] = value(fields) if callable(value) else value
     return fields

@@ -33,7 +33,7 @@ _KINDS = {
 
 
 class DiskFull(UserError):  # noqa: N818  (what happened)
-    """There is no room for what must be kept. Says where; a run goes on from its last checkpoint."""
+    """There is no room for what must be kept. Says where; a run resumes from its last checkpoint."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def room_for(path: Path) -> Iterator[None]:
         free = shutil.disk_usage(path.parent).free / 1e6
         raise DiskFull(
             f"no room for {path}: the disk at {_mount_of(path.parent)} is full, or your quota is used up ({free:,.1f} "
-            "MB free); make room there and run the same command again: it goes on from its last checkpoint"
+            "MB free); make room there and run the same command again: it resumes from its last checkpoint"
         ) from error
 
 

@@ -66,44 +66,44 @@ def run_recipe(
     force: bool = False,
     cluster: str | None = None,
     runners: Callable[[str], Runner] = runner_of,
-    engines: Runtime | None = None,
+    runtime: Runtime | None = None,
 ) -> dict[str, Any]:
     """Runs a recipe in a folder, up to and including the stage ``until``, and returns its summary.
 
     ``force`` accepts that the folder was made from another recipe, other files or models, or is damaged: it does the
     stages that this touches again and sets aside what they had made. Without it nothing that is there is touched.
     ``cluster`` is the address of a Ray cluster, ``auto`` or ``local``; a recipe with a section ``cluster`` needs none.
-    ``engines`` are some that stay open for further runs. Raises ``UserError`` for what the user can put right,
+    ``runtime`` is one that stays open for further runs. Raises ``UserError`` for what the user can put right,
     ``Stopped`` on Ctrl-C or SIGTERM.
     """
     _require_stage(recipe, until)
     check(recipe)
     exit_status.begun()
     with Run(folder) as run, remote_code(recipe.trust_remote_code):
-        _tell_notes(run, view)
+        _show_notes(run, view)
         _refuse_changes(run, recipe, force)
         require_inputs(recipe, _done(run))
         require_isolation(recipe, _pending(recipe, until, _done(run)))
         with ExitStack() as opened:
             # Not before a stage has something to do: a cluster's workers take a while.
-            open_engines = cache(lambda: engines or _opened(opened, _engines(recipe, cluster, folder, view)))
-            on_cluster = engines is not None or cluster is not None or recipe.cluster is not None
-            ladder = _Ladder(recipe, run, view, runners, open_engines, on_cluster, force)
-            ladder.refuse_changes(until)
+            open_runtime = cache(lambda: runtime or _opened(opened, _runtime_of(recipe, cluster, folder, view)))
+            on_cluster = runtime is not None or cluster is not None or recipe.cluster is not None
+            recipe_run = _RecipeRun(recipe, run, view, runners, open_runtime, on_cluster, force)
+            recipe_run.refuse_changes(until)
             run.begin(recipe.name, recipe.seed, recipe.to_yaml(), _allowed(recipe))
-            INTERRUPTS.last_words = ladder.last_words
+            INTERRUPTS.last_words = recipe_run.last_words
             try:
-                ladder.climb(until)
+                recipe_run.run_stages(until)
             except KeyboardInterrupt:
                 INTERRUPTS.allow(CLOSE_S)
-                raise Stopped(ladder.last_words()) from None
-        summary = ladder.summary() | _report(folder, view)
+                raise Stopped(recipe_run.last_words()) from None
+        summary = recipe_run.summary() | _report(folder, view)
         run.save_summary(summary)
     exit_status.ended()
     return summary
 
 
-def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
+def describe_dry_run(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     """What ``run_recipe`` would do, one line a stage. Touches nothing."""
     _require_stage(recipe, until)
     check(recipe)
@@ -115,7 +115,7 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
         data = [spec.source for _, spec in stage.data_specs()]
         parts = [stage.kind + "".join(f" from {model}" for model in made_from)]
         parts += [f"on {', '.join(data)}"] if data else []
-        parts += [f"{steps} steps"] if (steps := stage.planned_steps) else []
+        parts += [f"{steps} steps"] if (steps := stage.known_steps) else []
         lines.append(f"  {stage.name}: {', '.join(parts)}, {records.get(stage.name, {}).get('status', 'pending')}")
     for name, spec in recipe.evaluate.items():
         size = spec.problems.n or "all"
@@ -128,8 +128,8 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> list[str]:
     return lines
 
 
-class _Ladder:
-    """One climb through a recipe's stages."""
+class _RecipeRun:
+    """A run of a recipe's stages, one after the other."""
 
     def __init__(
         self,
@@ -137,12 +137,12 @@ class _Ladder:
         run: Run,
         view: View,
         runners: Callable[[str], Runner],
-        engines: Callable[[], Runtime],
+        runtime: Callable[[], Runtime],
         on_cluster: bool,
         force: bool,
     ) -> None:
         self._on_cluster, self._force = on_cluster, force
-        self._recipe, self._run, self._view, self._runners, self._engines = recipe, run, view, runners, engines
+        self._recipe, self._run, self._view, self._runners, self._runtime = recipe, run, view, runners, runtime
         self._current: StageRun | None = None
         self._stage_runs: dict[str, StageRun] = {}
         self._provenance = Provenance(recipe, lambda name: self._stage_run(name).outputs, self.resolve)
@@ -156,7 +156,7 @@ class _Ladder:
         return self._current.name + (f" step {step}" if step is not None else "")
 
     def refuse_changes(self, until: str | None) -> None:
-        """Raises ``UserError`` if there is work that the recipe can't go on from; touches nothing."""
+        """Raises ``UserError`` if there is work that the recipe can't resume from; touches nothing."""
         if self._force:
             return
         found = {name: ["no stage or evaluation of the recipe any more"] for name in self._dropped()}
@@ -169,10 +169,10 @@ class _Ladder:
             raise self._refusal(found)
 
     def last_words(self) -> str:
-        """What the user is told of a run that was stopped here."""
-        return f"stopped at {self.position}; run the same command to go on"
+        """The last line that a user reads of a run that was stopped here."""
+        return f"stopped at {self.position}; run the same command to resume"
 
-    def climb(self, until: str | None) -> None:
+    def run_stages(self, until: str | None) -> None:
         """Does what is not done."""
         for name in self._dropped():
             self._set_aside(self._run.stage(name), ["it is no part of the recipe any more"])
@@ -218,7 +218,7 @@ class _Ladder:
         def work(context: StageContext) -> dict[str, Any]:
             return self._runners(stage.kind)(stage, context)
 
-        self._do(stage.name, stage.kind, stage.planned_steps, work)
+        self._do(stage.name, stage.kind, stage.known_steps, work)
 
     def _evaluate(self, model: str) -> None:
         specs = self._provenance.measures(model)
@@ -245,7 +245,7 @@ class _Ladder:
             try:
                 result = self._attempt(run, kind, steps, inputs, work)
                 break
-            except LearnerLost:  # the engines have said why, and count how often
+            except LearnerLost:  # the runtime has said why, and counts how often
                 del self._stage_runs[name]
                 run = self._current = self._stage_run(name)
         run.done(result)
@@ -264,16 +264,16 @@ class _Ladder:
         from thinkery.report.tensorboard import Events
 
         run.start(inputs)
-        _tell_notes(self._run, self._view)
+        _show_notes(self._run, self._view)
         if run.last_step is not None:
-            self._view.note(f"{run.name}: going on after step {run.last_step}")
+            self._view.note(f"{run.name}: resuming after step {run.last_step}")
         stage = self._provenance.stages.get(run.name)
         if stage is not None and not stage.on_cluster and self._on_cluster:
             self._view.note(f"{run.name}: runs in this process, not on the cluster")
         self._view.stage(run.name, kind, steps)
         with closing(Events(run.events_folder, self._view.note)) as events:
             run.attach(events)
-            return work(StageContext(self._recipe, run, self._view, self.resolve, engines=self._engines()))
+            return work(StageContext(self._recipe, run, self._view, self.resolve, runtime=self._runtime()))
 
     def _dropped(self) -> list[str]:
         """Stages in the run folder that the recipe doesn't have."""
@@ -283,7 +283,7 @@ class _Ladder:
     def _refusal(self, found: Mapping[str, list[str]]) -> UserError:
         lines = [f"\n  {name}: {line}" for name, some in found.items() for line in some]
         return UserError(
-            f"{self._run.folder} holds work that this run can't go on from; none of it was touched:{''.join(lines)}\n"
+            f"{self._run.folder} holds work that this run can't resume from; none of it was touched:{''.join(lines)}\n"
             "Put back what has changed, or choose another --output-dir, or give --force: these stages are then done "
             f"again, and what they had made is moved to {self._run.folder / 'set-aside'}"
         )
@@ -302,7 +302,7 @@ class _Ladder:
         return {"eval": record["summary"]} if record else {}
 
 
-def _engines(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> Runtime:
+def _runtime_of(recipe: Recipe, cluster: str | None, folder: Path, view: View) -> Runtime:
     """This process's, or those of a cluster if the command or the recipe asks for one."""
     if cluster is None and recipe.cluster is None:
         from thinkery.stages.runtime import LocalRuntime
@@ -322,9 +322,9 @@ def _allowed(recipe: Recipe) -> dict[str, bool]:
     return {field.rpartition(".")[2]: recipe.allows(field) for field in PERMISSIONS}
 
 
-def _opened(opened: ExitStack, engines: Runtime) -> Runtime:
-    """The engines, begun. Ray puts a handler of its own for SIGTERM; ours comes back."""
-    begun = opened.enter_context(engines)
+def _opened(opened: ExitStack, runtime: Runtime) -> Runtime:
+    """The runtime, begun. Ray puts a handler of its own for SIGTERM; ours comes back."""
+    begun = opened.enter_context(runtime)
     INTERRUPTS.renew()
     return begun
 
@@ -341,7 +341,7 @@ def _refuse_changes(run: Run, recipe: Recipe, force: bool) -> None:
         )
 
 
-def _tell_notes(run: Run, view: View) -> None:
+def _show_notes(run: Run, view: View) -> None:
     for note in run.take_notes():
         view.note(note)
 

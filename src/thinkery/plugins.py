@@ -2,7 +2,7 @@
 
 A package names them in its metadata, as Python entry points; the miniature world and the planner are found in the same
 way as somebody's own package (``docs/plugins.md``). An entry point is loaded when its name is first used.
-Left out: what the named things must be able to do (the rooms that use them say that).
+Left out: what the named things must be able to do (the packages that use them say that).
 """
 
 from __future__ import annotations

@@ -126,9 +126,9 @@ class _Watcher:
         self.lines.append(dict(metrics))
         self._view.progress(f"profiling {self._name}", len(self.lines), self._wanted)
         if len(self.lines) == _WARM_UP:
-            from thinkery.rollout.native.lane_processes import LANES
+            from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 
-            LANES.wait()
+            WORKER_PROCESSES.wait()
         if len(self.lines) == self._wanted:
             raise _Enough
 

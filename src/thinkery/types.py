@@ -1,6 +1,7 @@
-"""The nouns that travel through the house: problems, completions, verdicts, groups, sampling settings.
+"""The nouns that every package uses: problems, completions, verdicts, groups, sampling settings.
 
-Plain data only. How completions are made, graded or learnt from lives in the rooms above; nothing here imports torch.
+Plain data only. How completions are made, graded or learnt from lives in the packages above; nothing here imports
+torch.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class UserError(Exception):
 
 
 class LearnerLost(Exception):  # noqa: N818  (no defect of the run's: it goes on)
-    """What learnt a stage's policy is gone with its weights. The stage goes on from its last checkpoint."""
+    """What learnt a stage's policy is gone with its weights. The stage resumes from its last checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Ahead:
     """How far sampling runs ahead of learning; the defaults are what one process does.
 
     ``async_steps`` 1: a step is sampled while the one before it is learnt from. ``partial``: what is unfinished when
-    new weights come goes on under them. ``oversample``: so many times the needed problems are under way.
+    new weights come goes on under them. ``oversample``: so many times the needed problems are in progress.
     """
 
     async_steps: int = 0
@@ -114,7 +115,7 @@ class Outcome(StrEnum):
     CORRECT = "correct"
     WRONG = "wrong"
     NO_ANSWER = "no_answer"
-    GOLD_UNPARSEABLE = "gold_unparseable"
+    REFERENCE_UNPARSEABLE = "reference_unparseable"
     TIMEOUT = "timeout"
     UNCHECKED = "unchecked"  # no rule can check this problem: neither right nor wrong
 

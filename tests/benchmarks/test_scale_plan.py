@@ -12,7 +12,7 @@ import pytest
 from cluster_scaling import Scaled
 from cluster_simulation import WAYS, Result
 
-from thinkery.models.flops import rollout_work, update_work
+from thinkery.models.flops import rollout_compute, update_compute
 from thinkery.plan.cost_models import ProfiledMachine
 from thinkery.plan.decoders import decoder_named
 from thinkery.plan.lengths import LengthSpread
@@ -53,7 +53,7 @@ def test_a_step_of_the_profiled_kind_is_planned_as_it_was_profiled(benchmark: An
     zero = next(stage for stage in recipe.stages if stage.name == "zero")
     batch = benchmark.rl_batch(zero, 40, 41)
     shape = decoder_named("thinkery://mini-base").learning
-    sampled, learnt = rollout_work(shape, batch, 512), update_work(shape, batch)
+    sampled, learnt = rollout_compute(shape, batch, 512), update_compute(shape, batch)
     measured = profile(
         "zero",
         rollout={"seconds": 3.0, "tokens": sampled.tokens, "flops": sampled.flops, "steps": sampled.steps},

@@ -12,7 +12,7 @@ from torch import nn
 
 from thinkery.models.flops import policy_shape
 from thinkery.rollout import NativeRollout
-from thinkery.training.packing import pack, plan_microbatches
+from thinkery.training.packing import pack, split_microbatches
 from thinkery.types import Sampling
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def test_own_prompts_are_not_shared_and_change_no_gradient(shapes: Any) -> None:
     samples = shapes.make_samples(shapes.SHAPES["tiny"], 2, 3, prompt=6, completions=(3, 5))
     alone = update.with_own_prompts(samples)
     assert [sample.prompt_ids for sample in alone] != [sample.prompt_ids for sample in samples]
-    [indices] = plan_microbatches(alone, range(6), 10_000)
+    [indices] = split_microbatches(alone, range(6), 10_000)
     assert len(pack(alone, indices, torch.device("cpu")).input_ids_T) == sum(6 + len(s.token_ids) for s in samples)
     policy = shapes.SHAPES["tiny"].policy(dtype="float32")
     together, apart = (update.gradients(policy, chosen) for chosen in (samples, alone))

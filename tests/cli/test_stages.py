@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from thinkery.cli import app
-from thinkery.commands import Order, model_of, recipe_of
+from thinkery.commands import StageOptions, model_of, recipe_of
 from thinkery.recipe import RLStage
 from thinkery.recipe.reference import sentences
 
@@ -78,7 +78,7 @@ def changes(command: str, fields: dict[str, Any], *arguments: str) -> list[str]:
     """What the arguments change against a run with ``fields`` alone, as a dry run in its folder lists it."""
     folder = Path("runs") / command
     folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(recipe_of(Order(command, "./m", ["p.jsonl"], fields)).to_yaml())
+    (folder / "recipe.yaml").write_text(recipe_of(StageOptions(command, "./m", ["p.jsonl"], fields)).to_yaml())
     done = CliRunner().invoke(app, [command, "--model", "./m", "--data", "p.jsonl", *arguments, "--dry-run"])
     assert done.exit_code == 0, done.output
     lines = [line.strip() for line in done.stdout.splitlines()]

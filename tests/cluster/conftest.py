@@ -46,7 +46,7 @@ def notes() -> Notes:
 
 
 @pytest.fixture(scope="module")
-def engines(local_ray: None, tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> Iterator[ClusterRuntime]:
+def runtime(local_ray: None, tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> Iterator[ClusterRuntime]:
     """Runtime that a module's tests share: they go from stage to stage, as in a ladder."""
     with ClusterRuntime(SPEC, "local", tmp_path_factory.mktemp("run"), notes) as opened:
         yield opened

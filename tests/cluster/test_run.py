@@ -89,8 +89,8 @@ def drawn(steps: int = STEPS) -> dict[int, list[str]]:
     return {step + 1: [problem.id for problem in source.draw(step * P, P)] for step in range(steps)}
 
 
-def kill(engines: ClusterRuntime, kind: str) -> None:
-    os.kill(engines._crews[kind].ready()[-1].pid, signal.SIGKILL)
+def kill(runtime: ClusterRuntime, kind: str) -> None:
+    os.kill(runtime._pools[kind].ready()[-1].pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,10 @@ def ahead(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_a_stage_on_a_cluster_does_what_it_does_in_one_process(
-    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
+    runtime: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(tiny_model)
-    found = run_recipe(recipe, tmp_path / "cluster", view=Watcher(), engines=engines)
+    found = run_recipe(recipe, tmp_path / "cluster", view=Watcher(), runtime=runtime)
     expected = run_recipe(recipe, tmp_path / "alone", view=Watcher())
     assert problems_by_step(tmp_path / "cluster") == problems_by_step(tmp_path / "alone") == drawn()
     assert found["stages"]["zero"]["reward"] == pytest.approx(expected["stages"]["zero"]["reward"])
@@ -120,12 +120,12 @@ def test_a_stage_on_a_cluster_does_what_it_does_in_one_process(
 
 @pytest.mark.parametrize("kind", ["rollout", "reward", "learner"])
 def test_a_stage_survives_the_death_of_any_worker(
-    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path, kind: str
+    runtime: ClusterRuntime, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
-    view = Watcher({3: lambda: kill(engines, kind)})
-    before = engines._losses.counts.get(kind, 0)
-    run_recipe(recipe_of(tiny_model), tmp_path, view=view, engines=engines)
-    assert engines._losses.counts[kind] == before + 1
+    view = Watcher({3: lambda: kill(runtime, kind)})
+    before = runtime._failures.counts.get(kind, 0)
+    run_recipe(recipe_of(tiny_model), tmp_path, view=view, runtime=runtime)
+    assert runtime._failures.counts[kind] == before + 1
     assert problems_by_step(tmp_path) == drawn()
     assert metrics_of(tmp_path)[-1][f"cluster/lost/{kind}"] == before + 1
 
@@ -138,10 +138,10 @@ def test_sampling_ahead_neither_loses_nor_doubles_a_problem_also_when_the_run_is
 
     recipe = recipe_of(tiny_model, {"async_steps": 1}, steps=6, importance_sampling_correction="truncate")
     with pytest.raises(Stopped):
-        run_recipe(recipe, tmp_path, view=Watcher({3: stop}), engines=ahead)
+        run_recipe(recipe, tmp_path, view=Watcher({3: stop}), runtime=ahead)
     state = json.loads((tmp_path / "checkpoints" / "zero" / "step-000002" / "sampler" / "sampler.json").read_text())
     assert state["open"]
-    run_recipe(recipe, tmp_path, view=Watcher(), engines=ahead)
+    run_recipe(recipe, tmp_path, view=Watcher(), runtime=ahead)
     learnt = [name for names in problems_by_step(tmp_path).values() for name in names]
     assert len(learnt) == len(set(learnt)) == 6 * P
     source = open_source(ProblemSpec(source="mini", split="train", levels=[1]))

@@ -48,10 +48,10 @@ def test_a_lost_node_shrinks_the_rollout_pool_and_the_work_is_done_all_the_same(
 ) -> None:
     notes: list[str] = []
     spec = ClusterSpec(learners=0, rollouts=2, rewards=1, cpus=1, start_timeout_s=60, rollout_timeout_s=60)
-    with ClusterRuntime(spec, two_nodes.address, tmp_path, notes.append) as engines:
-        policy = engines.policy(str(tiny_model), template=None, device="cpu", dtype="float32")
-        rollout = engines.rollout(policy, max_slots=512)
-        pool = engines._crews["rollout"]
+    with ClusterRuntime(spec, two_nodes.address, tmp_path, notes.append) as runtime:
+        policy = runtime.policy(str(tiny_model), template=None, device="cpu", dtype="float32")
+        rollout = runtime.rollout(policy, max_slots=512)
+        pool = runtime._pools["rollout"]
         assert len({worker.node for worker in pool.ready()}) == 2
         alone = NativeRollout(load_policy(tiny_model, template=None, device="cpu", dtype="float32"))
         flow = rollout.generate(PROBLEMS, SAMPLING, seed=0, step=0, stage="s")

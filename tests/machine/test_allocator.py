@@ -1,4 +1,4 @@
-"""jemalloc: real processes, which start again with it, once, and hand it on to lanes alone."""
+"""jemalloc: real processes, which start again with it, once, and hand it on to CPU workers alone."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def has_jemalloc(pid):
     return "libjemalloc" in Path(f"/proc/{pid}/maps").read_text()
 
 start_with_jemalloc()
-lanes = []
-if sys.argv[1:] == ["lanes"]:
-    from thinkery.rollout.native.lane_processes import LANES
-    LANES.start([1])
-    LANES.wait(120)
-    lanes = [has_jemalloc(pid) for pid in LANES.pids]
-print(json.dumps({"argv": sys.argv[1:], "here": has_jemalloc(os.getpid()), "lanes": lanes, "for lanes": environment(),
+workers = []
+if sys.argv[1:] == ["workers"]:
+    from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
+    WORKER_PROCESSES.start([1])
+    WORKER_PROCESSES.wait(120)
+    workers = [has_jemalloc(pid) for pid in WORKER_PROCESSES.pids]
+print(json.dumps({"argv": sys.argv[1:], "here": has_jemalloc(os.getpid()), "workers": workers,
+                  "for workers": environment(),
                   "left": [name for name in ("LD_PRELOAD", "MALLOC_CONF") if name in os.environ]}))
 """
 
@@ -50,16 +51,16 @@ def test_a_process_starts_again_as_it_was_called_and_leaves_no_trace_to_others()
     assert report("a", "b c", "--d") == {
         "argv": ["a", "b c", "--d"],
         "here": True,
-        "lanes": [],
-        "for lanes": environment_with_jemalloc(),
+        "workers": [],
+        "for workers": environment_with_jemalloc(),
         "left": [],
     }
 
 
 def test_lanes_have_it_too() -> None:
-    assert report("lanes")["lanes"] == [True]
+    assert report("workers")["workers"] == [True]
 
 
 def test_who_has_chosen_a_malloc_keeps_it() -> None:
     found = report("a", preload="")
-    assert (found["here"], found["for lanes"], found["left"]) == (False, {}, [PRELOAD])
+    assert (found["here"], found["for workers"], found["left"]) == (False, {}, [PRELOAD])

@@ -80,7 +80,7 @@ main()
     returncode, err = end_of(script, "run", str(recipe), cwd=tmp_path)
     assert returncode == UNFINISHED
     assert err.splitlines()[-1].startswith("error: the process ended itself, with exit status 0, before the run was")
-    assert "run the same command to go on" in err
+    assert "run the same command to resume" in err
 
 
 def test_signals_to_the_guard_alone_reach_the_process_once_each() -> None:

@@ -126,6 +126,6 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(recipe: Pat
     error = done.stderr.splitlines()[-1]
     assert error.startswith(f"error: no room for {folder}/run/")
     assert f"the disk at {folder} is full" in error
-    assert error.endswith("make room there and run the same command again: it goes on from its last checkpoint")
+    assert error.endswith("make room there and run the same command again: it resumes from its last checkpoint")
     assert "Traceback" not in done.stderr
     assert f"{folder}/run/report.html" in done.stdout.splitlines()[-1]

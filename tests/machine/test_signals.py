@@ -94,13 +94,13 @@ def test_a_run_that_is_stopped_saves_its_last_step_and_ends_as_one_that_never_wa
         _, error = run.communicate(timeout=DEADLINE_S)
     assert run.returncode == 143, error
     step = steps_of(folder)[-1]["step"]
-    assert error.splitlines()[-1] == f"stopped at zero step {step}; run the same command to go on"
+    assert error.splitlines()[-1] == f"stopped at zero step {step}; run the same command to resume"
     assert "Traceback" not in error
     assert [path.name for path in (folder / "checkpoints" / "zero").glob("step-*")] == [f"step-{step:06d}"]
     with started(*command, cwd=tmp_path) as run:
         said, error = run.communicate(timeout=DEADLINE_S)
     assert run.returncode == 0, error
-    assert f"zero: going on after step {step}" in said
+    assert f"zero: resuming after step {step}" in said
     assert steps_of(folder) == steps_of(tmp_path / "whole")
     models = [sha256_of(one / "checkpoints" / "zero" / "model") for one in (folder, tmp_path / "whole")]
     assert models[0] == models[1]
@@ -133,7 +133,7 @@ def test_a_run_that_waits_for_a_judge_stops_at_once(
     finally:
         over.set()
     assert run.returncode == 130, (said, error)
-    assert error.splitlines()[-1] == "stopped at base.eval; run the same command to go on"
+    assert error.splitlines()[-1] == "stopped at base.eval; run the same command to resume"
 
 
 WAITS = """

@@ -46,9 +46,9 @@ class Judge:
         self.template = TEMPLATES[template]
         self.verifiers = {n: make_verifier(n, self.template, Verification(workers=1)) for n in ("choice", "code")}
 
-    def gold(self, task: WorldTask, language: str) -> Outcome:
+    def reference_completion(self, task: WorldTask, language: str) -> Outcome:
         """The outcome of the problem's own solution."""
-        completion = self.verifiers[task.verifier].gold(problem_of(task, language))
+        completion = self.verifiers[task.verifier].reference_completion(problem_of(task, language))
         assert completion is not None
         return self._outcome(task, language, completion)
 
@@ -237,7 +237,7 @@ def test_options_differ_and_the_right_one_stands_anywhere(domain: str) -> None:
 def test_the_verifier_accepts_the_right_option_alone(domain: str, judge: Judge) -> None:
     for task in drawn(domain, 400, seed=6):
         for language in ("en", "zh"):
-            assert judge.gold(task, language) is Outcome.CORRECT
+            assert judge.reference_completion(task, language) is Outcome.CORRECT
             for option in task.columns(language)["choices"]:
                 expected = Outcome.CORRECT if option == task.reference(language) else Outcome.WRONG
                 summary = task.summary(Random(0), language, option)
@@ -253,6 +253,6 @@ def test_the_verifier_runs_what_the_world_writes(judge: Judge) -> None:
         if seen[task.kind, expected] == 2:
             continue
         seen[task.kind, expected] += 1
-        assert judge.gold(task, "en") is Outcome.CORRECT
+        assert judge.reference_completion(task, "en") is Outcome.CORRECT
         assert judge.answer(task, "en", answer) is (Outcome.CORRECT if expected else Outcome.WRONG), answer
     assert seen == {(kind, right): 2 for kind in KINDS["code"] for right in (True, False)}

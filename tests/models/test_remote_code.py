@@ -124,13 +124,13 @@ import sys
 from thinkery.models.loading import load_policy
 from thinkery.models.remote_code import remote_code
 from thinkery.rollout import NativeRollout
-from thinkery.rollout.native.lane_processes import LANES
+from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 from thinkery.types import Problem, Sampling
 
 with remote_code(True):
     policy = load_policy(sys.argv[1], template=None, device="cpu", dtype="float32")
-rollout = NativeRollout(policy, lanes=2)
-LANES.wait(120)
+rollout = NativeRollout(policy, workers=2)
+WORKER_PROCESSES.wait(120)
 problems = [Problem(str(number), "1+1", "") for number in range(2)]
 for _ in rollout.generate(problems, Sampling(2, max_completion_length=4), seed=0, step=0, stage="test"):
     pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from thinkery.models.flops import Lengths, forward_work, update_work
+from thinkery.models.flops import Lengths, forward_compute, update_compute
 from thinkery.plan.cost_models import GpuCluster
 from thinkery.plan.decoders import decoder_named
 from thinkery.plan.efficiency import MIXTURE, Efficiency
@@ -15,12 +15,12 @@ SEQUENCE = [Lengths(0, (4096,))]
 
 
 def test_training_is_what_a_trillion_tokens_in_180_thousand_gpu_hours_is() -> None:
-    flops = update_work(DEEPSEEK.learning, SEQUENCE).flops / 4096 * 1e12
+    flops = update_compute(DEEPSEEK.learning, SEQUENCE).flops / 4096 * 1e12
     assert flops / (180e3 * 3600) / H800.flop_per_s == pytest.approx(MIXTURE.training, abs=0.005)
 
 
 def test_a_forward_is_what_a_node_prefills_without_a_cache() -> None:
-    flops = forward_work(DEEPSEEK.learning, SEQUENCE, head=False).flops / 4096
+    flops = forward_compute(DEEPSEEK.learning, SEQUENCE, head=False).flops / 4096
     tokens_per_s = 73.7e3 * (1 - 0.563) / 8
     assert flops * tokens_per_s / H800.flop_per_s == pytest.approx(MIXTURE.forward, abs=0.005)
 

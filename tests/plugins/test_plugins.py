@@ -164,15 +164,15 @@ class TestUncachedRollout:
             assert one.text == native[key].text
             assert one.logprobs == pytest.approx(native[key].logprobs, abs=1e-4)
 
-    def test_a_call_that_was_cut_goes_on_where_it_stopped(self, rollouts: tuple[Any, NativeRollout]) -> None:
+    def test_a_call_that_was_interrupted_is_resumed_where_it_stopped(self, rollouts: tuple[Any, NativeRollout]) -> None:
         uncached, _ = rollouts
         whole = by_index(uncached.generate(*self.asked(), seed=1, step=2, stage="s"))
         flow = uncached.generate(*self.asked(), seed=1, step=2, stage="s")
         first = next(flow)
-        uncached.cut()
+        uncached.interrupt()
         assert list(flow) == []
-        assert len(uncached.left) == 5
-        rest = uncached.resume(self.PROBLEMS, list(uncached.left), self.SAMPLING, seed=1, stage="s")
+        assert len(uncached.unfinished) == 5
+        rest = uncached.resume(self.PROBLEMS, list(uncached.unfinished), self.SAMPLING, seed=1, stage="s")
         assert by_index([first, *rest]) == whole
 
     def asked(self) -> tuple[tuple[Problem, ...], Sampling]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkery.problems.columns import Layout, problems_of, text_columns
+from thinkery.problems.columns import ColumnLayout, problems_of, text_columns
 from thinkery.problems.conventions.plain import last_box
 from thinkery.problems.files import Row, read_rows
 from thinkery.problems.source import open_source
@@ -29,7 +29,7 @@ def read(*values: dict[str, Any], **columns: str | None) -> list[Problem]:
     return [problem for _, problem in problems]
 
 
-def layout_of(values: dict[str, Any], **columns: str | None) -> Layout:
+def layout_of(values: dict[str, Any], **columns: str | None) -> ColumnLayout:
     return problems_of(iter(rows_of(values)), "a", columns)[0]
 
 

@@ -82,7 +82,7 @@ def test_a_row_becomes_the_problem_that_it_is_meant_to_be(case: dict[str, Any], 
     right, wrong = (settle(verifier.begin(case[side], problem), time.monotonic() + 120) for side in ("right", "wrong"))
     assert right.outcome is Outcome.CORRECT, right.reason
     assert wrong.outcome is Outcome.WRONG, wrong.reason
-    gold = verifier.gold(problem)
+    gold = verifier.reference_completion(problem)
     assert gold is None or settle(verifier.begin(gold, problem), time.monotonic() + 120).correct
 
 

@@ -23,8 +23,8 @@ METRICS = {"reward": 1.25, "accuracy": 0.5, "completions/mean_length": 61.4, "to
 
 def a_run(view: View) -> None:
     view.stage("zero", "rl", 3)
-    view.progress("checking the gold answers", 5, 10)
-    view.progress("checking the gold answers", 10, 10)
+    view.progress("checking the reference answers", 5, 10)
+    view.progress("checking the reference answers", 10, 10)
     for step in range(1, 4):
         view.step(step, METRICS | {"accuracy": step / 4})
     view.completion("计算 6*7", "<think>[bold]wait\x1b[2J</think> <answer>42</answer>", 2.0, True)
@@ -38,7 +38,7 @@ def test_plain_lines() -> None:
     a_run(PlainView(stream, interval=0.0))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "== zero (rl, 3 steps)"
-    assert lines[1:3] == ["checking the gold answers: 5 of 10", "checking the gold answers: 10 of 10"]
+    assert lines[1:3] == ["checking the reference answers: 5 of 10", "checking the reference answers: 10 of 10"]
     assert lines[3] == "zero 1/3  reward 1.250  accuracy 25.0%  length 61  KL 1.0e-05  tokens/s 21.2k"
     assert lines[5].endswith("0:00 left")
     assert lines[6:8] == ["-- right, reward 2.00: 计算 6*7", "   <think>[bold]wait [2J</think> <answer>42</answer>"]

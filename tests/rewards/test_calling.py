@@ -14,18 +14,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
 from thinkery.user_code import shown_path
 
 PATIENCE_S = 30.0
 
 
-def row(text: str, *, problem_id: str = "p", index: int = 0, chat: bool = False, **columns: Any) -> Row:
+def row(text: str, *, problem_id: str = "p", index: int = 0, chat: bool = False, **columns: Any) -> GradedRow:
     prompt = ({"role": "user", "content": "How much?"},) if chat else "How much?"
     problem = Problem(problem_id, prompt, "42", level=3, language="zh", columns=columns)
     ids = tuple(range(len(text)))
-    return Row(problem, Completion(problem_id, index, (1,), ids, (0.0,) * len(ids), text, "stop", 0), CORRECT)
+    return GradedRow(problem, Completion(problem_id, index, (1,), ids, (0.0,) * len(ids), text, "stop", 0), CORRECT)
 
 
 CORRECT = Verdict(Outcome.CORRECT)
@@ -34,13 +34,13 @@ WITH_A_WORD = [row(text, index=index, problem_id="units-7") for index, text in e
 
 
 def values_of(
-    reward: Any, rows: Sequence[Row], *, on_error: Any = "stop", timeout_s: float = PATIENCE_S
+    reward: Any, rows: Sequence[GradedRow], *, on_error: Any = "stop", timeout_s: float = PATIENCE_S
 ) -> tuple[list[float | None], int]:
     values, errors = call_rewards({"mine": reward}, rows, on_error=on_error, timeout_s=timeout_s)
     return values["mine"], errors["mine"]
 
 
-def refusal(reward: Any, rows: Sequence[Row], **settings: Any) -> str:
+def refusal(reward: Any, rows: Sequence[GradedRow], **settings: Any) -> str:
     with pytest.raises(UserError) as caught:
         values_of(reward, rows, **settings)
     return str(caught.value)

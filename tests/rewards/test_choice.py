@@ -197,7 +197,7 @@ def test_a_reference_may_be_a_letter_or_the_options_text(reference: str) -> None
 def test_a_reference_that_is_no_option_is_reported_whatever_the_answer(reference: str) -> None:
     for answer in ("B", reference or "nothing"):
         verdict = judge(answer, reference)
-        assert verdict.outcome is Outcome.GOLD_UNPARSEABLE
+        assert verdict.outcome is Outcome.REFERENCE_UNPARSEABLE
         assert verdict.reason
 
 
@@ -218,7 +218,7 @@ def test_columns_of_many_shapes_are_read(columns: dict[str, Any]) -> None:
     for reference, answer in itertools.product(("B", "Paris"), ("B", "Paris", "B) Paris", "The answer is Paris.")):
         assert judge(answer, reference, columns).correct
     assert judge("C", "B", columns).outcome is Outcome.WRONG
-    assert judge("C", "C", columns).outcome is Outcome.GOLD_UNPARSEABLE
+    assert judge("C", "C", columns).outcome is Outcome.REFERENCE_UNPARSEABLE
 
 
 def test_numbered_options_are_known_by_number_too() -> None:
@@ -228,8 +228,8 @@ def test_numbered_options_are_known_by_number_too() -> None:
 
 
 @pytest.mark.parametrize("columns", [{"choices": "A) London B) Paris"}, {"options": ["x"] * 11}, {"options": 4}])
-def test_columns_that_are_no_options_make_the_gold_unreadable(columns: dict[str, Any]) -> None:
-    assert judge("B", "B", columns).outcome is Outcome.GOLD_UNPARSEABLE
+def test_columns_that_are_no_options_make_the_reference_unreadable(columns: dict[str, Any]) -> None:
+    assert judge("B", "B", columns).outcome is Outcome.REFERENCE_UNPARSEABLE
 
 
 def test_options_that_are_numbers_or_letters_themselves_are_told_from_labels() -> None:
@@ -261,9 +261,9 @@ def test_only_what_follows_the_thinking_counts(completion: str, outcome: Outcome
 
 @pytest.mark.parametrize("verifier", [TAGGED, PLAIN])
 @pytest.mark.parametrize("reference", [*LABELS, "A, C", "BDJ", "(A) and (B)"])
-def test_the_gold_completion_is_accepted_and_no_other_letter_is(verifier: ChoiceVerifier, reference: str) -> None:
+def test_the_reference_completion_is_accepted_and_no_other_letter_is(verifier: ChoiceVerifier, reference: str) -> None:
     given = problem(reference, {})
-    completion = verifier.gold(given)
+    completion = verifier.reference_completion(given)
     assert completion is not None
     assert verifier.begin(completion, given).correct
     for letter in LABELS:
@@ -320,7 +320,7 @@ def test_any_text_gets_a_verdict(answer: str, reference: str, choices: list[str]
         for completion in (answer, f"<think>x</think><answer>{answer}</answer>", f"x</think>{answer}"):
             given = problem(reference, {"choices": choices})
             assert isinstance(verifier.begin(completion, given), Verdict)
-            assert isinstance(verifier.gold(given), str)
+            assert isinstance(verifier.reference_completion(given), str)
 
 
 @pytest.mark.slow

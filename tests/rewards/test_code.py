@@ -234,7 +234,7 @@ def test_tests_that_cannot_be_run_say_nothing_about_the_program(
     sandbox: Sandbox, reference: dict[str, Any], reason: str
 ) -> None:
     verdict = grade("def f(x): return x", reference, sandbox)
-    assert verdict.outcome is Outcome.GOLD_UNPARSEABLE
+    assert verdict.outcome is Outcome.REFERENCE_UNPARSEABLE
     assert re.search(reason, verdict.reason), verdict.reason
 
 
@@ -296,7 +296,7 @@ def test_programs_and_functions_are_judged_alike_on_sandbox_fusion(
 
 def test_unit_tests_cannot_be_run_on_sandbox_fusion(fusion: SandboxFusion) -> None:
     verdict = grade("def f(x): return x * 2", DOUBLE_UNIT, fusion)
-    assert verdict.outcome is Outcome.GOLD_UNPARSEABLE
+    assert verdict.outcome is Outcome.REFERENCE_UNPARSEABLE
     assert "remove fusion_url" in verdict.reason
 
 
@@ -328,16 +328,16 @@ def test_the_verifier_accepts_a_problems_own_solution(verifier: CodeVerifier) ->
     ]
     for column in columns:
         problem = Problem("p", "Double.", json.dumps(DOUBLE_UNIT), verifier="code", columns=column)
-        gold = verifier.gold(problem)
-        assert gold is not None
-        assert settled(verifier.begin(gold, problem)).correct
+        reference_completion = verifier.reference_completion(problem)
+        assert reference_completion is not None
+        assert settled(verifier.begin(reference_completion, problem)).correct
 
 
-def test_a_problem_without_a_solution_has_no_gold_and_one_without_tests_says_why(verifier: CodeVerifier) -> None:
-    assert verifier.gold(Problem("p", "Double.", json.dumps(DOUBLE_CALL), verifier="code")) is None
+def test_a_problem_without_a_solution_has_no_reference_and_one_without_tests_says_why(verifier: CodeVerifier) -> None:
+    assert verifier.reference_completion(Problem("p", "Double.", json.dumps(DOUBLE_CALL), verifier="code")) is None
     broken = Problem("p", "Double.", "{}", verifier="code")
-    verdict = settled(verifier.begin(verifier.gold(broken) or "", broken))
-    assert (verdict.outcome, verdict.reason[:8]) == (Outcome.GOLD_UNPARSEABLE, "no tests")
+    verdict = settled(verifier.begin(verifier.reference_completion(broken) or "", broken))
+    assert (verdict.outcome, verdict.reason[:8]) == (Outcome.REFERENCE_UNPARSEABLE, "no tests")
 
 
 def test_beginning_never_waits_and_a_missing_verdict_is_a_timeout(verifier: CodeVerifier) -> None:
@@ -417,7 +417,7 @@ def test_all_human_eval_solutions_pass_and_none_with_a_wrong_body_does(shared: P
             reference = {"unit_tests": row["test"], "entry_point": row["entry_point"], "prompt": row["prompt"]}
             columns = {"canonical_solution": row["canonical_solution"]}
             problem = Problem(row["task_id"], row["prompt"], json.dumps(reference), verifier="code", columns=columns)
-            right.append((row["task_id"], verifier.begin(verifier.gold(problem) or "", problem)))
+            right.append((row["task_id"], verifier.begin(verifier.reference_completion(problem) or "", problem)))
             body = f"```python\n    {wrong[number % len(wrong)]}\n```"
             broken.append((row["task_id"], verifier.begin(f"<think>.</think><answer>{body}</answer>", problem)))
         assert len(rows) == 164

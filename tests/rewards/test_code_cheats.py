@@ -79,7 +79,7 @@ def test_an_honest_solution_of_the_cheats_task_is_accepted(benchmark: ModuleType
 
 @pytest.mark.parametrize("kind", ["function", "stdin", "cpp"])
 def test_every_cheat_is_judged_wrong(benchmark: ModuleType, kind: str) -> None:
-    # Not "timeout" and not "gold_unparseable" either: a program must not talk its way out of a verdict.
+    # Not "timeout" and not "reference_unparseable" either: a program must not talk its way out of a verdict.
     verdicts = benchmark.judge_cheats([kind])
     assert [(c.name, v.outcome, v.reason) for c, v in verdicts if v.outcome is not Outcome.WRONG] == []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from thinkery.models.template import TEMPLATES
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.rewards.custom import columns_of, is_custom, load_reward, require_columns, reward_files
 from thinkery.rewards.interfaces import Reward, RewardContext
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
@@ -37,16 +37,18 @@ def write() -> Write:
     return write
 
 
-def rows(*texts: str, chat: bool = False, columns: Mapping[str, Any] | None = None) -> list[Row]:
+def rows(*texts: str, chat: bool = False, columns: Mapping[str, Any] | None = None) -> list[GradedRow]:
     prompt = ({"role": "user", "content": "2+2?"},) if chat else "2+2?"
     problem = Problem("p", prompt, "4", level=2, columns=columns or {})
     return [
-        Row(problem, Completion("p", index, (1,), (5, 6, 7), (0.0,) * 3, text, "stop", 0), Verdict(Outcome.CORRECT))
+        GradedRow(
+            problem, Completion("p", index, (1,), (5, 6, 7), (0.0,) * 3, text, "stop", 0), Verdict(Outcome.CORRECT)
+        )
         for index, text in enumerate(texts)
     ]
 
 
-def values(reward: Reward, of: list[Row], on_error: Any = "stop") -> list[float | None]:
+def values(reward: Reward, of: list[GradedRow], on_error: Any = "stop") -> list[float | None]:
     return call_rewards({"mine": reward}, of, on_error=on_error, timeout_s=30)[0]["mine"]
 
 

@@ -53,10 +53,12 @@ def test_a_verdict_is_correct_where_f1_is_one_and_pays_f1() -> None:
 @pytest.mark.parametrize("reference", ["", "[]", '[[""]]', "[[1]]", "the", json.dumps([["a b"] * 13])])
 def test_a_reference_that_accepts_nothing_is_told(reference: str) -> None:
     problem = Problem("x", "?", reference, verifier="f1")
-    assert VERIFIER.begin(VERIFIER.gold(problem) or "", problem).outcome is Outcome.GOLD_UNPARSEABLE
+    assert (
+        VERIFIER.begin(VERIFIER.reference_completion(problem) or "", problem).outcome is Outcome.REFERENCE_UNPARSEABLE
+    )
 
 
 @pytest.mark.parametrize("accepted", [["Ann", "Bob and Cid", "Paris, Texas"], ["3.50"], ["4-yard", "31-yard"]])
 def test_its_own_answer_is_accepted(accepted: list[str]) -> None:
     problem = Problem("x", "?", json.dumps([accepted]), verifier="f1")
-    assert VERIFIER.begin(VERIFIER.gold(problem) or "", problem).correct
+    assert VERIFIER.begin(VERIFIER.reference_completion(problem) or "", problem).correct

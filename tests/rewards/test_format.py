@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from thinkery.models.template import TAGS, TEMPLATES, Template
 from thinkery.rewards.builtin import format_reward
-from thinkery.rewards.interfaces import RewardContext, gold_completion
+from thinkery.rewards.interfaces import RewardContext, completion_with_answer
 
 ZERO, CHAT = TEMPLATES["r1-zero"], TEMPLATES["chat-think"]
 PREFILLED = Template("prefilled", "", prefilled_think=True)
@@ -105,7 +105,7 @@ def test_messages_are_read_as_their_last() -> None:
 @pytest.mark.parametrize("template", [ZERO, CHAT, PREFILLED], ids=lambda template: template.name)
 @given(answer=st.text(st.characters(exclude_characters="<>"), min_size=1).filter(str.strip))
 def test_a_perfect_completion_is_well_formed_whatever_its_answer(template: Template, answer: str) -> None:
-    assert value(gold_completion(template, answer), template) == 1.0
+    assert value(completion_with_answer(template, answer), template) == 1.0
 
 
 def test_of_all_short_sequences_of_tags_only_the_right_order_counts() -> None:

@@ -86,7 +86,7 @@ def test_an_unreadable_reference_gives_no_accuracy(grader: Grader) -> None:
     (group,) = grader.collect([one], 1)
     assert group.rewards_G["accuracy"] == (None,)
     assert group.totals_G == (0.25,)
-    assert group_metrics([group])["grading/gold_unparseable"] == 1
+    assert group_metrics([group])["grading/reference_unparseable"] == 1
 
 
 def test_a_hanging_answer_is_a_counted_timeout() -> None:

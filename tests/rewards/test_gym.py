@@ -19,9 +19,9 @@ from thinkery.models.template import TEMPLATES
 from thinkery.recipe.verification import CodePolicy, Verification
 from thinkery.rewards.gym import EVALUATING, GymVerifier
 from thinkery.rewards.gym_scorer import is_formula, score
-from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.interfaces import completion_with_answer
 from thinkery.sandbox import isolation
-from thinkery.sandbox.isolation import Probe
+from thinkery.sandbox.isolation import IsolationProbe
 from thinkery.sandbox.packages import environment_packages
 from thinkery.sandbox.sandbox import Sandbox
 from thinkery.sandbox.types import Program, Status
@@ -58,15 +58,15 @@ def settled(verifier: GymVerifier, completion: str, problem: Problem) -> Verdict
 
 def test_every_family_accepts_its_own_answer_in_every_template(verifier: GymVerifier) -> None:
     problems = [problem_of(family) for family in FAMILIES]
-    begun = [(problem, verifier.begin(verifier.gold(problem) or "", problem)) for problem in problems]
+    begun = [(problem, verifier.begin(verifier.reference_completion(problem) or "", problem)) for problem in problems]
     verdicts = {p.id: v if isinstance(v, Verdict) else v.result(timeout=90) for p, v in begun}
     assert {name: verdict for name, verdict in verdicts.items() if not verdict.correct} == {}
 
 
-def test_a_part_of_the_credit_is_no_credit(verifier: GymVerifier) -> None:
+def test_partial_credit_is_no_credit(verifier: GymVerifier) -> None:
     problem = problem_of("caesar_cipher")
     template = TEMPLATES["r1-zero"] if verifier._template.answer_tag else TEMPLATES["chat-think"]
-    wrong = settled(verifier, gold_completion(template, f"{problem.reference} or so"), problem)
+    wrong = settled(verifier, completion_with_answer(template, f"{problem.reference} or so"), problem)
     assert (wrong.outcome, wrong.reason.startswith("scored 0.")) == (Outcome.WRONG, True)
 
 
@@ -78,17 +78,17 @@ def test_what_is_no_answer_or_no_entry_says_so() -> None:
         assert settled(verifier, "<think>t</think><answer> </answer>", problem).outcome is Outcome.NO_ANSWER
         assert settled(verifier, f"<think>t</think><answer>{'9' * 20_000}</answer>", problem).outcome is Outcome.WRONG
         bare = Problem("x", "p", "1", verifier="gym")
-        assert settled(verifier, "<think>t</think><answer>1</answer>", bare).outcome is Outcome.GOLD_UNPARSEABLE
+        assert settled(verifier, "<think>t</think><answer>1</answer>", bare).outcome is Outcome.REFERENCE_UNPARSEABLE
         good: dict[str, Any] = {"family": "chain_sum", "seed": 11, "index": 0, "size": 500}
         for wrong in ({"seed": "11"}, {"index": 500}, {"index": -1}, {"size": 1 << 40}, {"family": "none"},
                       {"index": 1}, {"entry": "{}"}, {"seed": True}):  # fmt: skip
             damaged = replace(problem, columns={"gym": good | wrong})
-            verdict = settled(verifier, verifier.gold(damaged) or "", damaged)
-            assert verdict.outcome is Outcome.GOLD_UNPARSEABLE, wrong
+            verdict = settled(verifier, verifier.reference_completion(damaged) or "", damaged)
+            assert verdict.outcome is Outcome.REFERENCE_UNPARSEABLE, wrong
         for changed in ({"prompt": problem.prompt + " "}, {"reference": "1"}):
             altered = replace(problem, **changed)
-            verdict = settled(verifier, verifier.gold(altered) or "", altered)
-            assert (verdict.outcome, "changed" in verdict.reason) == (Outcome.GOLD_UNPARSEABLE, True)
+            verdict = settled(verifier, verifier.reference_completion(altered) or "", altered)
+            assert (verdict.outcome, "changed" in verdict.reason) == (Outcome.REFERENCE_UNPARSEABLE, True)
     finally:
         verifier.close()
 
@@ -99,7 +99,7 @@ def test_a_scorer_that_hangs_is_a_timeout() -> None:
         problem = problem_of("countdown")
         hanging = settled(verifier, "<think>t</think><answer>9**9**9**9**9</answer>", problem)
         assert hanging.outcome is Outcome.TIMEOUT
-        assert settled(verifier, verifier.gold(problem) or "", problem).correct
+        assert settled(verifier, verifier.reference_completion(problem) or "", problem).correct
     finally:
         verifier.close()
 
@@ -193,18 +193,18 @@ print(dataset.score_answer("__import__('os').system('touch /tmp/inside && echo a
 
 def test_without_isolation_a_scorer_that_evaluates_is_refused_as_programs_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_working", {})
-    monkeypatch.setattr(isolation, "_probe", lambda level: Probe(level, False, "not here", "elsewhere"))
+    monkeypatch.setattr(isolation, "_probe", lambda level: IsolationProbe(level, False, "not here", "elsewhere"))
     reading, evaluating = problem_of("chain_sum"), problem_of("countdown")
     for unsafe in (False, True):
         policy = CodePolicy(unsafe_local=unsafe)
         verifier = GymVerifier(TEMPLATES["r1-zero"], Verification(deadline_s=20, code=policy))
         try:
-            assert settled(verifier, verifier.gold(reading) or "", reading).correct
+            assert settled(verifier, verifier.reference_completion(reading) or "", reading).correct
             if unsafe:
-                assert settled(verifier, verifier.gold(evaluating) or "", evaluating).correct
+                assert settled(verifier, verifier.reference_completion(evaluating) or "", evaluating).correct
             else:
                 with pytest.raises(UserError, match=r"countdown: its scorer evaluates text as code") as refused:
-                    verifier.begin(verifier.gold(evaluating) or "", evaluating)
+                    verifier.begin(verifier.reference_completion(evaluating) or "", evaluating)
                 assert "no isolation works here" in str(refused.value)
                 assert "--unsafe-local" in str(refused.value)
         finally:

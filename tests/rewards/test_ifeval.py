@@ -108,5 +108,5 @@ def test_the_verifier_judges_what_follows_the_thinking_by_all_of_them() -> None:
 )
 def test_what_can_not_be_checked_is_refused(constraint: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=r"problem x|language") as caught:
-        InstructionVerifier(TEMPLATES["r1-zero"], Verification()).gold(problem(constraint))
+        InstructionVerifier(TEMPLATES["r1-zero"], Verification()).reference_completion(problem(constraint))
     assert expected in str(caught.value)

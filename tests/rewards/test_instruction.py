@@ -71,7 +71,7 @@ def test_languages_are_told_apart_even_within_a_script() -> None:
 
 @pytest.mark.parametrize("constraints", [None, [{"type": "rhyme"}], [{"type": "words", "most": 3}]])
 def test_a_mistake_in_the_constraints_names_the_problem(constraints: object) -> None:
-    for attempt in (lambda: judge("a", constraints), lambda: TAGGED.gold(problem(constraints))):
+    for attempt in (lambda: judge("a", constraints), lambda: TAGGED.reference_completion(problem(constraints))):
         with pytest.raises(UserError, match="problem p7: constraints"):
             attempt()
 
@@ -84,10 +84,10 @@ def test_an_unknown_language_is_a_users_mistake() -> None:
 @pytest.mark.parametrize("name", sorted(TEMPLATES))
 def test_the_reference_is_accepted_in_every_template(name: str) -> None:
     verifier = InstructionVerifier(TEMPLATES[name], Verification())
-    completion = verifier.gold(problem())
+    completion = verifier.reference_completion(problem())
     assert completion is not None
     assert verifier.begin(completion, problem()).correct
-    assert verifier.gold(problem(reference="")) is None
+    assert verifier.reference_completion(problem(reference="")) is None
 
 
 def test_an_endless_answer_is_wrong() -> None:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe.verification import MathPolicy, Verification
 from thinkery.rewards import grade_math
-from thinkery.rewards.math import JUDGE, MathVerifier, PendingVerdict, submit_math
-from thinkery.rewards.workers.pool import WorkerPool
+from thinkery.rewards.math import JUDGE, MathVerifier, PendingMathVerdict, submit_math
+from thinkery.rewards.workers.pool import ProcessPool
 from thinkery.types import Outcome, Problem, Verdict
 
 pytestmark = pytest.mark.slow
@@ -32,9 +32,9 @@ R1 = TEMPLATES["r1-zero"]
 
 
 @pytest.fixture
-def no_worker() -> Iterator[WorkerPool]:
+def no_worker() -> Iterator[ProcessPool]:
     """A pool that cannot start: what is graded with it needs no process."""
-    pool = WorkerPool("no_such_module:judge")
+    pool = ProcessPool("no_such_module:judge")
     yield pool
     pool.close()
 
@@ -50,7 +50,7 @@ def tagged(answer: str) -> str:
 @pytest.mark.parametrize("reference", [r"\frac{1}{", "(1, 2", "5 +"])
 def test_a_reference_that_cannot_be_read_accepts_nothing_not_even_itself(reference: str) -> None:
     for answer in (reference, "5", r"\sqrt{2}"):
-        assert grade_math(boxed(answer), reference).outcome is Outcome.GOLD_UNPARSEABLE
+        assert grade_math(boxed(answer), reference).outcome is Outcome.REFERENCE_UNPARSEABLE
         assert grade_math(f"<think>hm</think><answer>{answer}</answer>", reference).correct is False
 
 
@@ -79,17 +79,17 @@ def test_an_answer_in_the_reference_s_own_words_is_right_even_where_comparing_wo
         ("evelyn", "\\text{Evelyn}", Outcome.CORRECT),
         ("Navin", "\\text{Evelyn}", Outcome.WRONG),
         ("B", "(B)", Outcome.CORRECT),
-        ("42", "", Outcome.GOLD_UNPARSEABLE),
+        ("42", "", Outcome.REFERENCE_UNPARSEABLE),
         ("9" * 600, "9" * 500, Outcome.WRONG),
         ("2^{1000}!", "2^{1000}!", Outcome.CORRECT),  # the reference as it is written
-        ("5", "2^{1000}!", Outcome.GOLD_UNPARSEABLE),
+        ("5", "2^{1000}!", Outcome.REFERENCE_UNPARSEABLE),
         ("5^(5^(5^(5^5)))", "42", Outcome.TIMEOUT),  # an attempt at hanging shows, whatever the reference is
         ("5^(5^(5^(5^5)))", "\\sqrt{2}", Outcome.TIMEOUT),
         ("((9!)!)!", "\\text{east}", Outcome.TIMEOUT),
     ],
 )
 def test_settles_plain_answers_without_a_worker(
-    no_worker: WorkerPool, answer: str, reference: str, outcome: Outcome
+    no_worker: ProcessPool, answer: str, reference: str, outcome: Outcome
 ) -> None:
     verdict = submit_math(boxed(answer), reference, no_worker)
     assert isinstance(verdict, Verdict)
@@ -158,10 +158,10 @@ REFUSED += [
 @pytest.mark.parametrize(
     "reference", ["proof", "notfound", "Not found", "-", "N/A", "?", "\\text{proof}", "see solution", "…"]
 )
-def test_a_placeholder_is_no_reference_and_is_named(no_worker: WorkerPool, reference: str) -> None:
+def test_a_placeholder_is_no_reference_and_is_named(no_worker: ProcessPool, reference: str) -> None:
     verdict = submit_math(boxed(reference), reference, no_worker)
     assert isinstance(verdict, Verdict)
-    assert verdict.outcome is Outcome.GOLD_UNPARSEABLE
+    assert verdict.outcome is Outcome.REFERENCE_UNPARSEABLE
     assert "placeholder" in verdict.reason
     assert reference in verdict.reason
 
@@ -234,39 +234,39 @@ def test_without_an_answer() -> None:
     assert verdict.reason
 
 
-def test_the_verifier_accepts_its_own_gold_unless_it_is_unreadable() -> None:
+def test_the_verifier_accepts_its_own_reference_unless_it_is_unreadable() -> None:
     verifier = MathVerifier(R1, Verification())
     problem = Problem("p", "", "2\\sqrt{2}")
-    gold = verifier.gold(problem)
-    assert gold is not None
-    begun = verifier.begin(gold, problem)
+    reference = verifier.reference_completion(problem)
+    assert reference is not None
+    begun = verifier.begin(reference, problem)
     assert begun.correct if isinstance(begun, Verdict) else begun.result().correct
     for unreadable in (" ", "\\frac{", "}"):
         problem = Problem("p", "", unreadable)
-        begun = verifier.begin(str(verifier.gold(problem)), problem)
+        begun = verifier.begin(str(verifier.reference_completion(problem)), problem)
         assert isinstance(begun, Verdict)
-        assert begun.outcome is Outcome.GOLD_UNPARSEABLE
+        assert begun.outcome is Outcome.REFERENCE_UNPARSEABLE
     verifier.close()
 
 
 def test_what_is_late_is_a_timeout_and_not_an_error() -> None:
     verifier = MathVerifier(R1, Verification(deadline_s=30.0))
     begun = verifier.begin(tagged(HANG.format(1)), Problem("p", "", "x+\\sqrt{2}"))
-    assert isinstance(begun, PendingVerdict)
+    assert isinstance(begun, PendingMathVerdict)
     assert begun.result(0.0).outcome is Outcome.TIMEOUT
     verifier.close()
     assert begun.result().outcome is Outcome.TIMEOUT
 
 
 def test_one_hang_costs_one_deadline_however_often_it_is_given() -> None:
-    pool = WorkerPool(JUDGE, deadline_s=1.5)
+    pool = ProcessPool(JUDGE, deadline_s=1.5)
     try:
         hanging = [submit_math(boxed(HANG.format(1)), "x+\\sqrt{2}", pool) for _ in range(16)]
         after = submit_math(boxed("\\sqrt{8}"), "2\\sqrt{2}", pool)
-        assert len({verdict.future for verdict in hanging if isinstance(verdict, PendingVerdict)}) == 1
-        assert isinstance(after, PendingVerdict)
+        assert len({verdict.future for verdict in hanging if isinstance(verdict, PendingMathVerdict)}) == 1
+        assert isinstance(after, PendingMathVerdict)
         assert after.result().correct
-        assert {verdict.result().outcome for verdict in hanging if isinstance(verdict, PendingVerdict)} == {
+        assert {verdict.result().outcome for verdict in hanging if isinstance(verdict, PendingMathVerdict)} == {
             Outcome.TIMEOUT
         }
     finally:
@@ -327,7 +327,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=20).map("".join) | st.text(ma
 @given(TEXTS, st.integers().map(str) | st.fractions().map(str) | st.sampled_from(["(B)", "\\text{east}", ""]))
 @settings(deadline=None, max_examples=300)
 def test_any_completion_gets_a_verdict(text: str, reference: str) -> None:
-    pool = WorkerPool("no_such_module:judge")
+    pool = ProcessPool("no_such_module:judge")
     for completion in (text, boxed(text), tagged(text), f"<think>a</think>{text}"):
         settled = isinstance(submit_math(completion, reference, pool), Verdict)
         assert settled or "=" in completion
@@ -342,7 +342,7 @@ def test_any_expression_gets_a_verdict_from_real_workers(answer: str, reference:
     assert verdict.correct or verdict.reason
 
 
-def test_a_very_long_completion_is_read_in_linear_time(no_worker: WorkerPool) -> None:
+def test_a_very_long_completion_is_read_in_linear_time(no_worker: ProcessPool) -> None:
     for piece in ("1,", "\\boxed{", "<answer>", "answer is ", "$", "{", "^", "5 or ", "\\frac", "</think>", "五"):
         verdict = submit_math("<think>a</think>" + piece * 100_000, "42", no_worker)
         assert isinstance(verdict, Verdict)
@@ -366,38 +366,38 @@ def math_500(shared: Path) -> list[str]:
 
 
 @pytest.mark.shared
-def test_accepts_every_gold_of_gsm8k_in_every_form(shared: Path, no_worker: WorkerPool) -> None:
-    golds = gsm8k(shared)
-    assert len(golds) == 1319
-    for gold in golds:
-        value = int(gold.replace(",", ""))
-        for written in {gold, str(value), f"{value:,}", f"{value}.", f"{value}.00"}:
+def test_accepts_every_reference_of_gsm8k_in_every_form(shared: Path, no_worker: ProcessPool) -> None:
+    references = gsm8k(shared)
+    assert len(references) == 1319
+    for reference in references:
+        value = int(reference.replace(",", ""))
+        for written in {reference, str(value), f"{value:,}", f"{value}.", f"{value}.00"}:
             for form in NUMBERS:
-                verdict = submit_math("<think>a</think>" + form % written, gold, no_worker)
+                verdict = submit_math("<think>a</think>" + form % written, reference, no_worker)
                 assert isinstance(verdict, Verdict)
-                assert verdict.correct, (form % written, gold, verdict)
+                assert verdict.correct, (form % written, reference, verdict)
 
 
 @pytest.mark.shared
-def test_accepts_every_gold_of_math_500_in_every_form(shared: Path) -> None:
-    golds = math_500(shared)
-    assert len(golds) == 500
+def test_accepts_every_reference_of_math_500_in_every_form(shared: Path) -> None:
+    references = math_500(shared)
+    assert len(references) == 500
     refused = []
-    for gold in golds:
-        sized = re.sub(r"(?<!\\right)([)\]])", r"\\right\1", re.sub(r"(?<!\\left)([(\[])", r"\\left\1", gold))
-        for written in {gold, sized.replace("\\frac", "\\dfrac")}:
+    for reference in references:
+        sized = re.sub(r"(?<!\\right)([)\]])", r"\\right\1", re.sub(r"(?<!\\left)([(\[])", r"\\left\1", reference))
+        for written in {reference, sized.replace("\\frac", "\\dfrac")}:
             refused += [
-                f % written for f in EXPRESSIONS if not grade_math("<think>a</think>" + f % written, gold).correct
+                f % written for f in EXPRESSIONS if not grade_math("<think>a</think>" + f % written, reference).correct
             ]
     assert refused == []
 
 
-def worth(gold: str) -> object:
+def worth(reference: str) -> object:
     """A reference's value by other means than the verifier's: a fraction, or the bare text, items in order.
 
     What may be left out where the other side writes it (unit, degree, currency, base, ``x=``) does not count.
     """
-    text = re.sub(r"\\text\{ ?[a-z]+\}|\\mbox\{.*|\^\\circ|\\\$|\\!|\\left|\\right|_\{?\d\}?$|^x=|\s", "", gold)
+    text = re.sub(r"\\text\{ ?[a-z]+\}|\\mbox\{.*|\^\\circ|\\\$|\\!|\\left|\\right|_\{?\d\}?$|^x=|\s", "", reference)
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.replace("\\dfrac", "\\frac"))
     if fraction := re.fullmatch(r"(-?)(\d*)\\frac\{?(-?\d+?)\}?\{?(\d+)\}?", text):
         sign, whole, top, bottom = fraction.groups()

@@ -53,7 +53,7 @@ def test_metrics_by_hand() -> None:
         "completions/mean_length": 2.5,
         "completions/clipped_ratio": 2 / 8,
         "grading/timeouts": 1.0,
-        "grading/gold_unparseable": 0.0,
+        "grading/reference_unparseable": 0.0,
         "grading/no_answer": 1.0,
     }
     assert group_metrics([easy, hard]) == pytest.approx(expected)

@@ -10,7 +10,7 @@ import pytest
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.registry import REWARDS, VERIFIERS, check_rewards, make_reward, make_rewards, make_verifier
 from thinkery.rewards.reward_process import RewardProcess
@@ -42,7 +42,7 @@ def test_every_verifier_is_made_for_a_template(name: str) -> None:
 
 
 def test_accuracy_pays_for_parts_and_abstains_where_the_reference_is_unreadable() -> None:
-    abstains = [Verdict(Outcome.GOLD_UNPARSEABLE), Verdict(Outcome.UNCHECKED)]
+    abstains = [Verdict(Outcome.REFERENCE_UNPARSEABLE), Verdict(Outcome.UNCHECKED)]
     verdicts = [Verdict(Outcome.WRONG, score=0.5), Verdict(Outcome.CORRECT), *abstains]
     reward = make_reward("accuracy", CONTEXT, {})
     assert reward(["?"] * 4, ["x"] * 4, [[1]] * 4, verdict=verdicts) == [0.5, 1.0, None, None]
@@ -71,7 +71,7 @@ def test_a_reward_of_the_user_s_is_found_by_file_and_name(tmp_path: Path) -> Non
     name = f"{tmp_path / 'mine.py'}:units"
     with RewardProcess(CONTEXT) as process:
         made = make_rewards({"format": RewardSpec(), name: RewardSpec()}, CONTEXT, process)
-        row = Row(
+        row = GradedRow(
             Problem("p", "?", "4"), Completion("p", 0, (1,), (1,), (0.0,), "x", "stop", 0), Verdict(Outcome.WRONG)
         )
         assert call_rewards(made, [row], on_error="stop", timeout_s=60)[0] == {"format": [0.0], name: [1.0]}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from thinkery.models.template import TEMPLATES
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.rewards.interfaces import RewardContext
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
 from thinkery.types import Completion, Outcome, Problem, UserError, Verdict
@@ -47,23 +47,25 @@ def process() -> Iterator[RewardProcess]:
         yield opened
 
 
-def rows(*texts: str, chat: bool = False, columns: Mapping[str, Any] | None = None) -> list[Row]:
+def rows(*texts: str, chat: bool = False, columns: Mapping[str, Any] | None = None) -> list[GradedRow]:
     prompt = ({"role": "user", "content": "2+2?"},) if chat else "2+2?"
     problem = Problem("p", prompt, "4", level=2, columns=columns or {})
     return [
-        Row(problem, Completion("p", index, (1,), (5, 6, 7), (0.0,) * 3, text, "stop", 0), Verdict(Outcome.CORRECT))
+        GradedRow(
+            problem, Completion("p", index, (1,), (5, 6, 7), (0.0,) * 3, text, "stop", 0), Verdict(Outcome.CORRECT)
+        )
         for index, text in enumerate(texts)
     ]
 
 
 def ask(
-    *rewards: ProcessReward, of: list[Row], on_error: Any = "stop", timeout_s: float = PATIENCE_S
+    *rewards: ProcessReward, of: list[GradedRow], on_error: Any = "stop", timeout_s: float = PATIENCE_S
 ) -> tuple[list[list[float | None]], list[int]]:
     values, errors = call_rewards({one.spec: one for one in rewards}, of, on_error=on_error, timeout_s=timeout_s)
     return list(values.values()), list(errors.values())
 
 
-def refusal(*rewards: ProcessReward, of: list[Row], **settings: Any) -> str:
+def refusal(*rewards: ProcessReward, of: list[GradedRow], **settings: Any) -> str:
     with pytest.raises(UserError) as caught:
         ask(*rewards, of=of, **settings)
     return str(caught.value)

@@ -44,7 +44,7 @@ def test_hardly_a_reference_is_left_out(shared: Path) -> None:
     data = {"gsm8k": [json.loads(line)["answer"].rpartition("####")[2].strip() for line in lines]}
     for name in ("math", "aime"):
         data[name] = [row["answer"] for row in json.loads((shared / "data" / f"rllm_{name}.json").read_text())]
-    for golds in data.values():
-        outcomes = [grade_math(f"<think>w</think>\\boxed{{{gold}}}", gold).outcome for gold in golds]
-        assert outcomes.count(Outcome.GOLD_UNPARSEABLE) < 0.01 * len(golds)
-        assert outcomes.count(Outcome.CORRECT) >= 0.99 * len(golds)
+    for references in data.values():
+        outcomes = [grade_math(f"<think>w</think>\\boxed{{{gold}}}", gold).outcome for gold in references]
+        assert outcomes.count(Outcome.REFERENCE_UNPARSEABLE) < 0.01 * len(references)
+        assert outcomes.count(Outcome.CORRECT) >= 0.99 * len(references)

@@ -1,4 +1,4 @@
-"""Calls that are cut short and gone on with, against calls that nobody disturbs."""
+"""Calls that are cut short and resumed, against calls that nobody disturbs."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ def by_key(completions: list[Completion]) -> dict[tuple[str, int], Completion]:
     return {(completion.problem_id, completion.index): completion for completion in completions}
 
 
-def cut_after(rollout: NativeRollout, pieces: list[PartialCompletion], first: int) -> list[Completion]:
+def interrupt_after(rollout: NativeRollout, partials: list[PartialCompletion], first: int) -> list[Completion]:
     """What a call gives that is cut after so many completions."""
     finished = []
-    for completion in rollout.resume(PROBLEMS, pieces, SAMPLING, seed=1, stage="zero"):
+    for completion in rollout.resume(PROBLEMS, partials, SAMPLING, seed=1, stage="zero"):
         finished.append(completion)
         if len(finished) == first:
-            rollout.cut()
+            rollout.interrupt()
     return finished
 
 
-@pytest.mark.parametrize(("lanes", "slots"), [(1, 512), (1, 8), (2, 512)])
-def test_a_call_that_was_cut_goes_on_as_if_nothing_had_been(policy: Policy, lanes: int, slots: int) -> None:
+@pytest.mark.parametrize(("workers", "slots"), [(1, 512), (1, 8), (2, 512)])
+def test_a_call_that_was_interrupted_is_resumed_as_if_nothing_had_been(
+    policy: Policy, workers: int, slots: int
+) -> None:
     whole = by_key(
         list(NativeRollout(policy, max_slots=slots).generate(PROBLEMS, SAMPLING, seed=1, step=3, stage="zero"))
     )
-    rollout = NativeRollout(policy, max_slots=slots, lanes=lanes)
-    finished, pieces, cuts = [], fresh(PROBLEMS, SAMPLING.num_generations, 3), 0
-    while pieces:
-        finished += cut_after(rollout, pieces, 1)
-        pieces, cuts = list(rollout.left), cuts + 1
-    assert cuts > 2 or lanes > 1  # more than one run ahead of the caller, as far as they get
+    rollout = NativeRollout(policy, max_slots=slots, workers=workers)
+    finished, partials, interruptions = [], fresh(PROBLEMS, SAMPLING.num_generations, 3), 0
+    while partials:
+        finished += interrupt_after(rollout, partials, 1)
+        partials, interruptions = list(rollout.unfinished), interruptions + 1
+    assert interruptions > 2 or workers > 1  # more than one run ahead of the caller, as far as they get
     found = by_key(finished)
     assert found.keys() == whole.keys()
     for key, completion in whole.items():
@@ -49,19 +51,19 @@ def test_a_call_that_was_cut_goes_on_as_if_nothing_had_been(policy: Policy, lane
 
 def test_tokens_keep_the_log_probabilities_and_the_version_that_they_were_sampled_under(policy: Policy) -> None:
     rollout = NativeRollout(policy)
-    cut_after(rollout, fresh(PROBLEMS, SAMPLING.num_generations, 0), 1)
-    begun = [piece for piece in rollout.left if piece.token_ids]
+    interrupt_after(rollout, fresh(PROBLEMS, SAMPLING.num_generations, 0), 1)
+    begun = [partial for partial in rollout.unfinished if partial.token_ids]
     assert begun
-    assert all(piece.policy_version == 0 for piece in begun)
+    assert all(partial.policy_version == 0 for partial in begun)
     for parameter in policy.model.parameters():
         parameter.data.mul_(0.5)
     policy.version = 1
-    finished = by_key(list(rollout.resume(PROBLEMS, rollout.left, SAMPLING, seed=1, stage="zero")))
-    for piece in begun:
-        completion = finished[piece.problem_id, piece.index]
-        length = len(piece.token_ids)
-        assert completion.token_ids[:length] == piece.token_ids
-        assert completion.logprobs[:length] == piece.logprobs
+    finished = by_key(list(rollout.resume(PROBLEMS, rollout.unfinished, SAMPLING, seed=1, stage="zero")))
+    for partial in begun:
+        completion = finished[partial.problem_id, partial.index]
+        length = len(partial.token_ids)
+        assert completion.token_ids[:length] == partial.token_ids
+        assert completion.logprobs[:length] == partial.logprobs
         assert completion.policy_version == 0
         assert len(completion.logprobs) == len(completion.token_ids) <= SAMPLING.max_completion_length
 
@@ -81,6 +83,6 @@ def test_a_stop_string_that_the_cut_went_through_still_ends_the_completion(polic
 
 
 def test_only_what_is_asked_for_is_sampled(policy: Policy) -> None:
-    pieces = [PartialCompletion("p1", 4, 0), PartialCompletion("p0", 0, 0)]
-    finished = list(NativeRollout(policy).resume(PROBLEMS[:2], pieces, SAMPLING, seed=0, stage="s"))
+    partials = [PartialCompletion("p1", 4, 0), PartialCompletion("p0", 0, 0)]
+    finished = list(NativeRollout(policy).resume(PROBLEMS[:2], partials, SAMPLING, seed=0, stage="s"))
     assert {(completion.problem_id, completion.index) for completion in finished} == {("p1", 4), ("p0", 0)}

@@ -1,4 +1,4 @@
-"""Counted random numbers against splitmix64 in unbounded integers."""
+"""Counter-based random numbers against splitmix64 in unbounded integers."""
 
 from __future__ import annotations
 

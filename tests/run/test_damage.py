@@ -85,7 +85,7 @@ def test_a_flipped_bit_in_the_last_checkpoint_is_said_and_the_one_before_ends_wi
     flip(folder / "checkpoints" / "zero" / "step-000003" / name)
     run_recipe(recipe, folder, view=PlainView())
     said = capsys.readouterr().out
-    assert f"zero: checkpoint step-000003 is damaged ({name}: other checksum); going on from step-000002" in said
+    assert f"zero: checkpoint step-000003 is damaged ({name}: other checksum); resuming from step-000002" in said
     assert weights_of(folder) == weights
     assert not list((folder / "checkpoints" / "zero").glob("step-*"))
 
@@ -107,7 +107,7 @@ def test_a_cut_checkpoint_and_a_lost_one_are_passed_over(
             (last / "checksums.json").write_text("{")
             expected = "checkpoint step-000003 is damaged (checksums.json is missing or damaged)"
         run_recipe(recipe, folder, view=PlainView())
-        assert f"zero: {expected}; going on from step-000002" in capsys.readouterr().out
+        assert f"zero: {expected}; resuming from step-000002" in capsys.readouterr().out
         assert weights_of(folder) == weights
 
 

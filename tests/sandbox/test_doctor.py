@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from thinkery.sandbox.doctor import Finding, diagnose, render
+from thinkery.sandbox.doctor import Diagnosis, diagnose, render
 from thinkery.sandbox.isolation import LEVELS, probe
 
 pytestmark = pytest.mark.slow
@@ -19,11 +19,11 @@ Under = Callable[[Mapping[str, int]], Callable[[], None]]
 
 
 @pytest.fixture(scope="module")
-def findings() -> dict[str, Finding]:
+def findings() -> dict[str, Diagnosis]:
     return {finding.name: finding for finding in diagnose()}
 
 
-def test_the_first_finding_is_the_verdict(findings: dict[str, Finding]) -> None:
+def test_the_first_finding_is_the_verdict(findings: dict[str, Diagnosis]) -> None:
     working = [level for level in LEVELS if probe(level).works]
     name, verdict = next(iter(findings.items()))
     assert name == "untrusted programs"
@@ -34,7 +34,7 @@ def test_the_first_finding_is_the_verdict(findings: dict[str, Finding]) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_each_isolation_is_tried_with_real_programs(findings: dict[str, Finding], level: str) -> None:
+def test_each_isolation_is_tried_with_real_programs(findings: dict[str, Diagnosis], level: str) -> None:
     isolation = findings[f"isolation: {level}"]
     if not isolation.ok:
         assert isolation.advice
@@ -90,6 +90,6 @@ def test_where_a_limit_is_too_small_weaker_isolation_is_no_advice(under: Under) 
 
 
 def test_lines_are_aligned_and_advice_stands_below_what_fails() -> None:
-    text = render([Finding("a", True, "fine", "unused"), Finding("longer", False, "broken", "mend it")])
+    text = render([Diagnosis("a", True, "fine", "unused"), Diagnosis("longer", False, "broken", "mend it")])
     assert text.splitlines() == ["ok  a       fine", "NO  longer  broken", "            -> mend it"]
     assert render([]) == ""

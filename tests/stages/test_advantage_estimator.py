@@ -1,4 +1,4 @@
-"""Who is credited with what, from the shipped base: PPO with its critic, and distillation from a teacher."""
+"""Which tokens get which advantage, from the shipped base: PPO with its critic, and distillation from a teacher."""
 
 from __future__ import annotations
 

@@ -21,7 +21,15 @@ from thinkery.rollout.native.engine import NativeRollout
 from thinkery.stages.collecting.few_shot_rewriter import FewShotRewriter
 from thinkery.stages.collecting.filters import adds_step, fault
 from thinkery.stages.collecting.rewriting import summarize, tidy
-from thinkery.stages.collecting.samples import Reason, Sample, Table, read_parts, sift, write_part, write_set
+from thinkery.stages.collecting.samples import (
+    CollectedSample,
+    CollectionTable,
+    Reason,
+    read_parts,
+    sift,
+    write_part,
+    write_set,
+)
 from thinkery.types import Outcome, Problem, Verdict
 
 pytestmark = pytest.mark.slow
@@ -29,10 +37,10 @@ pytestmark = pytest.mark.slow
 RIGHT = Verdict(Outcome.CORRECT)
 
 
-def sample_of(thinking: str, answer: str = "12", prompt: str = "What is 5+7?", **settings: Any) -> Sample:
+def sample_of(thinking: str, answer: str = "12", prompt: str = "What is 5+7?", **settings: Any) -> CollectedSample:
     problem = Problem(settings.pop("id", "p"), prompt, "12")
     text = TEMPLATES["r1-zero-compact"].write(thinking, answer)
-    return Sample(problem, 0, text, thinking, answer, RIGHT, **settings)
+    return CollectedSample(problem, 0, text, thinking, answer, RIGHT, **settings)
 
 
 PROSE = "I want the sum of five and seven, so I count on from seven and arrive at twelve."
@@ -147,7 +155,7 @@ def test_a_summary_may_not_have_numbers_that_nobody_thought_of(answer: str, adds
     assert adds_step(sample_of("I add 5+7=12.").rewrite("I add 5+7=12.", answer)) == adds
 
 
-def parts_of(folder: Path, samples: list[Sample]) -> Path:
+def parts_of(folder: Path, samples: list[CollectedSample]) -> Path:
     """Two batches as two checkpoints, the second of which holds both."""
     first, second = folder / "step-000001", folder / "step-000002"
     for place in (first, second):
@@ -177,7 +185,7 @@ def test_near_duplicates_and_what_benchmarks_hold_leave_the_whole_set(tmp_path: 
         "d": Reason.CONTAMINATED,
     }
     assert sift(rows, None, None) == {}
-    table = Table()
+    table = CollectionTable()
     write_set(parts, lost, table, tmp_path)
     data = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
     dropped = [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()]
@@ -195,7 +203,7 @@ def test_near_duplicates_and_what_benchmarks_hold_leave_the_whole_set(tmp_path: 
 
 
 def test_the_table_has_the_papers_domains_in_the_papers_order() -> None:
-    table = Table()
+    table = CollectionTable()
     for domain in ("general", "zoology", "logic", "stem", "code", "math"):
         row = {"domain": domain, "problem_id": domain, "tokens": 100, "reason": "correct"}
         table.add(row)

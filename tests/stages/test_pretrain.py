@@ -76,7 +76,7 @@ def test_the_output_loads_with_transformers_and_keeps_its_template(base: Path) -
 
 
 def test_interrupted_and_resumed_gives_the_same_bits(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stopped, match="run the same command to go on"):
+    with pytest.raises(Stopped, match="run the same command to resume"):
         run_recipe(recipe(), tmp_path / "run", view=CtrlC(at=40))
     run_recipe(recipe(), tmp_path / "run", view=PlainView())
     resumed = tmp_path / "run" / "checkpoints" / "pretrain" / "model" / "model.safetensors"

@@ -53,7 +53,7 @@ def score(model: Path | str, recipe: Recipe, folder: Path) -> float:
     policy = load_policy(model, template=None, dtype="float32")
     with Run(folder) as run, Grader(GraderSpec(policy.template, {}, max_completion_length=32)) as grader:
         context = StageContext(recipe, run.stage("zero"), PlainView(), str)
-        learner = context.engines.learner(policy, learner_config(stage, 0), context.clock)
+        learner = context.runtime.learner(policy, learner_config(stage, 0), context.clock)
         return Probe(stage.probe, stage, context, policy, grader, learner).look(0)["probe/pass@1"]
 
 

@@ -1,4 +1,4 @@
-"""Problems under way, sampled by the native engine: cut short, gone on with, saved and restored."""
+"""Problems in flight, sampled by the native engine: interrupted, resumed, saved and restored."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_what_is_not_finished_in_a_step_is_finished_in_the_next_and_nothing_is_l
     one = in_flight(policy, oversample=2.0)
     learnt: list[str] = []
     seen: Counter[tuple[str, int]] = Counter()
-    cut = 0
+    interrupted = 0
     for number in range(4):
         problems, finished = step(one, number, 2, 4)
         learnt += [problem.id for problem in problems]
         seen.update((completion.problem_id, completion.index) for completion in finished)
-        cut += one._is_cut
-    assert cut
+        interrupted += one._is_interrupted
+    assert interrupted
     assert len(set(learnt)) == len(learnt) == 8
     assert set(seen.values()) == {1}
     assert all(seen[name, index] for name in learnt for index in range(G))

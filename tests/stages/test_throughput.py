@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from thinkery.models.flops import Lengths, forward_work, policy_shape
+from thinkery.models.flops import Lengths, forward_compute, policy_shape
 from thinkery.models.loading import Policy, load_policy, resolve_model
 from thinkery.recipe import Recipe, RLStage
 from thinkery.report.terminal import PlainView
@@ -112,7 +112,7 @@ def test_a_teacher_of_another_shape_is_counted_with_its_own(policy: Policy, tmp_
         work = LearningWork(stage, context, policy)
     teacher = policy_shape(load_policy("thinkery://mini-base", template=None, dtype="float32"))
     samples = samples_of()
-    assert work.of(samples, 0, learns=False)["reference"] == forward_work(teacher, lengths_of(samples))
+    assert work.of(samples, 0, learns=False)["reference"] == forward_compute(teacher, lengths_of(samples))
 
 
 def test_samples_of_one_prompt_are_counted_together() -> None:
@@ -122,8 +122,8 @@ def test_samples_of_one_prompt_are_counted_together() -> None:
 
 
 def test_metrics_have_the_parts_that_did_something(policy: Policy) -> None:
-    done = forward_work(policy_shape(policy), [Lengths(3, (2, 5))])
-    metrics = work_metrics({"update": done, "reference": forward_work(policy_shape(policy), [])})
+    done = forward_compute(policy_shape(policy), [Lengths(3, (2, 5))])
+    metrics = work_metrics({"update": done, "reference": forward_compute(policy_shape(policy), [])})
     assert metrics == {"tokens/update": 10.0, "flops/update": float(done.flops), "bytes/update": float(done.bytes)}
     assert pace({"rollout": 1.5, "other": 0.5}, 100) == {
         "time/rollout": 1.5,

@@ -82,7 +82,7 @@ def test_everything_that_is_wrong_is_listed_by_line(tmp_path: Path) -> None:
         f"  {source}, line 9: the id 'a-2' is that of {source}, line 2; ids must differ: correct them, or number the "
         "rows with columns: {id: null}",
         "references that are not accepted: 1",
-        f"  {source}, line 3: '': gold_unparseable: the reference is empty",
+        f"  {source}, line 3: '': reference_unparseable: the reference is empty",
         "prompts that hold their own answer: 1",
         f"  {source}, line 8",
         "problems that repeat an earlier one (0 nearly): 1",

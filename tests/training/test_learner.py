@@ -15,7 +15,7 @@ from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.loading import Policy
 from thinkery.training.backend import LocalBackend
 from thinkery.training.learner import Learner, LearnerConfig, Sample
-from thinkery.training.packing import plan_microbatches
+from thinkery.training.packing import split_microbatches
 from thinkery.types import UserError
 
 pytestmark = pytest.mark.slow
@@ -137,7 +137,7 @@ def test_loss_and_gradient_do_not_depend_on_the_cut(
     make_policy: MakePolicy, make_samples: MakeSamples, loss_type: str
 ) -> None:
     samples = make_samples()
-    budgets = {len(plan_microbatches(samples, range(16), budget)): budget for budget in range(30, 400)}
+    budgets = {len(split_microbatches(samples, range(16), budget)): budget for budget in range(30, 400)}
     results = []
     for count in (1, 3, 8):
         config = settings(loss_type=loss_type, beta=0.1, microbatch_tokens=budgets[count])
@@ -152,9 +152,9 @@ def test_loss_and_gradient_do_not_depend_on_the_cut(
 def test_lanes_change_no_more_than_the_rounding(make_policy: MakePolicy, make_samples: MakeSamples) -> None:
     samples, results = make_samples(), []
     config = settings(beta=0.1, num_minibatches=2, num_iterations=2, microbatch_tokens=90)
-    for lanes in (1, 3, 3):
+    for workers in (1, 3, 3):
         policy = make_policy(dtype=torch.float64)
-        learner = Learner(policy, config, backend=LocalBackend(policy, lanes))
+        learner = Learner(policy, config, backend=LocalBackend(policy, workers))
         metrics = [learner.update(samples, step) for step in range(2)]
         results.append((metrics, weights(learner.policy)))
     (one, one_weights), (three, three_weights), again = results

@@ -20,7 +20,7 @@ from transformers import (
 
 from thinkery.models.attention import ATTENTION, CausalLayout, hidden_states
 from thinkery.training.learner import Sample
-from thinkery.training.packing import pack, plan_equal, plan_microbatches
+from thinkery.training.packing import pack, split_equal, split_microbatches
 
 CPU = torch.device("cpu")
 MakeSamples = Callable[..., list[Sample]]
@@ -31,16 +31,16 @@ def length(sample: Sample) -> int:
 
 
 @pytest.mark.parametrize("budget", [1, 40, 100, 10_000])
-def test_a_plan_holds_every_sample_once_within_the_budget(make_samples: MakeSamples, budget: int) -> None:
+def test_a_split_holds_every_sample_once_within_the_budget(make_samples: MakeSamples, budget: int) -> None:
     samples = make_samples(num_prompts=6)
     indices = [index for index in range(len(samples)) if index != 5]
-    plan = plan_microbatches(samples, indices, budget)
-    assert sorted(index for part in plan for index in part) == indices
-    for part in plan:
+    subset = split_microbatches(samples, indices, budget)
+    assert sorted(index for part in subset for index in part) == indices
+    for part in subset:
         assert len(part) == 1 or sum(length(samples[index]) for index in part) <= budget
-    assert plan == plan_microbatches(samples, indices, budget)
+    assert subset == split_microbatches(samples, indices, budget)
     if budget == 10_000:
-        assert len(plan) == 1
+        assert len(subset) == 1
 
 
 def test_padding_counts_and_stays_below_thirty_percent() -> None:
@@ -48,7 +48,7 @@ def test_padding_counts_and_stays_below_thirty_percent() -> None:
     samples = [
         Sample((1, 2), (3,) * size, (0.0,) * size, 0.0) for size in (generator.randint(1, 300) for _ in range(80))
     ]
-    for part in plan_microbatches(samples, range(80), 2000):
+    for part in split_microbatches(samples, range(80), 2000):
         cells = sum(rows * columns for rows, columns in pack(samples, part, CPU).layout.blocks)
         assert cells <= 2000
         assert cells < sum(length(samples[index]) for index in part) / 0.7
@@ -56,7 +56,7 @@ def test_padding_counts_and_stays_below_thirty_percent() -> None:
 
 def test_groups_stay_together_where_they_fit(make_samples: MakeSamples) -> None:
     samples = make_samples(num_prompts=6, num_generations=3)
-    for part in plan_microbatches(samples, range(18), 100):
+    for part in split_microbatches(samples, range(18), 100):
         assert all(part.count(index) == 1 for index in part)
         prompts = {samples[index].prompt_ids for index in part}
         assert sum(samples[index].prompt_ids in prompts for index in range(18)) == len(part)
@@ -64,20 +64,20 @@ def test_groups_stay_together_where_they_fit(make_samples: MakeSamples) -> None:
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 @pytest.mark.parametrize("budget", [1, 60, 150, 10_000])
-def test_a_plan_for_ranks_gives_each_as_many_microbatches_of_one_size(
+def test_a_split_for_ranks_gives_each_as_many_microbatches_of_one_size(
     make_samples: MakeSamples, budget: int, ranks: int
 ) -> None:
     samples = make_samples(num_prompts=12)
     indices = [index for index in range(len(samples)) if index != 5]
-    plan = plan_equal(samples, indices, budget, ranks)
-    assert sorted(index for part in plan for index in part) == indices
-    assert plan == plan_equal(samples, indices, budget, ranks)
-    for part in plan:
+    subset = split_equal(samples, indices, budget, ranks)
+    assert sorted(index for part in subset for index in part) == indices
+    assert subset == split_equal(samples, indices, budget, ranks)
+    for part in subset:
         cells = sum(rows * columns for rows, columns in pack(samples, part, CPU).layout.blocks)
         assert len(part) == 1 or cells <= budget
     if budget > 1:
-        assert len(plan) % ranks == 0
-        sizes = [sum(length(samples[index]) for index in part) for part in plan]
+        assert len(subset) % ranks == 0
+        sizes = [sum(length(samples[index]) for index in part) for part in subset]
         assert sizes == sorted(sizes, reverse=True)
         assert max(sizes) <= min(sizes) + max(map(length, samples))
 

@@ -42,12 +42,12 @@ def teacher_of(policy: Policy, weight: float = 1.0) -> Teacher:
     return Teacher(policy, weight=weight, temperature=TEMPERATURE, microbatch_tokens=90)
 
 
-def test_each_token_is_credited_with_its_own_divergence(make_policy: MakePolicy, make_samples: MakeSamples) -> None:
+def test_each_token_is_given_its_own_divergence(make_policy: MakePolicy, make_samples: MakeSamples) -> None:
     policy, samples = other_policy(make_policy, torch.float64), make_samples()
-    credited, metrics = teacher_of(policy, weight=0.5).credit(samples)
+    taught, metrics = teacher_of(policy, weight=0.5).add_advantages(samples)
     divergences = []
     with torch.no_grad():
-        for sample, got in zip(samples, credited, strict=True):
+        for sample, got in zip(samples, taught, strict=True):
             rows = log_probs(policy, sample.prompt_ids, sample.token_ids)
             theirs = rows.gather(1, torch.tensor(sample.token_ids)[:, None])[:, 0].tolist()
             kl_T = [ours - one for ours, one in zip(sample.rollout_logprobs, theirs, strict=True)]
@@ -63,9 +63,9 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(make_policy: MakePol
         replace(sample, advantage=0.0, rollout_logprobs=tuple(logprobs))
         for sample, logprobs in zip(make_samples(), teacher.logprobs(make_samples()), strict=True)
     ]
-    credited, metrics = teacher.credit(samples)
+    taught, metrics = teacher.add_advantages(samples)
     assert metrics["teacher_kl"] == 0.0
-    assert not any(sample.teaches for sample in credited)
+    assert not any(sample.teaches for sample in taught)
 
 
 def test_a_student_comes_nearer_to_its_teacher_on_its_own_samples(make_policy: MakePolicy) -> None:
@@ -89,8 +89,8 @@ def test_a_student_comes_nearer_to_its_teacher_on_its_own_samples(make_policy: M
                 logp_V = log_probs(student, prompt, (0,))[0]
                 drawn = torch.multinomial(logp_V.exp(), 32, replacement=True, generator=generator).tolist()
                 samples += [Sample(prompt, (token,), (logp_V[token].item(),), 0.0) for token in drawn]
-        credited, _ = guide.credit(samples)
-        learner.update(credited, step)
+        taught, _ = guide.add_advantages(samples)
+        learner.update(taught, step)
     assert before > 0.5
     assert divergence() < before / 3
     assert all(torch.equal(frozen[name], p) for name, p in teacher.model.named_parameters())

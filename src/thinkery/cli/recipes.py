@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Run a recipe. Run the same command again to resume: finished stages are skipped."""
     with running_stages():
-        from thinkery.pipeline import plan, run_recipe
+        from thinkery.pipeline import describe_dry_run, run_recipe
         from thinkery.recipe import load_recipe
         from thinkery.report.terminal import make_view
 
@@ -48,7 +48,7 @@ def run(
         loaded = load_recipe(recipe, overrides or [], seed, allow=allow)
         folder = output_dir or Path(loaded.output_dir or Path("runs") / loaded.name)
         if dry_run:
-            typer.echo("\n".join(plan(loaded, folder, until)))
+            typer.echo("\n".join(describe_dry_run(loaded, folder, until)))
             return
         with closing(make_view()) as view:
             run_recipe(loaded, folder, view=view, until=until, force=force, cluster=cluster)

@@ -162,15 +162,15 @@ def run_stage(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Runs a stage on its own and says where its result is. The parameters from ``model`` on are options of all."""
-    from thinkery.commands import Order, figures, recipe_of, result_of
-    from thinkery.pipeline import plan, run_recipe
+    from thinkery.commands import StageOptions, figures, recipe_of, result_of
+    from thinkery.pipeline import describe_dry_run, run_recipe
     from thinkery.report.terminal import make_view
 
     allow = allowed(unsafe_local=unsafe_local, trust_remote_code=trust_remote_code)
-    recipe = recipe_of(Order(command, model, data, fields, template, seed, overrides or [], allow))
+    recipe = recipe_of(StageOptions(command, model, data, fields, template, seed, overrides or [], allow))
     folder = output_dir or Path("runs") / command
     if dry_run:
-        typer.echo("\n".join(plan(recipe, folder)))
+        typer.echo("\n".join(describe_dry_run(recipe, folder)))
         return
     with closing(make_view()) as view:
         summary = run_recipe(recipe, folder, view=view, force=force)

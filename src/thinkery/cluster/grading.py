@@ -2,8 +2,8 @@
 
 Whole groups are graded together, so rewards that compare a group's completions see all of them; a reward that compares
 a step's groups sees those of its worker. What was with a lost worker is handed to another, and graded again. With
-workers for reward models, those get the rows with their verdicts when the rules are done. Gold answers and second looks
-are judged in the driver's process. Left out: the grading itself (``rewards``).
+workers for reward models, those get the rows with their verdicts when the rules are done. Reference answers and
+rewrites are judged in the driver's process. Left out: the grading itself (``rewards``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The driver's side of learning: the same learners as in one process, with the ranks behind them.
 
 A rank can't be replaced alone: its part of the weights and of the optimizer went with it. All ranks are started anew,
-and ``LearnerLost`` tells the pipeline to go on from the stage's last checkpoint. Left out: what a rank does.
+and ``LearnerLost`` tells the pipeline to resume from the stage's last checkpoint. Left out: what a rank does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DESERTED = re.compile(r"gloo|nccl|connection|timed out|timeout|peer", re.IGNORE
 Extra = Callable[[float], dict[str, float]]
 
 
-class Group:
+class LearnerRanks:
     """All learner ranks, called together."""
 
     def __init__(self, pool: WorkerPool, spec: ClusterSpec, when_lost: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class Group:
         """Has the ranks meet, if they have not yet."""
         if self._joined:
             return
-        workers = sorted(self._pool.all_ready(), key=lambda worker: worker.seat)
+        workers = sorted(self._pool.all_ready(), key=lambda worker: worker.slot)
         names = [worker.name for worker in workers]
         address = self._answers([workers[0].actor.address.remote()], self._spec.start_timeout_s, names[:1])[0]
         refs = [
@@ -104,7 +104,7 @@ class ClusterLearner:
     """``training.learner.Learner`` on the ranks. ``extra(seconds at work)`` gives metrics of the cluster."""
 
     def __init__(
-        self, group: Group, policy: Policy, load: Load, config: LearnerConfig, sharding: Any, extra: Extra
+        self, group: LearnerRanks, policy: Policy, load: Load, config: LearnerConfig, sharding: Any, extra: Extra
     ) -> None:
         self._group, self._policy, self._extra = group, policy, extra
         group.gather(load.device)
@@ -139,7 +139,7 @@ class ClusterSupervised(SupervisedLearner):
 
     def __init__(
         self,
-        group: Group,
+        group: LearnerRanks,
         policy: Policy,
         load: Load,
         examples: Sequence[Example],

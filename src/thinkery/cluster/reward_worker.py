@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from thinkery.cluster.connect import Here, Home, here, move_in, say
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.interfaces import Reward, RewardContext, Values
 from thinkery.rewards.registry import make_reward
@@ -69,7 +69,7 @@ class RewardWorker:
         asked = [name for name, one in spec.rewards.items() if step is None or one.from_step <= step]
         rewards = {name: self._rewards[number][name] for name in asked}
         return call_rewards(
-            rewards, [Row(*row) for row in rows], on_error=spec.reward_errors, timeout_s=spec.reward_timeout_s
+            rewards, [GradedRow(*row) for row in rows], on_error=spec.reward_errors, timeout_s=spec.reward_timeout_s
         )
 
     def close(self, number: int) -> None:

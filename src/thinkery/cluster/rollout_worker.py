@@ -31,7 +31,7 @@ BESIDE = {"beside": 4}  # threads for the calls that go on while it samples
 _TOGETHER_S = 0.05  # what finishes within it travels together
 
 
-class Sampler(ResumableRollout, Protocol):
+class WatchedRollout(ResumableRollout, Protocol):
     """A rollout of a worker; ``bursts`` grows while it computes."""
 
     @property
@@ -41,12 +41,12 @@ class Sampler(ResumableRollout, Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
-    """Completions to be finished under a version of the policy. ``key`` names the order."""
+class SamplingRequest:
+    """Completions to be finished under a version of the policy. ``key`` names the request."""
 
     key: str
     problems: tuple[Problem, ...]
-    pieces: tuple[PartialCompletion, ...]
+    partials: tuple[PartialCompletion, ...]
     sampling: Sampling
     seed: int
     stage: str
@@ -58,15 +58,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Portion:
-    """What an order has made since the last one; without completions ``beat``, a sign of life: it counts the work done.
+    """What a request made since the last one; without completions ``beat``, a sign of life: it counts the work done.
 
-    The last portion is ``over``: ``left`` is what was cut off, ``seconds`` and ``tokens`` what all of it took.
+    The last portion is ``over``: ``unfinished`` is what was interrupted, ``seconds`` and ``tokens`` what all of it
+    took.
     """
 
     completions: tuple[Completion, ...] = ()
     beat: int = 0
     over: bool = False
-    left: tuple[PartialCompletion, ...] = ()
+    unfinished: tuple[PartialCompletion, ...] = ()
     error: Exception | None = None
     seconds: float = 0.0
     waited: float = 0.0  # seconds without an order before this one
@@ -75,10 +76,10 @@ class Portion:
 
 @dataclass
 class _Sent:
-    """An order's portions on their way."""
+    """A request's portions on their way."""
 
     portions: queue.SimpleQueue[Portion] = field(default_factory=queue.SimpleQueue)
-    cut: threading.Event = field(default_factory=threading.Event)
+    interrupted: threading.Event = field(default_factory=threading.Event)
     forgotten: bool = False  # nobody will fetch them
 
 
@@ -90,11 +91,11 @@ class RolloutWorker:
         self._threads = threads
         self._load: Load | None = None
         self._policy: Policy | None = None
-        self._rollout: Sampler | None = None
+        self._rollout: WatchedRollout | None = None
         self._made_for: tuple[int, RolloutSpec | None] | None = None
         self._sent: dict[str, _Sent] = {}
         self._lock = threading.Lock()
-        self._sampling: str | None = None  # the order that is being worked on
+        self._sampling: str | None = None  # the request that is being worked on
         self._beat = 0
         self._idle_since = time.monotonic()
 
@@ -121,20 +122,22 @@ class RolloutWorker:
         """All weights of this version have been taken."""
         self._require().version = version
 
-    def sample(self, order: Order) -> None:
-        """Works on an order until it is done or cut. What it makes goes out through ``next``."""
+    def sample(self, request: SamplingRequest) -> None:
+        """Works on a request until it is done or interrupted. What it makes goes out through ``next``."""
         narrow(self._threads)
-        sent, started = self._of(order.key), time.monotonic()
+        sent, started = self._of(request.key), time.monotonic()
         waited = started - self._idle_since
         tokens = 0
-        left: Sequence[PartialCompletion] = order.pieces
+        unfinished: Sequence[PartialCompletion] = request.partials
         error: Exception | None = None
         try:
-            rollout = self._rollout_for(order)
-            flow = rollout.resume(order.problems, order.pieces, order.sampling, seed=order.seed, stage=order.stage)
-            self._sampling = order.key
-            if sent.cut.is_set():
-                rollout.cut()
+            rollout = self._rollout_for(request)
+            flow = rollout.resume(
+                request.problems, request.partials, request.sampling, seed=request.seed, stage=request.stage
+            )
+            self._sampling = request.key
+            if sent.interrupted.is_set():
+                rollout.interrupt()
             finished: list[Completion] = []
             since = started
             for completion in flow:
@@ -143,7 +146,7 @@ class RolloutWorker:
                 if time.monotonic() - since >= _TOGETHER_S:
                     sent.portions.put(Portion(tuple(finished)))
                     finished, since = [], time.monotonic()
-            left = rollout.left
+            unfinished = rollout.unfinished
             sent.portions.put(Portion(tuple(finished)))
         except UserError as mistake:
             error = mistake
@@ -152,18 +155,20 @@ class RolloutWorker:
         self._sampling = None
         self._idle_since = time.monotonic()
         seconds = self._idle_since - started
-        over = Portion(over=True, left=tuple(left), error=error, seconds=seconds, waited=waited, tokens=tokens)
+        over = Portion(
+            over=True, unfinished=tuple(unfinished), error=error, seconds=seconds, waited=waited, tokens=tokens
+        )
         sent.portions.put(over)
         if sent.forgotten:
-            self._drop(order.key)
+            self._drop(request.key)
         say(
-            f"{order.stage}: {len(order.pieces) - len(left)} of {len(order.pieces)} completions, {tokens} tokens in "
-            f"{seconds:.2f} s after waiting {waited:.2f} s, version {order.policy_version}"
+            f"{request.stage}: {len(request.partials) - len(unfinished)} of {len(request.partials)} completions, "
+            f"{tokens} tokens in {seconds:.2f} s after waiting {waited:.2f} s, version {request.policy_version}"
         )
 
     @ray.method(concurrency_group="beside")
     def next(self, key: str, wait_s: float) -> Portion:
-        """What the order has made, as soon as there is something; empty after ``wait_s``, with the beat."""
+        """What the request has made, as soon as there is something; empty after ``wait_s``, with the beat."""
         sent = self._of(key)
         try:
             portion = sent.portions.get(timeout=wait_s)
@@ -174,13 +179,13 @@ class RolloutWorker:
         return portion
 
     @ray.method(concurrency_group="beside")
-    def cut(self, key: str, forget: bool = False) -> None:
-        """Ends an order early; with ``forget`` nobody will ask what it made."""
+    def interrupt(self, key: str, forget: bool = False) -> None:
+        """Ends a request early; with ``forget`` nobody will ask what it made."""
         sent = self._of(key)
         sent.forgotten = forget
-        sent.cut.set()
+        sent.interrupted.set()
         if self._sampling == key and self._rollout is not None:
-            self._rollout.cut()
+            self._rollout.interrupt()
 
     def _of(self, key: str) -> _Sent:
         with self._lock:
@@ -194,15 +199,15 @@ class RolloutWorker:
         assert self._policy is not None, "a policy is loaded before it is used"
         return self._policy
 
-    def _rollout_for(self, order: Order) -> Sampler:
+    def _rollout_for(self, request: SamplingRequest) -> WatchedRollout:
         policy = self._require()
         number = self._load.number if self._load else None
-        if (number, policy.version) != (order.policy_number, order.policy_version):
+        if (number, policy.version) != (request.policy_number, request.policy_version):
             raise RuntimeError(
-                f"told to sample from policy {order.policy_number} version {order.policy_version}, and here is policy "
-                f"{number} version {policy.version}"
+                f"told to sample from policy {request.policy_number} version {request.policy_version}, and here is "
+                f"policy {number} version {policy.version}"
             )
-        wanted = order.max_slots, order.spec
+        wanted = request.max_slots, request.spec
         if self._rollout is None or self._made_for != wanted:
-            self._rollout, self._made_for = cast(Sampler, open_rollout(policy, *wanted)), wanted
+            self._rollout, self._made_for = cast(WatchedRollout, open_rollout(policy, *wanted)), wanted
         return self._rollout

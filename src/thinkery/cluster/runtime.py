@@ -1,4 +1,4 @@
-"""The engines of a stage on a cluster: the same interfaces as in one process, with workers behind them.
+"""The runtime of a stage on a cluster: the same interfaces as in one process, with workers behind them.
 
 Workers live as long as the run and go from stage to stage. A policy is a handle here: tokenizer, template, version and
 shapes; its weights are with the learners, and with the rollout workers once they have been handed over. Left out: what
@@ -19,12 +19,12 @@ import ray
 
 from thinkery.cluster.connect import Home, connect
 from thinkery.cluster.grading import ClusterGrader
-from thinkery.cluster.learning import ClusterLearner, ClusterSupervised, Group
+from thinkery.cluster.learning import ClusterLearner, ClusterSupervised, LearnerRanks
 from thinkery.cluster.ranks import LearnerRank
 from thinkery.cluster.remote import Load
 from thinkery.cluster.reward_worker import RewardWorker
 from thinkery.cluster.rollout_worker import BESIDE, RolloutWorker
-from thinkery.cluster.sampling import ClusterRollout, Tally
+from thinkery.cluster.sampling import ClusterRollout, WorkerTally
 from thinkery.cluster.sharded_backend import Sharding
 from thinkery.cluster.weights import DriverSource, Source, Transfer
 from thinkery.cluster.worker_pool import (
@@ -34,7 +34,7 @@ from thinkery.cluster.worker_pool import (
     ROLLOUT,
     FailureBudget,
     Placement,
-    Seat,
+    Slot,
     Worker,
     WorkerPool,
 )
@@ -67,7 +67,7 @@ class ClusterRuntime:
         self._spec, self._address = spec, address
         self._home, self._note = Home(folder.resolve(), Path.cwd(), trusts_remote_code()), note
         self._numbers = itertools.count()
-        self._tally, self._losses = Tally(), FailureBudget(spec.max_restarts, note)
+        self._tally, self._failures = WorkerTally(), FailureBudget(spec.max_restarts, note)
         self._rollouts: weakref.WeakSet[ClusterRollout] = weakref.WeakSet()
         self._transfer = Transfer(
             self._rollout_lost,
@@ -78,7 +78,7 @@ class ClusterRuntime:
         self._connected = False
         self._placement: Placement | None = None
         self._pools: dict[str, WorkerPool] = {}
-        self._group: Group | None = None
+        self._group: LearnerRanks | None = None
 
     @property
     def ahead(self) -> Ahead:
@@ -133,11 +133,11 @@ class ClusterRuntime:
         self._connected = connect(self._address, self._spec)
         try:
             self._placement = Placement(self._spec, self._note)
-            for kind, seats in self._placement.seats.items():
-                if seats:
-                    self._pools[kind] = WorkerPool(kind, seats, self._start, self._losses, self._spec.start_timeout_s)
+            for kind, slots in self._placement.slots.items():
+                if slots:
+                    self._pools[kind] = WorkerPool(kind, slots, self._start, self._failures, self._spec.start_timeout_s)
             if self._spec.learners:
-                self._group = Group(self._pools[LEARNER], self._spec, self._abandon)
+                self._group = LearnerRanks(self._pools[LEARNER], self._spec, self._abandon)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -153,9 +153,9 @@ class ClusterRuntime:
         if self._connected:
             ray.shutdown()
 
-    def _start(self, kind: str, number: int, name: str, seat: Seat) -> Any:
-        """The actor of a seat."""
-        options, threads = seat.options(), max(1, int(seat.cpus))
+    def _start(self, kind: str, number: int, name: str, slot: Slot) -> Any:
+        """The actor of a slot."""
+        options, threads = slot.options(), max(1, int(slot.cpus))
         if kind == LEARNER:
             return _remote(LearnerRank, options).remote(name, self._home, number, threads)
         if kind == ROLLOUT:
@@ -193,7 +193,7 @@ class ClusterRuntime:
         tally.clear()
         for kind, pool in self._pools.items():
             metrics[f"cluster/{kind}s"] = float(len(pool.present()))
-        return metrics | {f"cluster/lost/{kind}": float(count) for kind, count in self._losses.counts.items()}
+        return metrics | {f"cluster/lost/{kind}": float(count) for kind, count in self._failures.counts.items()}
 
 
 def _remote(kind: type, options: dict[str, Any]) -> Any:
@@ -202,5 +202,5 @@ def _remote(kind: type, options: dict[str, Any]) -> Any:
 
 
 def _handle(policy: Policy) -> ClusterPolicy:
-    assert isinstance(policy, ClusterPolicy), "a policy that these engines gave"
+    assert isinstance(policy, ClusterPolicy), "a policy that this runtime gave"
     return policy

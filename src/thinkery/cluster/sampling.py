@@ -1,8 +1,8 @@
 """The driver's side of sampling: shares completions out to the rollout workers and hands them on as they finish.
 
 A call's problems are dealt to the workers like cards, before any starts, so what a worker samples does not depend on
-who is faster; with one torch thread a worker the numbers are those of one process with as many lanes, bit for bit.
-What a lost worker had not delivered is dealt to the others: the same completions by the same random numbers, up to
+who is faster; with one torch thread a worker the numbers are those of one process with as many CPU workers, bit for
+bit. What a lost worker had not delivered is dealt to the others: the same completions by the same random numbers, up to
 rounding, since they keep other company. Left out: how a worker samples, where the weights come from (``weights.py``).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from thinkery.cluster.remote import Load, WorkerLost, is_ready, settled
-from thinkery.cluster.rollout_worker import Order, Portion
+from thinkery.cluster.rollout_worker import Portion, SamplingRequest
 from thinkery.cluster.worker_pool import Worker, WorkerPool
 from thinkery.recipe import RolloutSpec
 from thinkery.rollout.base import PartialCompletion, fresh
@@ -31,7 +31,7 @@ Ready = Callable[[], tuple[Load, list[Worker]]]
 
 
 @dataclass
-class Tally:
+class WorkerTally:
     """What the workers did since it was last read, by name: seconds at work, seconds without, tokens."""
 
     busy: dict[str, float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Tally:
     tokens: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, portion: Portion) -> None:
-        """An order that is over."""
+        """A request that is over."""
         self.busy[name] = self.busy.get(name, 0.0) + portion.seconds
         self.waited[name] = self.waited.get(name, 0.0) + portion.waited
         self.tokens[name] = self.tokens.get(name, 0) + portion.tokens
@@ -51,7 +51,7 @@ class Tally:
 
 @dataclass
 class _Job:
-    """An order that a worker has. ``missing`` are its completions that have not been delivered."""
+    """A request that a worker has. ``missing`` are its completions that have not been delivered."""
 
     worker: Worker
     key: str
@@ -73,7 +73,7 @@ class ClusterRollout:
         self,
         pool: WorkerPool,
         ready: Ready,
-        tally: Tally,
+        tally: WorkerTally,
         *,
         max_slots: int,
         spec: RolloutSpec | None,
@@ -93,7 +93,7 @@ class ClusterRollout:
     def resume(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
         *,
         seed: int,
@@ -101,28 +101,28 @@ class ClusterRollout:
     ) -> Iterator[Completion]:
         """See ``ResumableRollout``."""
         self._flow = _Flow(self, problems, sampling, seed, stage)
-        self._flow.deal(pieces)
+        self._flow.deal(partials)
         return self._flow.completions()
 
-    def cut(self) -> None:
-        """Ends the call under way; the workers stop at their next bursts."""
+    def interrupt(self) -> None:
+        """Ends the call in flight; the workers stop at their next bursts."""
         if self._flow is not None:
-            self._flow.cut()
+            self._flow.interrupt()
 
     def abandon(self) -> None:
-        """Ends the call under way; nobody will read what it made."""
+        """Ends the call in flight; nobody will read what it made."""
         if self._flow is not None:
-            self._flow.cut(forget=True)
+            self._flow.interrupt(forget=True)
             self._flow = None
 
     @property
-    def left(self) -> Sequence[PartialCompletion]:
+    def unfinished(self) -> Sequence[PartialCompletion]:
         """What the last call did not finish."""
-        return self._flow.left if self._flow is not None else ()
+        return self._flow.unfinished if self._flow is not None else ()
 
 
 class _Flow:
-    """One call: its orders with the workers, until every completion has come or been cut off."""
+    """One call: its requests to the workers, until every completion has come or been interrupted."""
 
     def __init__(
         self, owner: ClusterRollout, problems: Sequence[Problem], sampling: Sampling, seed: int, stage: str
@@ -130,29 +130,29 @@ class _Flow:
         self._owner, self._sampling, self._seed, self._stage = owner, sampling, seed, stage
         self._problems = {problem.id: problem for problem in problems}
         self._jobs: dict[Any, _Job] = {}  # by the reference of the portion that is waited for
-        self._is_cut = False
-        self.left: list[PartialCompletion] = []
+        self._is_interrupted = False
+        self.unfinished: list[PartialCompletion] = []
 
-    def deal(self, pieces: Sequence[PartialCompletion]) -> None:
+    def deal(self, partials: Sequence[PartialCompletion]) -> None:
         """Gives every worker its share, problem by problem."""
-        if not pieces:
+        if not partials:
             return
         load, workers = self._owner._ready()
         own: dict[str, list[PartialCompletion]] = {}
-        for piece in pieces:
-            own.setdefault(piece.problem_id, []).append(piece)
+        for partial in partials:
+            own.setdefault(partial.problem_id, []).append(partial)
         order = [name for name in self._problems if name in own]
         for number, worker in enumerate(workers):
             names = order[number :: len(workers)]
-            share = tuple(piece for name in names for piece in own[name])
+            share = tuple(partial for name in names for partial in own[name])
             if share:
                 self._send(worker, load, tuple(self._problems[name] for name in names), share)
 
-    def cut(self, *, forget: bool = False) -> None:
+    def interrupt(self, *, forget: bool = False) -> None:
         """Tells the workers to stop."""
-        self._is_cut = True
+        self._is_interrupted = True
         for job in self._jobs.values():
-            job.worker.actor.cut.remote(job.key, forget)
+            job.worker.actor.interrupt.remote(job.key, forget)
 
     def completions(self) -> Iterator[Completion]:
         """All of them, as they come in."""
@@ -164,13 +164,13 @@ class _Flow:
                 self._look_for_the_silent()
 
     def _send(
-        self, worker: Worker, load: Load, problems: tuple[Problem, ...], pieces: tuple[PartialCompletion, ...]
+        self, worker: Worker, load: Load, problems: tuple[Problem, ...], partials: tuple[PartialCompletion, ...]
     ) -> None:
         owner, key = self._owner, f"{self._stage}#{next(_keys)}"
-        order = Order(
+        request = SamplingRequest(
             key,
             problems,
-            pieces,
+            partials,
             self._sampling,
             self._seed,
             self._stage,
@@ -179,8 +179,8 @@ class _Flow:
             load.number,
             worker.state["version"],
         )
-        done = worker.actor.sample.remote(order)
-        self._ask(_Job(worker, key, done, {(piece.problem_id, piece.index): piece for piece in pieces}))
+        done = worker.actor.sample.remote(request)
+        self._ask(_Job(worker, key, done, {(partial.problem_id, partial.index): partial for partial in partials}))
 
     def _ask(self, job: _Job) -> None:
         job.asked = time.monotonic()
@@ -199,7 +199,7 @@ class _Flow:
         for completion in portion.completions:
             del job.missing[completion.problem_id, completion.index]
         if portion.over:
-            self.left += portion.left
+            self.unfinished += portion.unfinished
             self._owner._tally.add(job.worker.name, portion)
         elif portion.completions or portion.beat != job.beat:
             job.beat, job.idle = portion.beat, None
@@ -223,7 +223,7 @@ class _Flow:
         """A worker is lost: the others get what it had not delivered."""
         self._owner._pool.lost(job.worker, why)
         missing = list(job.missing.values())
-        if self._is_cut:
-            self.left += missing
+        if self._is_interrupted:
+            self.unfinished += missing
         else:
             self.deal(missing)

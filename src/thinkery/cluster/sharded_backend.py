@@ -30,7 +30,7 @@ from thinkery.models.loading import Policy, save_policy
 from thinkery.training.backend import Counters, ModelBackend
 from thinkery.training.forward import not_finite_gradient
 from thinkery.training.optimizer import Optimizers, build_optimizer
-from thinkery.training.packing import Microbatch, Tokens, pack, plan_equal, sizes_of
+from thinkery.training.packing import Microbatch, Tokens, pack, sizes_of, split_equal
 from thinkery.training.sharded_files import has_shards, read_shards, state_tensors
 from thinkery.types import OptimizerKind, UserError
 
@@ -66,9 +66,9 @@ class Shards(ModelBackend):
         cut_up(model, policy, self._ranks, self._sharding)
         spread(model, weights, buffers, self._ranks)
 
-    def plan(self, samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
+    def split(self, samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
         """Equally many microbatches for each rank, all alike in size."""
-        return plan_equal(samples, indices, budget, self._ranks.count)
+        return split_equal(samples, indices, budget, self._ranks.count)
 
     def logprobs(
         self, model: PreTrainedModel, microbatch: Microbatch, temperature: float = 1.0
@@ -80,41 +80,41 @@ class Shards(ModelBackend):
         self,
         work: Callable[[PreTrainedModel, list[int]], _R],
         samples: Sequence[Tokens],
-        plans: Sequence[list[int]],
+        subsets: Sequence[list[int]],
     ) -> list[_R]:
-        """``work`` on this rank's plans; the results of all ranks' plans."""
+        """``work`` on this rank's microbatches; the results of all ranks' microbatches."""
         model = self._policy.model
         shards = cast(FSDPModule, model)
-        rounds = self._rounds(samples, plans)
+        rounds = self._rounds(samples, subsets)
 
-        def run(number: int, plan: int | None) -> _R | None:
+        def run(number: int, subset: int | None) -> _R | None:
             last = number == len(rounds) - 1
             shards.set_requires_gradient_sync(last or self._sharding.reduce_every_microbatch)
-            if plan is not None:
-                return work(model, plans[plan])
+            if subset is not None:
+                return work(model, subsets[subset])
             (forward(model, self._nothing(), 1.0)[0] * 0.0).sum().backward()
             return None
 
-        return self._together(run, rounds, len(plans))
+        return self._together(run, rounds, len(subsets))
 
     def frozen(
         self,
         work: Callable[[list[int]], _R],
         model: PreTrainedModel,
         samples: Sequence[Tokens],
-        plans: Sequence[list[int]],
+        subsets: Sequence[list[int]],
     ) -> list[_R]:
-        """``work`` on this rank's plans without gradient; the results of all ranks' plans."""
+        """``work`` on this rank's microbatches without gradient; the results of all ranks' microbatches."""
 
-        def run(_: int, plan: int | None) -> _R | None:
-            if plan is not None:
-                return work(plans[plan])
+        def run(_: int, subset: int | None) -> _R | None:
+            if subset is not None:
+                return work(subsets[subset])
             forward(model, self._nothing(), 1.0)
             return None
 
         try:
             with torch.no_grad():
-                return self._together(run, self._rounds(samples, plans), len(plans))
+                return self._together(run, self._rounds(samples, subsets), len(subsets))
         finally:
             # What is outside the layers stays gathered for a backward, which doesn't come.
             cast(FSDPModule, model).reshard()
@@ -197,35 +197,35 @@ class Shards(ModelBackend):
                 bucket.append((name, gathered))
         yield bucket
 
-    def _rounds(self, samples: Sequence[Tokens], plans: Sequence[list[int]]) -> list[int | None]:
-        """This rank's plan in each round; in a round the ranks have plans of about one size."""
-        sizes = sizes_of(samples, plans)
-        order = sorted(range(len(plans)), key=lambda plan: -sizes[plan])
+    def _rounds(self, samples: Sequence[Tokens], subsets: Sequence[list[int]]) -> list[int | None]:
+        """This rank's microbatch in each round; in a round the ranks have microbatches of about one size."""
+        sizes = sizes_of(samples, subsets)
+        order = sorted(range(len(subsets)), key=lambda subset: -sizes[subset])
         ranks, rank = self._ranks.count, self._ranks.rank
-        firsts = range(rank, math.ceil(len(plans) / ranks) * ranks, ranks)
+        firsts = range(rank, math.ceil(len(subsets) / ranks) * ranks, ranks)
         return [order[number] if number < len(order) else None for number in firsts]
 
     def _together(
         self, run: Callable[[int, int | None], _R | None], rounds: Sequence[int | None], count: int
     ) -> list[_R]:
-        """Runs all rounds of this rank and returns the results of all plans, or raises the first plan's ``UserError``.
+        """Runs all rounds of this rank; returns the results of all microbatches, or raises the first ``UserError``.
 
-        An error of one plan doesn't end the rounds: the other ranks would wait.
+        An error of one microbatch doesn't end the rounds: the other ranks would wait.
         """
         outcomes: dict[int, _R | UserError] = {}
-        for number, plan in enumerate(rounds):
+        for number, subset in enumerate(rounds):
             try:
-                result = run(number, plan)
+                result = run(number, subset)
             except UserError as error:
-                assert plan is not None
-                outcomes[plan] = error
+                assert subset is not None
+                outcomes[subset] = error
             else:
-                if plan is not None:
-                    outcomes[plan] = cast(_R, result)
+                if subset is not None:
+                    outcomes[subset] = cast(_R, result)
         everyone: dict[int, _R | UserError] = {}
         for of_rank in self._ranks.gather(outcomes):
             everyone |= of_rank
-        ordered = [everyone[plan] for plan in range(count)]
+        ordered = [everyone[subset] for subset in range(count)]
         for outcome in ordered:
             if isinstance(outcome, UserError):
                 raise outcome

@@ -45,7 +45,7 @@ class ShardedFiles:
     ) -> Callable[[], None]:
         """Takes a copy of ``tensors`` and begins to write it, and ``counters`` as ``name``, to ``folder``.
 
-        A save that is under way is waited for first. Calling the result waits until ``folder`` is there, and raises
+        A save that is in progress is waited for first. Calling the result waits until ``folder`` is there, and raises
         on every rank what went wrong on any.
         """
         self.finish()
@@ -77,7 +77,7 @@ class ShardedFiles:
         return finish
 
     def finish(self) -> None:
-        """Waits for a save that is under way."""
+        """Waits for a save that is in progress."""
         if self._in_flight is not None:
             self._in_flight()
 

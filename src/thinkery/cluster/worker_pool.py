@@ -35,18 +35,18 @@ class _Need:
 
 
 class Placement:
-    """The seats of all workers. Learners are packed, since they talk to one another; the others are spread."""
+    """The slots of all workers. Learners are packed, since they talk to one another; the others are spread."""
 
     def __init__(self, spec: ClusterSpec, note: Callable[[str], None]) -> None:
         """Waits for room, and says so. Raises ``UserError`` if the cluster has none in time."""
         needs = _needs(spec)
         self._groups: list[PlacementGroup] = []
-        self.seats: dict[str, list[Seat]] = {}
+        self.slots: dict[str, list[Slot]] = {}
         together = (LEARNER, ROLLOUT) if spec.colocate else (LEARNER,)
-        self._seat(needs, together, "PACK")
+        self._reserve(needs, together, "PACK")
         for kind in (ROLLOUT, REWARD, REWARD_MODEL):
             if kind not in together:
-                self._seat(needs, (kind,), "SPREAD")
+                self._reserve(needs, (kind,), "SPREAD")
         deadline = time.monotonic() + spec.start_timeout_s
         if not self._placed(min(_PATIENCE_S, spec.start_timeout_s)):
             wanted = _wanted(needs)
@@ -69,10 +69,10 @@ class Placement:
         deadline = time.monotonic() + timeout_s
         return all(group.wait(max(0.0, deadline - time.monotonic())) for group in self._groups)
 
-    def _seat(self, needs: dict[str, _Need], kinds: tuple[str, ...], strategy: str) -> None:
+    def _reserve(self, needs: dict[str, _Need], kinds: tuple[str, ...], strategy: str) -> None:
         """A group of bundles, each for one worker of each of the kinds."""
         count = max(needs[kind].count for kind in kinds)
-        self.seats |= {kind: [] for kind in kinds}
+        self.slots |= {kind: [] for kind in kinds}
         if not count:
             return
         wanted = {"CPU": sum(needs[k].cpus for k in kinds), "GPU": sum(needs[k].gpus for k in kinds)}
@@ -80,7 +80,7 @@ class Placement:
         self._groups.append(group)
         for kind in kinds:
             need = needs[kind]
-            self.seats[kind] = [Seat(group, bundle, need.cpus, need.gpus) for bundle in range(need.count)]
+            self.slots[kind] = [Slot(group, bundle, need.cpus, need.gpus) for bundle in range(need.count)]
 
 
 def _needs(spec: ClusterSpec) -> dict[str, _Need]:
@@ -112,15 +112,15 @@ class Worker:
     name: str
     actor: Any
     hello: Any
-    seat: int
-    awaited: bool = False  # whether work waits for it: for the first of a seat, not for a replacement
+    slot: int
+    awaited: bool = False  # whether work waits for it: for the first in a slot, not for a replacement
     pid: int = 0  # these two are known once it has answered
     node: str = ""
     state: dict[str, Any] = field(default_factory=dict)  # what its pool's user keeps about it
 
 
 @dataclass(frozen=True)
-class Seat:
+class Slot:
     """A worker's place: a bundle of a placement group, and what it takes of it."""
 
     group: PlacementGroup
@@ -162,20 +162,20 @@ class WorkerPool:
     def __init__(
         self,
         kind: str,
-        seats: Sequence[Seat],
-        start: Callable[[str, int, str, Seat], Any],
-        losses: FailureBudget,
+        slots: Sequence[Slot],
+        start: Callable[[str, int, str, Slot], Any],
+        failures: FailureBudget,
         start_timeout_s: float,
     ) -> None:
-        self.kind, self._seats, self._start, self._losses = kind, seats, start, losses
+        self.kind, self._slots, self._start, self._failures = kind, slots, start, failures
         self._start_timeout_s = start_timeout_s
         self._starting: list[Worker] = []
         self._ready: list[Worker] = []
-        for seat in range(len(seats)):
-            self._open(seat, awaited=True)
+        for slot in range(len(slots)):
+            self._open(slot, awaited=True)
 
     def ready(self) -> list[Worker]:
-        """The workers that can work, by their seats; replacements that have come up are among them.
+        """The workers that can work, by their slots; replacements that have come up are among them.
 
         The first time all are waited for, later none as long as there is one. Raises ``UserError`` if none comes up.
         """
@@ -194,7 +194,7 @@ class WorkerPool:
                 f"no {self.kind} worker came up within cluster.start_timeout_s = {self._start_timeout_s:g} s; free are "
                 f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
             )
-        return sorted(self._ready, key=lambda worker: worker.seat)
+        return sorted(self._ready, key=lambda worker: worker.slot)
 
     def all_ready(self) -> list[Worker]:
         """All workers, waited for. Raises ``UserError`` if one doesn't come up in time."""
@@ -215,8 +215,8 @@ class WorkerPool:
             return  # somebody else has noticed
         self._ready.remove(worker)
         kill(worker)
-        self._losses.add(self.kind, worker.name, why, "its work is done again")
-        self._open(worker.seat)
+        self._failures.add(self.kind, worker.name, why, "its work is done again")
+        self._open(worker.slot)
 
     def present(self) -> list[Worker]:
         """The workers that are there at this moment."""
@@ -227,12 +227,12 @@ class WorkerPool:
 
         Raises ``UserError`` if too many were lost.
         """
-        self._losses.add(self.kind, f"{self.kind}-0", why, "all of them start again")
+        self._failures.add(self.kind, f"{self.kind}-0", why, "all of them start again")
         for worker in [*self._ready, *self._starting]:
             kill(worker)
         self._ready, self._starting = [], []
-        for seat in range(len(self._seats)):
-            self._open(seat, awaited=True)
+        for slot in range(len(self._slots)):
+            self._open(slot, awaited=True)
 
     def close(self) -> None:
         """Ends all workers."""
@@ -242,7 +242,7 @@ class WorkerPool:
 
     def _open(self, number: int, *, awaited: bool = False) -> None:
         name = f"{self.kind}-{number}"
-        actor = self._start(self.kind, number, name, self._seats[number])
+        actor = self._start(self.kind, number, name, self._slots[number])
         self._starting.append(Worker(name, actor, actor.hello.remote(), number, awaited))
 
     def _welcome(self, timeout_s: float) -> None:
@@ -257,8 +257,8 @@ class WorkerPool:
                 worker.pid, worker.node = settled(worker.hello, self._start_timeout_s, worker.name)
                 self._ready.append(worker)
             except WorkerLost as lost:  # it died while it started
-                self._losses.add(self.kind, worker.name, str(lost), "another is started")
-                self._open(worker.seat, awaited=worker.awaited)
+                self._failures.add(self.kind, worker.name, str(lost), "another is started")
+                self._open(worker.slot, awaited=worker.awaited)
 
 
 def kill(worker: Worker) -> None:

@@ -1,1 +1,1 @@
-"""What a machine is and how its cores and memory are used: lanes, allocator, measured peaks, shared weights, clocks."""
+"""What a machine is and how its cores and memory are used: CPU workers, allocator, peaks, shared weights, clocks."""

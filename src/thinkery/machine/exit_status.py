@@ -71,13 +71,13 @@ def _tell(word: bytes) -> None:
 def _end_like(child: int, reader: int) -> None:
     """Waits for the child and ends with its status, or with ``UNFINISHED``. Never returns."""
     while True:
-        told = signal.sigwaitinfo([*_HANDED_ON, signal.SIGCHLD])
-        if told.si_signo == signal.SIGCHLD:
+        received = signal.sigwaitinfo([*_HANDED_ON, signal.SIGCHLD])
+        if received.si_signo == signal.SIGCHLD:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
                 break
-        elif told.si_code <= 0:  # from a process; what the terminal sends, the child gets as well
-            os.kill(child, told.si_signo)
+        elif received.si_code <= 0:  # from a process; what the terminal sends, the child gets as well
+            os.kill(child, received.si_signo)
     if os.WIFSIGNALED(status):
         _die_of(os.WTERMSIG(status))
     os.set_blocking(reader, False)
@@ -89,7 +89,7 @@ def _end_like(child: int, reader: int) -> None:
     if code == 0 and said.endswith(_BEGUN):
         text = (
             "error: the process ended itself, with exit status 0, before the run was done: something in it called "
-            "exit, for example a reward of yours; take that out and run the same command to go on\n"
+            "exit, for example a reward of yours; take that out and run the same command to resume\n"
         )
         os.write(2, text.encode())
         code = UNFINISHED

@@ -23,8 +23,8 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-UNWIND_S = 10.0  # for leaving what is under way
-FINISH_S = 10.0  # for ending the step under way
+UNWIND_S = 10.0  # for leaving what is in progress
+FINISH_S = 10.0  # for ending the step in progress
 CLOSE_S = 15.0  # for giving back a cluster
 _TOLD_AFTER_S = 0.5  # who has stopped by then needs not say that it will
 _ONE_PRESS_S = 0.5  # a launcher that passes Ctrl-C on makes two of it
@@ -37,8 +37,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.number: int | None = None  # of the signal that asked to stop
-        self.leaving = threading.Event()  # what is under way is given up; for threads that wait
-        self.last_words: Callable[[], str] = lambda: "stopped before the first step; run the same command to go on"
+        self.leaving = threading.Event()  # what is in progress is given up; for threads that wait
+        self.last_words: Callable[[], str] = lambda: "stopped before the first step; run the same command to resume"
         self._heeded: list[signal.Signals] = []
         self._kept: socket.socket | None = None  # the signals write to it
         self._finishing = self._saving = 0
@@ -157,7 +157,7 @@ class Interrupts:
 
     def _watch(self, ours: socket.socket) -> None:
         """Hears every signal, even while the main thread is in a library's code, until nobody heeds them."""
-        told = called = False
+        notified = called = False
         while True:
             wait_s = None if self._since is None else _POLL_S
             if select.select([ours], [], [], wait_s)[0]:
@@ -173,8 +173,8 @@ class Interrupts:
             if self.leaving.is_set() and not called:
                 called = True
                 self._call()
-            if not told and now >= self._since + _TOLD_AFTER_S:
-                told = True
+            if not notified and now >= self._since + _TOLD_AFTER_S:
+                notified = True
                 _say("stopping; Ctrl-C again ends the run at once")
             if not self._saving and now >= max(self._deadline, self._since + FINISH_S * bool(self._finishing)):
                 self._end()

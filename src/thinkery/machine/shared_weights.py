@@ -22,17 +22,17 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME  # type: ignore[
 
 # As torch aligns what it allocates: a product of numbers that lie otherwise may be summed in another order.
 _ALIGNMENT = 64
-_memories: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Memory]] = weakref.WeakKeyDictionary()
+_memories: weakref.WeakKeyDictionary[nn.Module, weakref.ref[SharedMemory]] = weakref.WeakKeyDictionary()
 
 
-class Memory(mmap.mmap):
+class SharedMemory(mmap.mmap):
     """The mapped file of one model's weights. It is kept by the tensors in it, and goes when the last of them goes."""
 
     descriptor: int
     address: int
 
     @classmethod
-    def of(cls, descriptor: int) -> Memory:
+    def of(cls, descriptor: int) -> SharedMemory:
         """Maps a whole file; its descriptor is this memory's from now on."""
         memory = cls(descriptor, os.fstat(descriptor).st_size)
         memory.descriptor = descriptor
@@ -67,21 +67,21 @@ def share(model: nn.Module) -> None:
         size += -(-parameter.nbytes // _ALIGNMENT) * _ALIGNMENT
     descriptor = os.memfd_create("weights")
     os.ftruncate(descriptor, size)
-    memory = Memory.of(descriptor)
+    memory = SharedMemory.of(descriptor)
     for parameter, offset in zip(parameters, offsets, strict=True):
         place = memory.tensor(offset, tuple(parameter.shape), parameter.dtype)
         parameter.data = place.copy_(parameter.detach())
     _memories[model] = weakref.ref(memory)
 
 
-def memory_of(model: nn.Module) -> Memory | None:
+def memory_of(model: nn.Module) -> SharedMemory | None:
     """The memory that holds all parameters of a model, if there is one."""
     kept = _memories.get(model)
     memory = kept() if kept is not None else None
     return memory if memory is not None and all(map(memory.holds, model.parameters())) else None
 
 
-def pack(value: object, memory: Memory) -> bytes:
+def pack(value: object, memory: SharedMemory) -> bytes:
     """Pickles a value around the parameters in it, all of which lie in ``memory``."""
     file = io.BytesIO()
     _Pickler(file, memory).dump(value)
@@ -90,11 +90,11 @@ def pack(value: object, memory: Memory) -> bytes:
 
 def unpack(data: bytes, descriptor: int) -> Any:
     """What was packed, around the same memory. The descriptor of its file is this process's to keep from now on."""
-    return _Unpickler(io.BytesIO(data), Memory.of(descriptor)).load()
+    return _Unpickler(io.BytesIO(data), SharedMemory.of(descriptor)).load()
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, memory: Memory) -> None:
+    def __init__(self, file: io.BytesIO, memory: SharedMemory) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self._memory = memory
 
@@ -105,7 +105,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, memory: Memory) -> None:
+    def __init__(self, file: io.BytesIO, memory: SharedMemory) -> None:
         super().__init__(file)
         self._memory = memory
         self._parameters: dict[int, nn.Parameter] = {}  # a tied one is one object here as well

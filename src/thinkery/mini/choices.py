@@ -1,4 +1,4 @@
-"""Questions with options in the miniature world: how they are asked, answered and told. What they ask is elsewhere."""
+"""Questions with options in the miniature world: how they are asked and solved. What they ask is elsewhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from thinkery.mini.world import Depth, Written
+from thinkery.mini.world import Depth, WrittenSolution
 from thinkery.mini.written_steps import Teller
 
 GUESS_RIGHT = {1: 0.5, 2: 0.4, 3: 0.3, 4: 0.3, 5: 0.3}  # by level
 PICK_SLIP = 0.02
 
 Texts = Mapping[str, str]  # by language
-Work = Callable[[Teller], int | None]  # tells the steps; the option they lead to, None for none of them
+StepWriter = Callable[[Teller], int | None]  # tells the steps; the option they lead to, None for none of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ChoiceTask:
     ask: Texts
     options: tuple[Texts, ...]
     right: int
-    work: Work = field(repr=False)
+    work: StepWriter = field(repr=False)
 
     @property
     def verifier(self) -> str:
@@ -50,19 +50,19 @@ class ChoiceTask:
         """The options' texts as ``choices``."""
         return {"kind": self.kind, "choices": [option[language] for option in self.options]}
 
-    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> Written:
+    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> WrittenSolution:
         """A solution; the answer is an option's text."""
         teller = Teller(rng, depth, thinking)
         if depth == "guess":
             chosen = self.right if rng.random() < GUESS_RIGHT[self.level] else self._other(rng)
             teller.say("guess", lambda spoken: self.options[chosen][spoken])
-            return Written(teller.text(), self.options[chosen][language])
+            return WrittenSolution(teller.text(), self.options[chosen][language])
         found = self.work(teller)
         chosen = rng.randrange(len(self.options)) if found is None else found
         if rng.random() < PICK_SLIP:
             chosen = self._other(rng)
         teller.say("pick", lambda spoken: self.options[chosen][spoken])
-        return Written(teller.end(), self.options[chosen][language])
+        return WrittenSolution(teller.end(), self.options[chosen][language])
 
     def summary(self, rng: Random, language: str, answer: str) -> str:
         """The option in a sentence."""

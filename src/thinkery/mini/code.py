@@ -25,7 +25,7 @@ from thinkery.mini.code_operations import (
     draw_operation,
 )
 from thinkery.mini.solutions import GUESS_RIGHT
-from thinkery.mini.world import Depth, Written
+from thinkery.mini.world import Depth, WrittenSolution
 from thinkery.mini.written_steps import Teller
 
 TRIED = {1: 0.2, 2: 0.3, 3: 0.5, 4: 0.5, 5: 0.5}  # how often a checked program is tried on an example, by level
@@ -108,13 +108,13 @@ class CodeTask:
         """A solution, so that a problem's tests can be tested."""
         return {"kind": self.kind, "solution_code": self.solution}
 
-    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> Written:
+    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> WrittenSolution:
         """A solution; the answer is the bare program."""
         teller = Teller(rng, depth, thinking)
         if depth == "guess":
             expression = self._guess(rng)
             teller.say("guess", lambda _: expression.source)
-            return Written(teller.text(), program(expression))
+            return WrittenSolution(teller.text(), program(expression))
         expression = right = self.start
         for stage in self.stages:
             expression = self._told(teller, stage, expression)
@@ -126,7 +126,7 @@ class CodeTask:
             else:
                 teller.say("wrong", lambda _: right.source)
             expression = right
-        return Written(teller.end(), program(expression))
+        return WrittenSolution(teller.end(), program(expression))
 
     def summary(self, rng: Random, language: str, answer: str) -> str:
         """The program in a fenced block."""

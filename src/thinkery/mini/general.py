@@ -34,7 +34,7 @@ def draw(rng: Random, level: int) -> GeneralTask:
     """A task of any kind.
 
     Levels 1 and 2 ask one thing, 3 and 4 two, 5 three at once, where a kind has such steps; the task's own ``level`` is
-    then 1, 3 or 5. Talk, facts and deeds are of level 1.
+    then 1, 3 or 5. Talk, facts and requests are of level 1.
     """
     make = rng.choices([make for make, _ in KINDS.values()], [weight for _, weight in KINDS.values()])[0]
     return make(rng, (level + 1) // 2)

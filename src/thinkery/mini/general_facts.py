@@ -18,21 +18,21 @@ from thinkery.mini.general_tables import (
     FRUITS,
     JOBS,
     OPPOSITES,
-    Pair,
+    BilingualPhrase,
 )
-from thinkery.mini.general_task import Form, GeneralTask, Reply, forms
+from thinkery.mini.general_task import GeneralTask, Reply, TaskText, forms
 
 
 class Fact(NamedTuple):
     """A question with a short answer, each in English and Chinese; ``others`` are the answers that it isn't."""
 
     key: str
-    question: Pair  # without its end, in small letters
-    answer: Pair
-    sentence: Pair  # the answer in a sentence
-    others: tuple[Pair, ...]
-    recall: Pair | None = None  # what one has to remember first, where it isn't the sentence
-    error: Pair | None = None  # what somebody believes who answers wrongly
+    question: BilingualPhrase  # without its end, in small letters
+    answer: BilingualPhrase
+    sentence: BilingualPhrase  # the answer in a sentence
+    others: tuple[BilingualPhrase, ...]
+    recall: BilingualPhrase | None = None  # what one has to remember first, where it isn't the sentence
+    error: BilingualPhrase | None = None  # what somebody believes who answers wrongly
 
 
 def plain_fact(rng: Random) -> Fact:
@@ -40,7 +40,7 @@ def plain_fact(rng: Random) -> Fact:
     return rng.choice((_capital_of, _capital_of, _country_of, _opposite, _colour, _day))(rng)
 
 
-def _rest(table: tuple[Pair, ...], *but: Pair) -> tuple[Pair, ...]:
+def _rest(table: tuple[BilingualPhrase, ...], *but: BilingualPhrase) -> tuple[BilingualPhrase, ...]:
     return tuple(pair for pair in table if pair not in but)
 
 
@@ -53,9 +53,9 @@ def _capital_of(rng: Random) -> Fact:
     country, city = rng.choice(CAPITALS)
     return Fact(
         f"capital;{country.en}",
-        Pair(f"what is the capital of {country.en}", f"{country.zh}的首都是哪里"),
+        BilingualPhrase(f"what is the capital of {country.en}", f"{country.zh}的首都是哪里"),
         city,
-        Pair(f"The capital of {country.en} is {city.en}.", f"{country.zh}的首都是{city.zh}。"),
+        BilingualPhrase(f"The capital of {country.en} is {city.en}.", f"{country.zh}的首都是{city.zh}。"),
         _rest(tuple(other for _, other in CAPITALS), city),
     )
 
@@ -64,9 +64,9 @@ def _country_of(rng: Random) -> Fact:
     country, city = rng.choice(CAPITALS)
     return Fact(
         f"country;{city.en}",
-        Pair(f"in which country is {city.en}", f"{city.zh}在哪个国家"),
+        BilingualPhrase(f"in which country is {city.en}", f"{city.zh}在哪个国家"),
         country,
-        Pair(f"{city.en} is in {country.en}.", f"{city.zh}在{country.zh}。"),
+        BilingualPhrase(f"{city.en} is in {country.en}.", f"{city.zh}在{country.zh}。"),
         _rest(tuple(other for other, _ in CAPITALS), country),
     )
 
@@ -75,9 +75,9 @@ def _opposite(rng: Random) -> Fact:
     given, answer = rng.sample(rng.choice(OPPOSITES), 2)
     return Fact(
         f"opposite;{given.en}",
-        Pair(f"what is the opposite of {given.en}", f"“{given.zh}”的反义词是什么"),
+        BilingualPhrase(f"what is the opposite of {given.en}", f"“{given.zh}”的反义词是什么"),
         answer,
-        Pair(f"The opposite of {given.en} is {answer.en}.", f"“{given.zh}”的反义词是“{answer.zh}”。"),
+        BilingualPhrase(f"The opposite of {given.en} is {answer.en}.", f"“{given.zh}”的反义词是“{answer.zh}”。"),
         tuple(word for pair in OPPOSITES[:4] for word in pair if word not in (given, answer)),
     )
 
@@ -87,10 +87,10 @@ def _colour(rng: Random) -> Fact:
     colour = COLOURS[at]
     return Fact(
         f"colour;{thing.en}",
-        Pair(f"what colour is {thing.en}", f"{thing.zh}是什么颜色"),
-        Pair(colour.en, colour.zh + "色"),
-        Pair(f"{thing.en[0].upper()}{thing.en[1:]} is {colour.en}.", f"{thing.zh}是{colour.zh}色。"),
-        tuple(Pair(other.en, other.zh + "色") for other in _rest(COLOURS, colour)),
+        BilingualPhrase(f"what colour is {thing.en}", f"{thing.zh}是什么颜色"),
+        BilingualPhrase(colour.en, colour.zh + "色"),
+        BilingualPhrase(f"{thing.en[0].upper()}{thing.en[1:]} is {colour.en}.", f"{thing.zh}是{colour.zh}色。"),
+        tuple(BilingualPhrase(other.en, other.zh + "色") for other in _rest(COLOURS, colour)),
     )
 
 
@@ -100,9 +100,9 @@ def _day(rng: Random) -> Fact:
     en, zh = ("after", "后") if after else ("before", "前")
     return Fact(
         f"{en};{given.en}",
-        Pair(f"which day comes {en} {given.en}", f"{given.zh}{zh}一天是星期几"),
+        BilingualPhrase(f"which day comes {en} {given.en}", f"{given.zh}{zh}一天是星期几"),
         answer,
-        Pair(f"{answer.en} comes {en} {given.en}.", f"{given.zh}{zh}一天是{answer.zh}。"),
+        BilingualPhrase(f"{answer.en} comes {en} {given.en}.", f"{given.zh}{zh}一天是{answer.zh}。"),
         _rest(DAYS, given, answer),
     )
 
@@ -114,7 +114,7 @@ def _choice(rng: Random) -> Fact:
     first, second = rng.sample((fact.answer, other), 2)
     return fact._replace(
         key=f"choice;{fact.key};{other.en}",
-        question=Pair(
+        question=BilingualPhrase(
             f"{fact.question.en}, {first.en} or {second.en}", f"{fact.question.zh}，{first.zh}还是{second.zh}"
         ),
         others=(other,),
@@ -129,20 +129,20 @@ def _bigger(rng: Random) -> Fact:
     first, second = rng.sample((answer, other), 2)
     return Fact(
         f"{en};{ANIMALS[small].en};{ANIMALS[big].en}",
-        Pair(f"which is {en}, {first.a()} or {second.a()}", f"{first.zh}和{second.zh}哪个{zh}"),
-        Pair(answer.en, answer.zh),
-        Pair(f"The {answer.en} is {en}.", f"{answer.zh}更{zh}。"),
-        (Pair(other.en, other.zh),),
+        BilingualPhrase(f"which is {en}, {first.a()} or {second.a()}", f"{first.zh}和{second.zh}哪个{zh}"),
+        BilingualPhrase(answer.en, answer.zh),
+        BilingualPhrase(f"The {answer.en} is {en}.", f"{answer.zh}更{zh}。"),
+        (BilingualPhrase(other.en, other.zh),),
     )
 
 
 _CLASSES = (
-    (Pair("an animal", "动物"), tuple(Pair(noun.a(), noun.zh) for noun in ANIMALS)),
-    (Pair("a fruit", "水果"), tuple(Pair(noun.a(), noun.zh) for noun in FRUITS)),
-    (Pair("a job", "职业"), JOBS),
-    (Pair("a colour", "颜色"), tuple(Pair(colour.en, colour.zh + "色") for colour in COLOURS)),
-    (Pair("a city", "城市"), tuple(city for _, city in CAPITALS)),
-    (Pair("a country", "国家"), tuple(country for country, _ in CAPITALS)),
+    (BilingualPhrase("an animal", "动物"), tuple(BilingualPhrase(noun.a(), noun.zh) for noun in ANIMALS)),
+    (BilingualPhrase("a fruit", "水果"), tuple(BilingualPhrase(noun.a(), noun.zh) for noun in FRUITS)),
+    (BilingualPhrase("a job", "职业"), JOBS),
+    (BilingualPhrase("a colour", "颜色"), tuple(BilingualPhrase(colour.en, colour.zh + "色") for colour in COLOURS)),
+    (BilingualPhrase("a city", "城市"), tuple(city for _, city in CAPITALS)),
+    (BilingualPhrase("a country", "国家"), tuple(country for country, _ in CAPITALS)),
 )
 
 
@@ -150,13 +150,13 @@ def _kind_of(rng: Random) -> Fact:
     right, wrong = rng.sample(range(len(_CLASSES)), 2)
     (answer, members), other = _CLASSES[right], _CLASSES[wrong][0]
     thing = rng.choice(members)
-    en = Pair(f"a {thing.en}", thing.zh).en if members is JOBS else thing.en
+    en = BilingualPhrase(f"a {thing.en}", thing.zh).en if members is JOBS else thing.en
     first, second = rng.sample((answer, other), 2)
     return Fact(
         f"kind;{thing.en};{other.en}",
-        Pair(f"is {en} {first.en} or {second.en}", f"{thing.zh}是{first.zh}还是{second.zh}"),
+        BilingualPhrase(f"is {en} {first.en} or {second.en}", f"{thing.zh}是{first.zh}还是{second.zh}"),
         answer,
-        Pair(f"{en[0].upper()}{en[1:]} is {answer.en}.", f"{thing.zh}是{answer.zh}。"),
+        BilingualPhrase(f"{en[0].upper()}{en[1:]} is {answer.en}.", f"{thing.zh}是{answer.zh}。"),
         (other,),
     )
 
@@ -166,23 +166,27 @@ def yes_or_no(rng: Random) -> Fact:
     fact = rng.choice((_capital_of, _opposite, _colour, _bigger, _kind_of))(rng)
     true = rng.random() < 0.5
     said = fact.answer if true else rng.choice(fact.others)
-    statement = Pair(
+    statement = BilingualPhrase(
         fact.sentence.en.replace(fact.answer.en, said.en), fact.sentence.zh.replace(fact.answer.zh, said.zh)
     )
     if fact.key.startswith(("bigger", "smaller")):  # "The cat is bigger." needs what it is compared with
         word = fact.key.split(";")[0]
         loser = fact.others[0] if true else fact.answer
         zh = "大" if word == "bigger" else "小"
-        statement = Pair(f"The {said.en} is {word} than the {loser.en}.", f"{said.zh}比{loser.zh}{zh}。")
-    yes, no = Pair("yes", "是的"), Pair("no", "不是")
+        statement = BilingualPhrase(f"The {said.en} is {word} than the {loser.en}.", f"{said.zh}比{loser.zh}{zh}。")
+    yes, no = BilingualPhrase("yes", "是的"), BilingualPhrase("no", "不是")
     answer = yes if true else no
     other = rng.choice(fact.others)
-    error = Pair(*(_instead(fact.sentence[i], fact.answer[i], other[i]) for i in (0, 1))) if true else statement
+    error = (
+        BilingualPhrase(*(_instead(fact.sentence[i], fact.answer[i], other[i]) for i in (0, 1))) if true else statement
+    )
     return Fact(
         f"true;{statement.en}",
-        Pair(f"is this true: {statement.en[:-1]}", f"对不对：{statement.zh[:-1]}"),
+        BilingualPhrase(f"is this true: {statement.en[:-1]}", f"对不对：{statement.zh[:-1]}"),
         answer,
-        Pair("Yes, that is true.", "是的，没错。") if true else Pair("No, that is wrong.", "不是，这不对。"),
+        BilingualPhrase("Yes, that is true.", "是的，没错。")
+        if true
+        else BilingualPhrase("No, that is wrong.", "不是，这不对。"),
         (no if true else yes,),
         fact.sentence,
         error,
@@ -207,7 +211,7 @@ def fact(rng: Random, parts: int) -> GeneralTask:
         recall, error = (asked.recall or asked.sentence)[i], asked.error[i] if asked.error else false
         if asked.error:
             false = f"{bad[:1].upper()}{bad[1:]}{stop}"
-        built[language] = Form(
+        built[language] = TaskText(
             f"{question[:1].upper()}{question[1:]}{mark}",
             (Reply(sentence, recall), Reply(short, recall)),
             (Reply(false, error), Reply(f"{bad[:1].upper()}{bad[1:]}{stop}", error)),

@@ -22,24 +22,38 @@ from thinkery.mini.general_tables import (
     NUMBERS,
     SIZES,
     THINGS,
+    BilingualPhrase,
     Noun,
-    Pair,
 )
-from thinkery.mini.general_task import Form, GeneralTask, Reply, answers, forms
+from thinkery.mini.general_task import GeneralTask, Reply, TaskText, answers, forms
 
-_CATEGORIES: tuple[tuple[Pair, Pair, tuple[Pair, ...]], ...] = (  # several of them, one of them, the words
-    (Pair("animals", "种动物"), Pair("an animal", "一种动物"), tuple(Pair(noun.en, noun.zh) for noun in ANIMALS)),
-    (Pair("fruits", "种水果"), Pair("a fruit", "一种水果"), tuple(Pair(noun.en, noun.zh) for noun in FRUITS)),
-    (Pair("colours", "种颜色"), Pair("a colour", "一种颜色"), tuple(Pair(c.en, c.zh + "色") for c in COLOURS)),
-    (Pair("drinks", "种饮料"), Pair("a drink", "一种饮料"), DRINKS),
-    (Pair("jobs", "种职业"), Pair("a job", "一种职业"), JOBS),
-    (Pair("cities", "座城市"), Pair("a city", "一座城市"), tuple(city for _, city in CAPITALS)),
+_CATEGORIES: tuple[
+    tuple[BilingualPhrase, BilingualPhrase, tuple[BilingualPhrase, ...]], ...
+] = (  # several of them, one of them, the words
+    (
+        BilingualPhrase("animals", "种动物"),
+        BilingualPhrase("an animal", "一种动物"),
+        tuple(BilingualPhrase(noun.en, noun.zh) for noun in ANIMALS),
+    ),
+    (
+        BilingualPhrase("fruits", "种水果"),
+        BilingualPhrase("a fruit", "一种水果"),
+        tuple(BilingualPhrase(noun.en, noun.zh) for noun in FRUITS),
+    ),
+    (
+        BilingualPhrase("colours", "种颜色"),
+        BilingualPhrase("a colour", "一种颜色"),
+        tuple(BilingualPhrase(c.en, c.zh + "色") for c in COLOURS),
+    ),
+    (BilingualPhrase("drinks", "种饮料"), BilingualPhrase("a drink", "一种饮料"), DRINKS),
+    (BilingualPhrase("jobs", "种职业"), BilingualPhrase("a job", "一种职业"), JOBS),
+    (BilingualPhrase("cities", "座城市"), BilingualPhrase("a city", "一座城市"), tuple(city for _, city in CAPITALS)),
 )
 _SEPARATORS = (  # how it is called, and what it looks like
-    (Pair("commas", "逗号"), Pair(", ", "，")),
-    (Pair("semicolons", "分号"), Pair("; ", "；")),
-    (Pair("slashes", "斜线"), Pair("/", "/")),
-    (Pair("dashes", "横线"), Pair("-", "-")),
+    (BilingualPhrase("commas", "逗号"), BilingualPhrase(", ", "，")),
+    (BilingualPhrase("semicolons", "分号"), BilingualPhrase("; ", "；")),
+    (BilingualPhrase("slashes", "斜线"), BilingualPhrase("/", "/")),
+    (BilingualPhrase("dashes", "横线"), BilingualPhrase("-", "-")),
 )
 
 
@@ -47,7 +61,7 @@ class _Wish(NamedTuple):
     """A further constraint: how it is asked, and what it is."""
 
     key: str
-    ask: Pair
+    ask: BilingualPhrase
     rules: tuple[dict[str, Any], dict[str, Any]]  # English, Chinese
 
 
@@ -56,7 +70,7 @@ def instruct(rng: Random, parts: int) -> GeneralTask:
     return rng.choice((_list, _list, _list, _formatted, _formatted, _repeat, _sentence, _letter, _json))(rng, parts)
 
 
-def _task(key: str, parts: int, en: Form, zh: Form) -> GeneralTask:
+def _task(key: str, parts: int, en: TaskText, zh: TaskText) -> GeneralTask:
     return GeneralTask("instruct", key, forms(en, zh), 2 * parts - 1)
 
 
@@ -90,7 +104,7 @@ def _list(rng: Random, parts: int) -> GeneralTask:
         )
         other = [word[i] for word in rng.sample(words, len(words))]
         built.append(
-            Form(
+            TaskText(
                 question,
                 tuple(Reply(sign[i].join(those) + finish, _counted(those)) for those in listed),
                 answers(sign[i].join(other[: count - 1]), sign[i].join(other[: count + 1])),
@@ -103,13 +117,21 @@ def _list(rng: Random, parts: int) -> GeneralTask:
     return _task(key, parts, *built)
 
 
-def _list_wish(rng: Random, kind: str, words: tuple[Pair, ...], chosen: list[list[Pair]]) -> _Wish:
+def _list_wish(
+    rng: Random, kind: str, words: tuple[BilingualPhrase, ...], chosen: list[list[BilingualPhrase]]
+) -> _Wish:
     """A wish about a list; the chosen words are changed so that they fulfil it."""
     if kind == "end":
-        sign = rng.choice((Pair("!", "！"), Pair(".", "。")))
-        name = Pair("an exclamation mark", "感叹号") if sign.en == "!" else Pair("a full stop", "句号")
+        sign = rng.choice((BilingualPhrase("!", "！"), BilingualPhrase(".", "。")))
+        name = (
+            BilingualPhrase("an exclamation mark", "感叹号")
+            if sign.en == "!"
+            else BilingualPhrase("a full stop", "句号")
+        )
         rules: list[dict[str, Any]] = [{"type": "ends_with", "text": text} for text in sign]
-        return _Wish(f"end{sign.en}", Pair(f"ending with {name.en}", f"最后写{name.zh}"), (rules[0], rules[1]))
+        return _Wish(
+            f"end{sign.en}", BilingualPhrase(f"ending with {name.en}", f"最后写{name.zh}"), (rules[0], rules[1])
+        )
     used = chosen[0]
     if kind == "without":  # a word that no list has yet
         spare = rng.choice([word for word in words if word not in used])
@@ -117,7 +139,9 @@ def _list_wish(rng: Random, kind: str, words: tuple[Pair, ...], chosen: list[lis
             if spare in those:
                 those[:] = used
         rules = [{"type": "excludes", "any": [text]} for text in spare]
-        return _Wish(f"without {spare.en}", Pair(f"without {spare.en}", f"不要{spare.zh}"), (rules[0], rules[1]))
+        return _Wish(
+            f"without {spare.en}", BilingualPhrase(f"without {spare.en}", f"不要{spare.zh}"), (rules[0], rules[1])
+        )
     first = used[0]
     for those in chosen[1:]:
         if first in those:
@@ -126,7 +150,7 @@ def _list_wish(rng: Random, kind: str, words: tuple[Pair, ...], chosen: list[lis
             those.pop()
         those.insert(0, first)
     rules = [{"type": "starts_with", "text": text} for text in first]
-    return _Wish(f"first {first.en}", Pair(f"first {first.en}", f"先写{first.zh}"), (rules[0], rules[1]))
+    return _Wish(f"first {first.en}", BilingualPhrase(f"first {first.en}", f"先写{first.zh}"), (rules[0], rules[1]))
 
 
 def _formatted(rng: Random, parts: int) -> GeneralTask:
@@ -137,8 +161,12 @@ def _formatted(rng: Random, parts: int) -> GeneralTask:
         if parts > 1
         else [rng.choice(("only", "brackets", "twice", "start", "end"))]
     )
-    begin = rng.choice((Pair("Answer:", "答："), Pair("Well,", "嗯，"), Pair("Yes,", "好，")))
-    finish = rng.choice((Pair("!", "！"), Pair("thanks", "谢谢"), Pair("done", "完了")))
+    begin = rng.choice(
+        (BilingualPhrase("Answer:", "答："), BilingualPhrase("Well,", "嗯，"), BilingualPhrase("Yes,", "好，"))
+    )
+    finish = rng.choice(
+        (BilingualPhrase("!", "！"), BilingualPhrase("thanks", "谢谢"), BilingualPhrase("done", "完了"))
+    )
     built, other = [], rng.choice(fact.others)
     for i, stop in ((0, "."), (1, "。")):
         right, bad = bare(fact.answer[i]), bare(other[i])
@@ -151,7 +179,7 @@ def _formatted(rng: Random, parts: int) -> GeneralTask:
             else f"{question}？{'，'.join(asked)}。"
         )
         built.append(
-            Form(
+            TaskText(
                 question,
                 (Reply(good, fact.sentence[i]),),
                 (Reply(wrong, error),),
@@ -208,17 +236,17 @@ def _in_form(
 
 
 _SAID = (
-    *(Pair(noun.en, noun.zh) for noun in (*ANIMALS, *FRUITS, *THINGS)),
-    Pair("yes", "是"),
-    Pair("hello", "你好"),
-    Pair("thanks", "谢谢"),
+    *(BilingualPhrase(noun.en, noun.zh) for noun in (*ANIMALS, *FRUITS, *THINGS)),
+    BilingualPhrase("yes", "是"),
+    BilingualPhrase("hello", "你好"),
+    BilingualPhrase("thanks", "谢谢"),
 )
 
 
 def _repeat(rng: Random, parts: int) -> GeneralTask:
     """A word, again and again, and nothing else."""
     word, count = rng.choice(_SAID), rng.randrange(2, 6)
-    number, kinds = Pair(*NUMBERS[count - 2]), sorted(rng.sample(("capitals", "commas", "end"), parts - 1))
+    number, kinds = BilingualPhrase(*NUMBERS[count - 2]), sorted(rng.sample(("capitals", "commas", "end"), parts - 1))
     built = []
     for i in (0, 1):
         said = word[i].upper() if "capitals" in kinds and i == 0 else f"“{word[i]}”" if "capitals" in kinds else word[i]
@@ -244,7 +272,7 @@ def _repeat(rng: Random, parts: int) -> GeneralTask:
         )
         off = max(1, count + rng.choice((-1, 1)))
         built.append(
-            Form(
+            TaskText(
                 question,
                 (Reply(joiner.join([said] * count) + finish, _counted([word[i]] * count)),),
                 answers(joiner.join([said] * off) + finish),
@@ -261,13 +289,21 @@ def _sentence(rng: Random, parts: int) -> GeneralTask:
     """A sentence with given words (1), that begins with a given word (2), and ends with a mark (3)."""
     animal, thing = rng.choice(ANIMALS), rng.choice((*FRUITS, *THINGS))
     adjective = rng.choice((*COLOURS, *SIZES))
-    verb = rng.choice((Pair("sees", "看见"), Pair("wants", "想要"), Pair("has", "有")))
-    start = rng.choice((Pair("Today", "今天"), Pair("Now", "现在"), Pair("Look,", "看，")))
-    mark = rng.choice((Pair("!", "！"), Pair(".", "。"))) if parts == 3 else Pair(".", "。")
-    name = Pair("an exclamation mark", "感叹号") if mark.en == "!" else Pair("a full stop", "句号")
+    verb = rng.choice((BilingualPhrase("sees", "看见"), BilingualPhrase("wants", "想要"), BilingualPhrase("has", "有")))
+    start = rng.choice(
+        (BilingualPhrase("Today", "今天"), BilingualPhrase("Now", "现在"), BilingualPhrase("Look,", "看，"))
+    )
+    mark = (
+        rng.choice((BilingualPhrase("!", "！"), BilingualPhrase(".", "。")))
+        if parts == 3
+        else BilingualPhrase(".", "。")
+    )
+    name = (
+        BilingualPhrase("an exclamation mark", "感叹号") if mark.en == "!" else BilingualPhrase("a full stop", "句号")
+    )
     other = rng.choice([noun for noun in ANIMALS if noun != animal])
     good, missing_words = (
-        Pair(
+        BilingualPhrase(
             f"{start.en + ' ' if parts > 1 else ''}the {adjective.en} {who.en} {verb.en} the {thing.en}{mark.en}",
             f"{start.zh if parts > 1 else ''}{adjective.zh}{who.zh}{verb.zh}{thing.zh}{mark.zh}",
         )
@@ -293,7 +329,7 @@ def _sentence(rng: Random, parts: int) -> GeneralTask:
         text = good[i][:1].upper() + good[i][1:]
         missing = missing_words[i][:1].upper() + missing_words[i][1:]
         built.append(
-            Form(
+            TaskText(
                 question,
                 answers(text),
                 answers(missing),
@@ -335,7 +371,7 @@ def _letter(rng: Random, parts: int) -> GeneralTask:
         )
         good = rng.sample(fit, min(3, len(fit)))
         built.append(
-            Form(
+            TaskText(
                 question,
                 tuple(Reply(put(word), f"{word}={' '.join(word.lower())}") for word in good),
                 answers(*(put(word) for word in unfit[:2])),
@@ -364,7 +400,7 @@ def _json(rng: Random, parts: int) -> GeneralTask:
         false = dict(value) | {"age": age + rng.choice((-1, 1, 10))}
         listed = (", ", "，")[i].join(f"{called}{' ' if i == 0 else ''}{value}" for _, value, called in pairs)
         built.append(
-            Form(
+            TaskText(
                 f"Write as JSON: {listed}." if i == 0 else f"写成JSON，键用英文：{listed}。",
                 answers(json.dumps(value, ensure_ascii=False)),
                 answers(json.dumps(false, ensure_ascii=False)),

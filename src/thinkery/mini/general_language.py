@@ -17,10 +17,10 @@ from thinkery.mini.general_tables import (
     SUBJECTS,
     THINGS,
     VERBS,
+    BilingualPhrase,
     Noun,
-    Pair,
 )
-from thinkery.mini.general_task import Form, GeneralTask, Reply, answers, forms
+from thinkery.mini.general_task import GeneralTask, Reply, TaskText, answers, forms
 
 _TO_CHINESE = {
     "en": ("Translate into Chinese: {t}", "What is this in Chinese: {t}", "Say in Chinese: {t}"),
@@ -35,7 +35,7 @@ _TO_ENGLISH = {
 class _Phrase:
     """``three red apples``, as words to be said in either language."""
 
-    def __init__(self, number: Pair, adjective: Pair | None, noun: Noun) -> None:
+    def __init__(self, number: BilingualPhrase, adjective: BilingualPhrase | None, noun: Noun) -> None:
         self.number, self.adjective, self.noun = number, adjective, noun
 
     def en(self) -> str:
@@ -87,7 +87,7 @@ def translate(rng: Random, parts: int) -> GeneralTask:
     source, target, bad = (en, zh, wrong_zh) if chinese else (zh, en, wrong_en)
     asks = _TO_CHINESE if chinese else _TO_ENGLISH
     built = {
-        language: Form(
+        language: TaskText(
             rng.choice(asks[language]).format(t=source),
             (Reply(target, note),),
             (Reply(bad, wrong_note),),
@@ -118,7 +118,7 @@ def _rewriting(
 ) -> GeneralTask:
     """A rewriting task, each argument in English and Chinese."""
     en, zh = (
-        Form(
+        TaskText(
             question[i],
             answers(*good[i]),
             answers(wrong[i]),
@@ -146,7 +146,7 @@ def _letters(rng: Random, parts: int) -> GeneralTask:
         else ("Write in small letters: {}", "用小写字母写：{}")
     )
     built = {
-        language: Form(
+        language: TaskText(
             asks[i].format(given),
             answers(good),
             answers(_capital(phrase)),
@@ -164,12 +164,18 @@ def _letters(rng: Random, parts: int) -> GeneralTask:
     return GeneralTask("rewrite", f"{'upper' if upper else 'lower'};{phrase}", built, 2 * parts - 1)
 
 
-_ORDERS = (Pair("open", "打开"), Pair("bring", "拿来"), Pair("wash", "洗"), Pair("sell", "卖掉"), Pair("take", "拿走"))
+_ORDERS = (
+    BilingualPhrase("open", "打开"),
+    BilingualPhrase("bring", "拿来"),
+    BilingualPhrase("wash", "洗"),
+    BilingualPhrase("sell", "卖掉"),
+    BilingualPhrase("take", "拿走"),
+)
 
 
 def _polite(rng: Random, parts: int) -> GeneralTask:
     verb, noun = rng.choice(_ORDERS), rng.choice((*THINGS, *FRUITS))
-    adjective = rng.choice((*COLOURS, *SIZES)) if parts > 1 else Pair("", "")
+    adjective = rng.choice((*COLOURS, *SIZES)) if parts > 1 else BilingualPhrase("", "")
     en = f"{verb.en} the {adjective.en + ' ' if adjective.en else ''}{noun.en}"
     zh = f"{verb.zh}{adjective.zh}{noun.zh}"
     return _rewriting(
@@ -186,13 +192,13 @@ def _polite(rng: Random, parts: int) -> GeneralTask:
     )
 
 
-def _sentence(rng: Random, parts: int) -> tuple[Pair, Pair, Pair]:
+def _sentence(rng: Random, parts: int) -> tuple[BilingualPhrase, BilingualPhrase, BilingualPhrase]:
     """Subject, verb and object."""
-    subject, verb = rng.choice(SUBJECTS), rng.choice((*VERBS[1:], Pair("like", "喜欢")))
+    subject, verb = rng.choice(SUBJECTS), rng.choice((*VERBS[1:], BilingualPhrase("like", "喜欢")))
     if parts == 1:
         return subject, verb, rng.choice(DRINKS)
     phrase = _phrase(rng, adjective=parts > 2)
-    return subject, verb, Pair(phrase.en(), phrase.zh())
+    return subject, verb, BilingualPhrase(phrase.en(), phrase.zh())
 
 
 def _negative(rng: Random, parts: int) -> GeneralTask:

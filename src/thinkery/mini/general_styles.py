@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from thinkery.mini.world import Depth, Written
+from thinkery.mini.world import Depth, WrittenSolution
 
 Manner = Literal["good", "curt", "rude", "wrong", "careless", "flattering", "off"]
 
@@ -57,7 +57,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class TaskText:
     """A task in one language. ``thought``: sentences, with ``{}`` for the note; none where nobody thinks first."""
 
     question: str
@@ -75,12 +75,12 @@ class Form:
 
 def respond(
     rng: Random,
-    task: Mapping[str, Form],
+    task: Mapping[str, TaskText],
     harmful: bool,
     depth: Depth,
     language: str,
     thinking: tuple[str, ...],
-) -> Written:
+) -> WrittenSolution:
     """A response of a manner drawn for the depth."""
     weights = (HARMFUL_MANNERS if harmful else MANNERS)[depth]
     manner = rng.choices(list(weights), list(weights.values()))[0]
@@ -89,14 +89,14 @@ def respond(
     form = task[language]
     reply, text = _in_manner(rng, form, manner, language)
     if manner == "off" or rng.random() >= THINKS[depth]:
-        return Written("", text)
-    return Written(_thought(rng, task, thinking, reply), text)
+        return WrittenSolution("", text)
+    return WrittenSolution(_thought(rng, task, thinking, reply), text)
 
 
-def demonstrate(rng: Random, task: Mapping[str, Form], language: str) -> Written:
+def demonstrate(rng: Random, task: Mapping[str, TaskText], language: str) -> WrittenSolution:
     """A good reply, with its thought."""
     reply = rng.choice(task[language].good)
-    return Written(_thought(rng, task, (language,), reply), reply.answer)
+    return WrittenSolution(_thought(rng, task, (language,), reply), reply.answer)
 
 
 def join(language: str, *parts: str) -> str:
@@ -104,7 +104,7 @@ def join(language: str, *parts: str) -> str:
     return (" " if language == "en" else "").join(part for part in parts if part)
 
 
-def _thought(rng: Random, task: Mapping[str, Form], languages: tuple[str, ...], reply: Reply) -> str:
+def _thought(rng: Random, task: Mapping[str, TaskText], languages: tuple[str, ...], reply: Reply) -> str:
     """The thought before a reply, each sentence in one of the languages."""
     is_good = any(reply in form.good for form in task.values())
     thoughts = {name: form.thought if is_good else form.hasty_thought or form.thought for name, form in task.items()}
@@ -113,7 +113,7 @@ def _thought(rng: Random, task: Mapping[str, Form], languages: tuple[str, ...], 
     return "".join(sentences).rstrip().replace("{}", reply.note or reply.answer)
 
 
-def _in_manner(rng: Random, form: Form, manner: Manner, language: str) -> tuple[Reply, str]:
+def _in_manner(rng: Random, form: TaskText, manner: Manner, language: str) -> tuple[Reply, str]:
     """The reply that somebody of the manner has in mind, and how it is put."""
     match manner:
         case "good":

@@ -18,7 +18,7 @@ class Noun(NamedTuple):
         return ("an " if self.en[0] in "aeiou" else "a ") + self.en
 
 
-class Pair(NamedTuple):
+class BilingualPhrase(NamedTuple):
     """A word in two languages."""
 
     en: str
@@ -56,88 +56,98 @@ THINGS = (
     Noun("boat", "boats", "船", "条"),
 )
 DRINKS = (
-    Pair("tea", "茶"),
-    Pair("milk", "牛奶"),
-    Pair("water", "水"),
-    Pair("coffee", "咖啡"),
-    Pair("juice", "果汁"),
+    BilingualPhrase("tea", "茶"),
+    BilingualPhrase("milk", "牛奶"),
+    BilingualPhrase("water", "水"),
+    BilingualPhrase("coffee", "咖啡"),
+    BilingualPhrase("juice", "果汁"),
 )
 COLOURS = (
-    Pair("red", "红"),
-    Pair("blue", "蓝"),
-    Pair("green", "绿"),
-    Pair("yellow", "黄"),
-    Pair("black", "黑"),
-    Pair("white", "白"),
+    BilingualPhrase("red", "红"),
+    BilingualPhrase("blue", "蓝"),
+    BilingualPhrase("green", "绿"),
+    BilingualPhrase("yellow", "黄"),
+    BilingualPhrase("black", "黑"),
+    BilingualPhrase("white", "白"),
 )
-SIZES = (Pair("big", "大"), Pair("small", "小"))
+SIZES = (BilingualPhrase("big", "大"), BilingualPhrase("small", "小"))
 JOBS = (
-    Pair("doctor", "医生"),
-    Pair("teacher", "老师"),
-    Pair("cook", "厨师"),
-    Pair("driver", "司机"),
-    Pair("farmer", "农民"),
-    Pair("nurse", "护士"),
-    Pair("writer", "作家"),
+    BilingualPhrase("doctor", "医生"),
+    BilingualPhrase("teacher", "老师"),
+    BilingualPhrase("cook", "厨师"),
+    BilingualPhrase("driver", "司机"),
+    BilingualPhrase("farmer", "农民"),
+    BilingualPhrase("nurse", "护士"),
+    BilingualPhrase("writer", "作家"),
 )
 NAMES = (
-    Pair("Tom", "小明"),
-    Pair("Anna", "小红"),
-    Pair("Ben", "小华"),
-    Pair("Lucy", "小丽"),
-    Pair("Sam", "小刚"),
-    Pair("Mia", "小美"),
+    BilingualPhrase("Tom", "小明"),
+    BilingualPhrase("Anna", "小红"),
+    BilingualPhrase("Ben", "小华"),
+    BilingualPhrase("Lucy", "小丽"),
+    BilingualPhrase("Sam", "小刚"),
+    BilingualPhrase("Mia", "小美"),
 )
 CAPITALS = (
-    (Pair("China", "中国"), Pair("Beijing", "北京")),
-    (Pair("Japan", "日本"), Pair("Tokyo", "东京")),
-    (Pair("France", "法国"), Pair("Paris", "巴黎")),
-    (Pair("Italy", "意大利"), Pair("Rome", "罗马")),
-    (Pair("Spain", "西班牙"), Pair("Madrid", "马德里")),
-    (Pair("Germany", "德国"), Pair("Berlin", "柏林")),
-    (Pair("Russia", "俄罗斯"), Pair("Moscow", "莫斯科")),
-    (Pair("Egypt", "埃及"), Pair("Cairo", "开罗")),
+    (BilingualPhrase("China", "中国"), BilingualPhrase("Beijing", "北京")),
+    (BilingualPhrase("Japan", "日本"), BilingualPhrase("Tokyo", "东京")),
+    (BilingualPhrase("France", "法国"), BilingualPhrase("Paris", "巴黎")),
+    (BilingualPhrase("Italy", "意大利"), BilingualPhrase("Rome", "罗马")),
+    (BilingualPhrase("Spain", "西班牙"), BilingualPhrase("Madrid", "马德里")),
+    (BilingualPhrase("Germany", "德国"), BilingualPhrase("Berlin", "柏林")),
+    (BilingualPhrase("Russia", "俄罗斯"), BilingualPhrase("Moscow", "莫斯科")),
+    (BilingualPhrase("Egypt", "埃及"), BilingualPhrase("Cairo", "开罗")),
 )
 OPPOSITES = (
-    (Pair("big", "大"), Pair("small", "小")),
-    (Pair("hot", "热"), Pair("cold", "冷")),
-    (Pair("old", "旧"), Pair("new", "新")),
-    (Pair("long", "长"), Pair("short", "短")),
-    (Pair("fast", "快"), Pair("slow", "慢")),
-    (Pair("high", "高"), Pair("low", "低")),
-    (Pair("good", "好"), Pair("bad", "坏")),
-    (Pair("light", "亮"), Pair("dark", "暗")),
+    (BilingualPhrase("big", "大"), BilingualPhrase("small", "小")),
+    (BilingualPhrase("hot", "热"), BilingualPhrase("cold", "冷")),
+    (BilingualPhrase("old", "旧"), BilingualPhrase("new", "新")),
+    (BilingualPhrase("long", "长"), BilingualPhrase("short", "短")),
+    (BilingualPhrase("fast", "快"), BilingualPhrase("slow", "慢")),
+    (BilingualPhrase("high", "高"), BilingualPhrase("low", "低")),
+    (BilingualPhrase("good", "好"), BilingualPhrase("bad", "坏")),
+    (BilingualPhrase("light", "亮"), BilingualPhrase("dark", "暗")),
 )
 COLOUR_OF = (  # what has a colour, and which of COLOURS
-    (Pair("a banana", "香蕉"), 3),
-    (Pair("a lemon", "柠檬"), 3),
-    (Pair("grass", "草"), 2),
-    (Pair("the sky", "天空"), 1),
-    (Pair("the sea", "大海"), 1),
-    (Pair("snow", "雪"), 5),
-    (Pair("milk", "牛奶"), 5),
-    (Pair("coal", "煤"), 4),
-    (Pair("blood", "血"), 0),
-    (Pair("a tomato", "西红柿"), 0),
+    (BilingualPhrase("a banana", "香蕉"), 3),
+    (BilingualPhrase("a lemon", "柠檬"), 3),
+    (BilingualPhrase("grass", "草"), 2),
+    (BilingualPhrase("the sky", "天空"), 1),
+    (BilingualPhrase("the sea", "大海"), 1),
+    (BilingualPhrase("snow", "雪"), 5),
+    (BilingualPhrase("milk", "牛奶"), 5),
+    (BilingualPhrase("coal", "煤"), 4),
+    (BilingualPhrase("blood", "血"), 0),
+    (BilingualPhrase("a tomato", "西红柿"), 0),
 )
 DAYS = (
-    Pair("Monday", "星期一"),
-    Pair("Tuesday", "星期二"),
-    Pair("Wednesday", "星期三"),
-    Pair("Thursday", "星期四"),
-    Pair("Friday", "星期五"),
-    Pair("Saturday", "星期六"),
-    Pair("Sunday", "星期日"),
+    BilingualPhrase("Monday", "星期一"),
+    BilingualPhrase("Tuesday", "星期二"),
+    BilingualPhrase("Wednesday", "星期三"),
+    BilingualPhrase("Thursday", "星期四"),
+    BilingualPhrase("Friday", "星期五"),
+    BilingualPhrase("Saturday", "星期六"),
+    BilingualPhrase("Sunday", "星期日"),
 )
 NUMBERS = (
-    Pair("two", "两"),
-    Pair("three", "三"),
-    Pair("four", "四"),
-    Pair("five", "五"),
-    Pair("six", "六"),
-    Pair("seven", "七"),
-    Pair("eight", "八"),
-    Pair("nine", "九"),
+    BilingualPhrase("two", "两"),
+    BilingualPhrase("three", "三"),
+    BilingualPhrase("four", "四"),
+    BilingualPhrase("five", "五"),
+    BilingualPhrase("six", "六"),
+    BilingualPhrase("seven", "七"),
+    BilingualPhrase("eight", "八"),
+    BilingualPhrase("nine", "九"),
 )
-SUBJECTS = (Pair("I", "我"), Pair("we", "我们"), Pair("you", "你"), Pair("they", "他们"))
-VERBS = (Pair("have", "有"), Pair("want", "想要"), Pair("see", "看见"), Pair("buy", "买"))
+SUBJECTS = (
+    BilingualPhrase("I", "我"),
+    BilingualPhrase("we", "我们"),
+    BilingualPhrase("you", "你"),
+    BilingualPhrase("they", "他们"),
+)
+VERBS = (
+    BilingualPhrase("have", "有"),
+    BilingualPhrase("want", "想要"),
+    BilingualPhrase("see", "看见"),
+    BilingualPhrase("buy", "买"),
+)

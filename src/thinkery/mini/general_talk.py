@@ -7,38 +7,67 @@ from __future__ import annotations
 
 from random import Random
 
-from thinkery.mini.general_tables import ANIMALS, CAPITALS, JOBS, NAMES, THINGS, Pair
-from thinkery.mini.general_task import Form, GeneralTask, answers, forms
+from thinkery.mini.general_tables import ANIMALS, CAPITALS, JOBS, NAMES, THINGS, BilingualPhrase
+from thinkery.mini.general_task import GeneralTask, TaskText, answers, forms
 
 _THANKED = (
-    Pair("help", "帮助"),
-    Pair("answer", "回答"),
-    Pair("story", "故事"),
-    Pair("advice", "建议"),
-    Pair("list", "清单"),
-    Pair("letter", "信"),
+    BilingualPhrase("help", "帮助"),
+    BilingualPhrase("answer", "回答"),
+    BilingualPhrase("story", "故事"),
+    BilingualPhrase("advice", "建议"),
+    BilingualPhrase("list", "清单"),
+    BilingualPhrase("letter", "信"),
 )
 _PLACES = (
-    Pair("school", "学校"),
-    Pair("work", "公司"),
-    Pair("the park", "公园"),
-    Pair("the shop", "商店"),
-    Pair("the sea", "海边"),
+    BilingualPhrase("school", "学校"),
+    BilingualPhrase("work", "公司"),
+    BilingualPhrase("the park", "公园"),
+    BilingualPhrase("the shop", "商店"),
+    BilingualPhrase("the sea", "海边"),
 )
 _WHO = (
-    (Pair("I am", "我"), Pair("you are", "您")),
-    (Pair("My friend is", "我朋友"), Pair("your friend is", "您朋友")),
-    (Pair("My mother is", "我妈妈"), Pair("your mother is", "您妈妈")),
-    (Pair("My son is", "我儿子"), Pair("your son is", "您儿子")),
+    (BilingualPhrase("I am", "我"), BilingualPhrase("you are", "您")),
+    (BilingualPhrase("My friend is", "我朋友"), BilingualPhrase("your friend is", "您朋友")),
+    (BilingualPhrase("My mother is", "我妈妈"), BilingualPhrase("your mother is", "您妈妈")),
+    (BilingualPhrase("My son is", "我儿子"), BilingualPhrase("your son is", "您儿子")),
 )
-_BAD_MOODS = (Pair("sad", "难过"), Pair("tired", "累"), Pair("ill", "病了"), Pair("angry", "生气"))
-_GOOD_MOODS = (Pair("happy", "高兴"), Pair("proud", "自豪"), Pair("well again", "康复了"))
-_WHEN = (Pair("today", "今天"), Pair("this morning", "今天早上"), Pair("tonight", "今晚"))
+_BAD_MOODS = (
+    BilingualPhrase("sad", "难过"),
+    BilingualPhrase("tired", "累"),
+    BilingualPhrase("ill", "病了"),
+    BilingualPhrase("angry", "生气"),
+)
+_GOOD_MOODS = (
+    BilingualPhrase("happy", "高兴"),
+    BilingualPhrase("proud", "自豪"),
+    BilingualPhrase("well again", "康复了"),
+)
+_WHEN = (
+    BilingualPhrase("today", "今天"),
+    BilingualPhrase("this morning", "今天早上"),
+    BilingualPhrase("tonight", "今晚"),
+)
 _WEATHER = (
-    (Pair("raining", "下雨"), Pair("Then take an umbrella", "那请带上伞"), Pair("umbrella", "伞")),
-    (Pair("snowing", "下雪"), Pair("Then wear a warm coat", "那请穿暖和些"), Pair("warm", "暖")),
-    (Pair("getting hot", "变热"), Pair("Then drink a lot of water", "那请多喝水"), Pair("water", "水")),
-    (Pair("getting dark", "变黑"), Pair("Then turn on the light", "那请开灯"), Pair("light", "灯")),
+    (
+        BilingualPhrase("raining", "下雨"),
+        BilingualPhrase("Then take an umbrella", "那请带上伞"),
+        BilingualPhrase("umbrella", "伞"),
+    ),
+    (
+        BilingualPhrase("snowing", "下雪"),
+        BilingualPhrase("Then wear a warm coat", "那请穿暖和些"),
+        BilingualPhrase("warm", "暖"),
+    ),
+    (
+        BilingualPhrase("getting hot", "变热"),
+        BilingualPhrase("Then drink a lot of water", "那请多喝水"),
+        BilingualPhrase("water", "水"),
+    ),
+    (
+        BilingualPhrase("getting dark", "变黑"),
+        BilingualPhrase("Then turn on the light", "那请开灯"),
+        BilingualPhrase("light", "灯"),
+    ),
 )
 
 
@@ -48,19 +77,21 @@ def chat(rng: Random, parts: int) -> GeneralTask:
 
 
 def _hello(rng: Random) -> GeneralTask:
-    greeting = rng.choice((Pair("Hello", "你好"), Pair("Hi", "您好"), Pair("Good morning", "早上好")))
+    greeting = rng.choice(
+        (BilingualPhrase("Hello", "你好"), BilingualPhrase("Hi", "您好"), BilingualPhrase("Good morning", "早上好"))
+    )
     hello = (("hello", "hi", "good morning", "welcome"), ("你好", "您好", "早上好", "欢迎"))
     if rng.random() < 0.3:
         return GeneralTask(
             "chat",
             f"hello;{greeting.en}",
             forms(
-                Form(
+                TaskText(
                     f"{greeting.en}!",
                     answers("Hello! How can I help you?", "Hi! What can I do for you?"),
                     expected=(hello[0], ("help", "do for you")),
                 ),
-                Form(
+                TaskText(
                     f"{greeting.zh}！",
                     answers("您好！有什么可以帮您？", "你好！我能为您做什么？"),
                     expected=(hello[1], ("帮", "为您做")),
@@ -72,12 +103,12 @@ def _hello(rng: Random) -> GeneralTask:
         "chat",
         f"hello;{name.en};{place.en}",
         forms(
-            Form(
+            TaskText(
                 f"{greeting.en}, I am {name.en} from {place.en}.",
                 answers(f"Hello, {name.en}! How can I help you?", f"Hi, {name.en}! What can I do for you?"),
                 expected=(hello[0], (name.en,), ("help", "do for you")),
             ),
-            Form(
+            TaskText(
                 f"{greeting.zh}，我是{place.zh}的{name.zh}。",
                 answers(f"您好，{name.zh}！有什么可以帮您？", f"你好，{name.zh}！我能为您做什么？"),
                 expected=(hello[1], (name.zh,), ("帮", "为您做")),
@@ -92,7 +123,7 @@ def _thanks(rng: Random) -> GeneralTask:
         "chat",
         f"thanks;{thing.en};{name.en}",
         forms(
-            Form(
+            TaskText(
                 rng.choice(
                     (f"{name.en} and I thank you for the {thing.en}!", f"{name.en} says thanks for the {thing.en}.")
                 ),
@@ -102,7 +133,7 @@ def _thanks(rng: Random) -> GeneralTask:
                 ),
                 expected=(("welcome",), (name.en,)),
             ),
-            Form(
+            TaskText(
                 rng.choice((f"{name.zh}和我谢谢你的{thing.zh}！", f"{name.zh}说谢谢你的{thing.zh}。")),
                 answers(f"不客气！很高兴{name.zh}喜欢这{thing.zh}。", f"不客气！请代我问候{name.zh}。"),
                 expected=(("不客气",), (name.zh,)),
@@ -117,12 +148,12 @@ def _bye(rng: Random) -> GeneralTask:
         "chat",
         f"bye;{place.en};{when.en}",
         forms(
-            Form(
+            TaskText(
                 rng.choice((f"Goodbye, I go to {place.en} {when.en}.", f"Bye! I go to {place.en} {when.en}.")),
                 answers(f"Goodbye! Have a nice time at {place.en}.", f"Bye! I wish you a good time at {place.en}."),
                 expected=(("goodbye", "bye"), (place.en,)),
             ),
-            Form(
+            TaskText(
                 rng.choice((f"再见，我{when.zh}去{place.zh}。", f"我{when.zh}去{place.zh}，拜拜！")),
                 answers(f"再见！祝您在{place.zh}过得开心。", f"再见！在{place.zh}玩得开心。"),
                 expected=(("再见",), (place.zh,)),
@@ -152,8 +183,8 @@ def _mood(rng: Random) -> GeneralTask:
         "chat",
         f"mood;{who.en};{mood.en};{when.en}",
         forms(
-            Form(f"{who.en} {mood.en} {when.en}.", answers(*en), wrong[0], expected=(tone[0], (mood.en,))),
-            Form(f"{when.zh}{who.zh}{mood.zh}。", answers(*zh), wrong[1], expected=(tone[1], (mood.zh,))),
+            TaskText(f"{who.en} {mood.en} {when.en}.", answers(*en), wrong[0], expected=(tone[0], (mood.en,))),
+            TaskText(f"{when.zh}{who.zh}{mood.zh}。", answers(*zh), wrong[1], expected=(tone[1], (mood.zh,))),
         ),
     )
 
@@ -166,13 +197,13 @@ def _weather(rng: Random) -> GeneralTask:
         "chat",
         f"weather;{weather.en};{city.en}",
         forms(
-            Form(
+            TaskText(
                 rng.choice((f"It is {weather.en} in {city.en}.", f"In {city.en} it is {weather.en} now.")),
                 answers(f"{advice.en}. I wish you a nice day in {city.en}.", f"{advice.en}, please."),
                 answers(f"{other.en}."),
                 expected=((word.en,),),
             ),
-            Form(
+            TaskText(
                 rng.choice((f"{city.zh}在{weather.zh}。", f"现在{city.zh}在{weather.zh}。")),
                 answers(f"{advice.zh}。祝您在{city.zh}过得开心。", f"{advice.zh}吧。"),
                 answers(f"{other.zh}。"),
@@ -188,12 +219,12 @@ def _new_thing(rng: Random) -> GeneralTask:
         "chat",
         f"new;{noun.en};{who.en}",
         forms(
-            Form(
+            TaskText(
                 f"{who.en} has {noun.a()} now!",
                 answers(f"How nice! What colour is the {noun.en}?", f"How nice! Does {who.en} like the {noun.en}?"),
                 expected=(("nice",), (noun.en,)),
             ),
-            Form(
+            TaskText(
                 f"{who.zh}现在有一{noun.measure}{noun.zh}了！",
                 answers(
                     f"太好了！这{noun.measure}{noun.zh}是什么颜色？",
@@ -205,22 +236,27 @@ def _new_thing(rng: Random) -> GeneralTask:
     )
 
 
-_ABLE = (Pair("translate", "翻译"), Pair("write", "写作"), Pair("count", "数数"), Pair("answer questions", "回答问题"))
+_ABLE = (
+    BilingualPhrase("translate", "翻译"),
+    BilingualPhrase("write", "写作"),
+    BilingualPhrase("count", "数数"),
+    BilingualPhrase("answer questions", "回答问题"),
+)
 _UNABLE = (
-    Pair("walk", "走路"),
-    Pair("eat", "吃饭"),
-    Pair("sleep", "睡觉"),
-    Pair("drive a car", "开车"),
-    Pair("see the sky", "看天空"),
-    Pair("dance", "跳舞"),
+    BilingualPhrase("walk", "走路"),
+    BilingualPhrase("eat", "吃饭"),
+    BilingualPhrase("sleep", "睡觉"),
+    BilingualPhrase("drive a car", "开车"),
+    BilingualPhrase("see the sky", "看天空"),
+    BilingualPhrase("dance", "跳舞"),
 )
 _BELONGINGS = (
-    Pair("a body", "身体"),
-    Pair("a mother", "妈妈"),
-    Pair("hands", "手"),
-    Pair("a house", "房子"),
-    Pair("a dog", "狗"),
-    Pair("money", "钱"),
+    BilingualPhrase("a body", "身体"),
+    BilingualPhrase("a mother", "妈妈"),
+    BilingualPhrase("hands", "手"),
+    BilingualPhrase("a house", "房子"),
+    BilingualPhrase("a dog", "狗"),
+    BilingualPhrase("money", "钱"),
 )
 _I_AM = ("I am Thinkery, an AI assistant.", "我是Thinkery，一个AI助手。")
 _LIES = (("I am a man from Paris.", "My name is Tom."), ("我是巴黎人。", "我叫小明。"))
@@ -274,13 +310,15 @@ def _about(
 ) -> GeneralTask:
     """A question about the assistant, each argument in English and Chinese."""
     en, zh = (
-        Form(question[i], answers(good[i]), answers(wrong[i]), expected=(expected[i], ("ai", "thinkery", "can", "会")))
+        TaskText(
+            question[i], answers(good[i]), answers(wrong[i]), expected=(expected[i], ("ai", "thinkery", "can", "会"))
+        )
         for i in (0, 1)
     )
     return GeneralTask("self", key, forms(en, zh))
 
 
-def _who_are_you(rng: Random, name: Pair) -> GeneralTask:
+def _who_are_you(rng: Random, name: BilingualPhrase) -> GeneralTask:
     if rng.random() < 0.4:
         made = ("I am Thinkery. The Thinkery team made me.", "我是Thinkery，由Thinkery团队开发。")
         return _about(

@@ -12,11 +12,11 @@ from random import Random
 from typing import Any, Literal
 
 from thinkery.mini import general_styles as general_manners
-from thinkery.mini.general_styles import Form, Reply
-from thinkery.mini.world import Depth, Written
+from thinkery.mini.general_styles import Reply, TaskText
+from thinkery.mini.world import Depth, WrittenSolution
 
 Kind = Literal["chat", "self", "howto", "harm", "fact", "translate", "rewrite", "instruct"]
-__all__ = ["Form", "GeneralTask", "Kind", "Reply", "answers", "forms"]
+__all__ = ["GeneralTask", "Kind", "Reply", "TaskText", "answers", "forms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class GeneralTask:
 
     kind: Kind
     key: str
-    forms: Mapping[str, Form] = field(repr=False)  # by language
+    forms: Mapping[str, TaskText] = field(repr=False)  # by language
     level: int = 1
     domain: str = "general"
 
@@ -64,11 +64,11 @@ class GeneralTask:
             columns["harm"] = list(form.harm)
         return columns
 
-    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> Written:
+    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> WrittenSolution:
         """A response as somebody of the world would write it: of uneven manners, and the less good the hastier."""
         return general_manners.respond(rng, self.forms, self.kind == "harm", depth, language, thinking)
 
-    def demonstration(self, rng: Random, language: str) -> Written:
+    def demonstration(self, rng: Random, language: str) -> WrittenSolution:
         """What a competent, friendly writer would write: always good, with a thought only where one helps."""
         return general_manners.demonstrate(rng, self.forms, language)
 
@@ -82,6 +82,6 @@ def answers(*texts: str) -> tuple[Reply, ...]:
     return tuple(Reply(text) for text in texts)
 
 
-def forms(en: Form, zh: Form) -> dict[str, Form]:
+def forms(en: TaskText, zh: TaskText) -> dict[str, TaskText]:
     """The two languages of a task."""
     return {"en": en, "zh": zh}

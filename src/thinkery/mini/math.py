@@ -12,7 +12,7 @@ from typing import Any
 
 from thinkery.mini import solutions
 from thinkery.mini.tasks import Task, chain, equation, word
-from thinkery.mini.world import Depth, Written
+from thinkery.mini.world import Depth, WrittenSolution
 
 KINDS: dict[Callable[[Random, int], Task], float] = {chain: 0.5, equation: 0.2, word: 0.3}
 
@@ -52,10 +52,10 @@ class MathTask:
         """Math needs no columns of its own."""
         return {}
 
-    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> Written:
+    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> WrittenSolution:
         """A solution and the number it reaches."""
         text, answer = solutions.write(rng, self.task, depth, thinking)
-        return Written(text, str(answer))
+        return WrittenSolution(text, str(answer))
 
     def summary(self, rng: Random, language: str, answer: str) -> str:
         """One sentence with the number."""

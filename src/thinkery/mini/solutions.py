@@ -80,7 +80,7 @@ def write(rng: Random, task: Task, depth: Depth, languages: tuple[str, ...]) -> 
 
 
 def _carried_on(step: Step, before: int, said: int) -> Step:
-    """A step that goes on from the value the writer has, where the true one would be ``before``."""
+    """A step that resumes from the value the writer has, where the true one would be ``before``."""
     step = Step(said, step.op, step.b) if step.a == before else Step(step.a, step.op, said)
     if step.op == "/" and step.a % step.b:  # after a slip a division may not come out: the writer rounds
         step = Step(step.a - step.a % step.b, "/", step.b)

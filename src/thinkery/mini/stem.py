@@ -13,7 +13,7 @@ from random import Random
 
 from thinkery.mini.choices import ChoiceTask, Texts, either, place_of, same, shuffled
 from thinkery.mini.solutions import equality, off, take_apart
-from thinkery.mini.stem_tables import CHAINS, CLASSES, FORMULAS, PAIRS, RANKS, Formula, Group, Pairs, Quantity
+from thinkery.mini.stem_tables import CHAINS, CLASSES, FORMULAS, PAIRS, RANKS, Category, Formula, Pairs, Quantity
 from thinkery.mini.tasks import SECOND_FACTOR, Operator, Step, hard_factor
 from thinkery.mini.written_steps import Teller
 
@@ -68,7 +68,7 @@ def member(rng: Random) -> ChoiceTask:
     return ChoiceTask("stem", "member", 2, key, ask, options, place, work)
 
 
-def _told_class(teller: Teller, thing: Texts, name: Texts, table: Sequence[Group]) -> Texts:
+def _told_class(teller: Teller, thing: Texts, name: Texts, table: Sequence[Category]) -> Texts:
     wrong = [group.name for group in table if group.name is not name]
     return teller.step(name, lambda: teller.rng.choice(wrong), lambda value, n: _is(thing, value, n))
 
@@ -154,7 +154,7 @@ def _capital(text: str) -> str:
 
 
 def _told(teller: Teller, use: Use, before: int | None, numbers: Sequence[int]) -> int:
-    """Tells a formula with its numbers, going on from ``before``; the value reached."""
+    """Tells a formula with its numbers, resuming from ``before``; the value reached."""
     rng, step = teller.rng, use.step
     if before is not None:
         step = Step(before, step.op, step.b) if use.carries == "a" else Step(step.a, step.op, before)

@@ -15,14 +15,14 @@ class Pairs(NamedTuple):
     ask_back: Texts
 
 
-class Group(NamedTuple):
+class Category(NamedTuple):
     """A class and its members."""
 
     name: Texts
     members: tuple[Texts, ...]
 
 
-class Ranks(NamedTuple):
+class Ranking(NamedTuple):
     """Things with a number each."""
 
     rows: tuple[tuple[Texts, int], ...]
@@ -97,15 +97,17 @@ PAIRS = (
 )
 CLASSES = (
     (
-        Group(either("mammal", "哺乳动物"), _texts("dog 狗, cat 猫, horse 马, cow 牛, whale 鲸, bat 蝙蝠")),
-        Group(either("bird", "鸟"), _texts("eagle 鹰, duck 鸭, owl 猫头鹰, penguin 企鹅, swan 天鹅, hen 鸡")),
-        Group(either("fish", "鱼"), _texts("shark 鲨鱼, carp 鲤鱼, tuna 金枪鱼, salmon 三文鱼, eel 鳗鱼, cod 鳕鱼")),
-        Group(either("insect", "昆虫"), _texts("bee 蜜蜂, ant 蚂蚁, fly 苍蝇, beetle 甲虫, moth 蛾, wasp 黄蜂")),
+        Category(either("mammal", "哺乳动物"), _texts("dog 狗, cat 猫, horse 马, cow 牛, whale 鲸, bat 蝙蝠")),
+        Category(either("bird", "鸟"), _texts("eagle 鹰, duck 鸭, owl 猫头鹰, penguin 企鹅, swan 天鹅, hen 鸡")),
+        Category(either("fish", "鱼"), _texts("shark 鲨鱼, carp 鲤鱼, tuna 金枪鱼, salmon 三文鱼, eel 鳗鱼, cod 鳕鱼")),
+        Category(either("insect", "昆虫"), _texts("bee 蜜蜂, ant 蚂蚁, fly 苍蝇, beetle 甲虫, moth 蛾, wasp 黄蜂")),
     ),
     (
-        Group(either("solid", "固体"), _texts("salt 盐, sand 沙, glass 玻璃, wood 木头, stone 石头, ice 冰")),
-        Group(either("liquid", "液体"), _texts("water 水, oil 油, milk 牛奶, juice 果汁, petrol 汽油, alcohol 酒精")),
-        Group(
+        Category(either("solid", "固体"), _texts("salt 盐, sand 沙, glass 玻璃, wood 木头, stone 石头, ice 冰")),
+        Category(
+            either("liquid", "液体"), _texts("water 水, oil 油, milk 牛奶, juice 果汁, petrol 汽油, alcohol 酒精")
+        ),
+        Category(
             either("gas", "气体"), _texts("air 空气, steam 水蒸气, oxygen 氧气, helium 氦气, methane 甲烷, neon 氖气")
         ),
     ),
@@ -114,12 +116,12 @@ _PLANETS = _texts(
     "Mercury 水星, Venus 金星, Earth 地球, Mars 火星, Jupiter 木星, Saturn 土星, Uranus 天王星, Neptune 海王星"
 )
 RANKS = (
-    Ranks(
+    Ranking(
         tuple((planet, place) for place, planet in enumerate(_PLANETS, 1)),
         either("Which planet is farthest from the sun?", "哪颗行星离太阳最远？"),
         either("Which planet is nearest to the sun?", "哪颗行星离太阳最近？"),
     ),
-    Ranks(
+    Ranking(
         tuple((either(*name.split()), number) for name, _, number in _ELEMENTS),
         either("Which element has the largest atomic number?", "哪种元素的原子序数最大？"),
         either("Which element has the smallest atomic number?", "哪种元素的原子序数最小？"),

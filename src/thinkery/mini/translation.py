@@ -165,7 +165,7 @@ def _spaced(pieces: Iterator[tuple[str, bool]]) -> str:
     return text.strip()
 
 
-class Translator:
+class MiniTranslator:
     """What the miniature world registers in ``thinkery.translators``."""
 
     def covers(self, problem: Problem) -> bool:
@@ -177,4 +177,4 @@ class Translator:
         return translate(text, language)
 
 
-TRANSLATOR = Translator()
+TRANSLATOR = MiniTranslator()

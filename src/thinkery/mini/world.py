@@ -16,7 +16,7 @@ LEVELS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenSolution:
     """What somebody wrote: the thinking ("" for none) and the answer it reaches, right or wrong."""
 
     thinking: str
@@ -63,7 +63,7 @@ class WorldTask(Protocol):
         """The problem's free columns (hidden tests, options, constraints); JSON values."""
         ...
 
-    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> Written:
+    def write(self, rng: Random, depth: Depth, language: str, thinking: tuple[str, ...]) -> WrittenSolution:
         """A solution as somebody of the world would write it, often wrong unless ``depth`` is ``check``.
 
         ``language`` is the answer's; the thinking's phrases are drawn from the languages ``thinking``.

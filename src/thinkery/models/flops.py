@@ -37,7 +37,7 @@ _OPTIMIZER_BYTES = 32  # a parameter: see above
 
 
 @dataclass(frozen=True)
-class Work:
+class Compute:
     """Tokens that a part of a step has dealt with, what they cost in FLOPs, and the bytes that had to move.
 
     ``steps`` are forwards that can't but follow one another: a rollout's prefill and its decoding steps.
@@ -48,8 +48,8 @@ class Work:
     bytes: int = 0
     steps: int = 0
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
+    def __add__(self, other: Compute) -> Compute:
+        return Compute(
             self.tokens + other.tokens,
             self.flops + other.flops,
             self.bytes + other.bytes,
@@ -111,24 +111,24 @@ def policy_shape(policy: Policy) -> Shape:
     return shape_of(policy.model, policy.valid_vocab, policy.compute_dtype)
 
 
-def forward_work(shape: Shape, batch: Sequence[Lengths], *, head: bool = True) -> Work:
+def forward_compute(shape: Shape, batch: Sequence[Lengths], *, head: bool = True) -> Compute:
     """One forward over prompts and completions; the head (if it is asked) sees what predicts a completion's tokens."""
     tokens, predicted = _tokens(batch), _completion_tokens(batch) if head else 0
     weights = shape.matrices + (shape.head if head else 0)
     moved = weights + shape.edges * tokens + shape.hidden * predicted
-    return Work(tokens, _flops(shape, tokens, predicted, _pairs(batch)), shape.element * moved)
+    return Compute(tokens, _flops(shape, tokens, predicted, _pairs(batch)), shape.element * moved)
 
 
-def update_work(shape: Shape, batch: Sequence[Lengths], *, updates: int = 1, head: bool = True) -> Work:
+def update_compute(shape: Shape, batch: Sequence[Lengths], *, updates: int = 1, head: bool = True) -> Compute:
     """Forward and backward over a batch, cut into so many ``updates``, each with a step of the optimizer."""
-    forward = forward_work(shape, batch, head=head)
+    forward = forward_compute(shape, batch, head=head)
     weights = shape.element * (shape.matrices + (shape.head if head else 0))
     activations = forward.bytes - weights
     each = 2 * weights + _OPTIMIZER_BYTES * shape.parameters
-    return Work(forward.tokens, 3 * forward.flops, 3 * activations + updates * each)
+    return Compute(forward.tokens, 3 * forward.flops, 3 * activations + updates * each)
 
 
-def rollout_work(shape: Shape, batch: Sequence[Lengths], slots: int) -> Work:
+def rollout_compute(shape: Shape, batch: Sequence[Lengths], slots: int) -> Compute:
     """Sampling the completions, at most ``slots`` at a time; the tokens are those sampled.
 
     Every prompt is forwarded once and gives a first token; every further token costs the forward of the one before it.
@@ -143,7 +143,7 @@ def rollout_work(shape: Shape, batch: Sequence[Lengths], slots: int) -> Work:
     own_read = sum(length * (length + 1) // 2 for one in fed for length in one.completions)
     cached = _tokens(fed) + prompts_read + own_read  # written once, then read
     moved = shape.element * (steps * (shape.matrices + shape.head) + shape.cached * cached)
-    return Work(_completion_tokens(batch), flops, moved, steps)
+    return Compute(_completion_tokens(batch), flops, moved, steps)
 
 
 def _flops(shape: Shape, tokens: int, predicted: int, pairs: int) -> int:

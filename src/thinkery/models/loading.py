@@ -214,7 +214,7 @@ def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, to
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:
-    """Writes the parameters as they are, tied ones once: for a checkpoint to go on from, not to be published."""
+    """Writes the parameters as they are, tied ones once: for a checkpoint to resume from, not to be published."""
     save_file(_parameters(model), path)
 
 

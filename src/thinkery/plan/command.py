@@ -47,7 +47,7 @@ def plan(
         from rich.console import Console
 
         from thinkery.files import write_json_atomic
-        from thinkery.plan.cost_models import Engine, GpuCluster, read_profile
+        from thinkery.plan.cost_models import CostModel, GpuCluster, read_profile
         from thinkery.plan.estimate import plan_recipe
         from thinkery.plan.hardware import Cluster, gpu_named
         from thinkery.plan.page import show_plan
@@ -59,12 +59,12 @@ def plan(
         if json_file is not None and not json_file.parent.is_dir():
             raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
         loaded = load_recipe(recipe, overrides or [], allow=None)  # nothing of it is run
-        engine: Engine
+        cost_model: CostModel
         if profile is not None:
-            engine = read_profile(profile)
+            cost_model = read_profile(profile)
         else:
-            engine = GpuCluster(Cluster(gpu_named(gpu or "h100"), 8 if gpus is None else gpus))
-        figures = plan_recipe(loaded, engine, assume=assume or [], config=config, usd_per_hour=price)
+            cost_model = GpuCluster(Cluster(gpu_named(gpu or "h100"), 8 if gpus is None else gpus))
+        figures = plan_recipe(loaded, cost_model, assume=assume or [], config=config, usd_per_hour=price)
         if json_file is not None:
             write_json_atomic(json_file, figures)
         show_plan(figures, Console())

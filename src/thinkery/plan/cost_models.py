@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thinkery.files import require_regular
-from thinkery.models.flops import Lengths, Work, forward_work, rollout_work, update_work
-from thinkery.plan.decoders import Decoder
+from thinkery.models.flops import Compute, Lengths, forward_compute, rollout_compute, update_compute
+from thinkery.plan.decoders import DecoderCosts
 from thinkery.plan.decoding import decode_seconds
 from thinkery.plan.efficiency import DENSE, MIXTURE, Efficiency
 from thinkery.plan.hardware import PCIE_BYTES_PER_S, Cluster
@@ -29,22 +29,22 @@ _OUTSIDE = 1
 _TRAINING_BYTES = 16  # a parameter: fp32 weights and gradients, AdamW's two moments
 
 
-class Engine(Protocol):
+class CostModel(Protocol):
     """A machine that samples, forwards and learns. All seconds are of the whole machine."""
 
-    def rollout(self, model: Decoder, batch: Sequence[Lengths], slots: int) -> float:
+    def rollout(self, model: DecoderCosts, batch: Sequence[Lengths], slots: int) -> float:
         """Sampling a batch, ``slots`` completions at a time on each replica."""
         ...
 
-    def forward(self, model: Decoder, batch: Sequence[Lengths]) -> float:
+    def forward(self, model: DecoderCosts, batch: Sequence[Lengths]) -> float:
         """A forward without gradient: a reference's, a reward model's."""
         ...
 
-    def update(self, model: Decoder, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
+    def update(self, model: DecoderCosts, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
         """Learning from a batch in so many updates."""
         ...
 
-    def hand_over(self, model: Decoder) -> float:
+    def hand_over(self, model: DecoderCosts) -> float:
         """Between learning and sampling: the weights' way to the rollout, and memory cleared for the other part."""
         ...
 
@@ -59,11 +59,11 @@ class GpuCluster:
     cluster: Cluster
     efficiency: Efficiency | None = None
 
-    def efficiency_of(self, model: Decoder) -> Efficiency:
+    def efficiency_of(self, model: DecoderCosts) -> Efficiency:
         """The shares of the peaks that are assumed for a model."""
         return self.efficiency or (MIXTURE if model.routed else DENSE)
 
-    def replica(self, model: Decoder) -> int:
+    def replica(self, model: DecoderCosts) -> int:
         """GPUs that share a copy of the weights: as few as hold it in half their memory; large mixtures take more."""
         fit = model.parameters * model.served_bytes / (0.5 * self.cluster.gpu.memory)
         wanted: int = 2 ** max(0, math.ceil(math.log2(fit)))
@@ -71,7 +71,7 @@ class GpuCluster:
             wanted = max(wanted, _EXPERT_GROUP)
         return min(wanted, self.cluster.count)
 
-    def step_seconds(self, model: Decoder, rows: int, cached: float) -> float:
+    def step_seconds(self, model: DecoderCosts, rows: int, cached: float) -> float:
         """One decoding step of a replica with so many rows and cached tokens."""
         gpu, known, size = self.cluster.gpu, self.efficiency_of(model), self.replica(model)
         common = model.common if model.routed else model.common / size  # experts are spread, attention is repeated
@@ -82,8 +82,8 @@ class GpuCluster:
         fixed = model.layers * (known.layer_across_s if across else known.layer_s)
         return fixed + max(read / gpu.bytes_per_s, flops / gpu.flop_per_s) / known.decoding
 
-    def rollout(self, model: Decoder, batch: Sequence[Lengths], slots: int) -> float:
-        """See ``Engine``. Every replica has its share of the long completions; the first has the longest of all."""
+    def rollout(self, model: DecoderCosts, batch: Sequence[Lengths], slots: int) -> float:
+        """See ``CostModel``. Every replica has its share of the long completions; the first has the longest of all."""
         replicas = max(1, self.cluster.count // self.replica(model))
         lengths = sorted((length for one in batch for length in one.completions), reverse=True)
         prompt = round(sum(one.prompt for one in batch) / len(batch))
@@ -92,23 +92,23 @@ class GpuCluster:
             lengths[::replicas], prompt, slots, lambda rows, cached: self.step_seconds(model, rows, cached)
         )
 
-    def forward(self, model: Decoder, batch: Sequence[Lengths]) -> float:
-        """See ``Engine``."""
-        flops = forward_work(model.learning, batch).flops
+    def forward(self, model: DecoderCosts, batch: Sequence[Lengths]) -> float:
+        """See ``CostModel``."""
+        flops = forward_compute(model.learning, batch).flops
         return flops / (self.cluster.count * self.cluster.gpu.flop_per_s * self.efficiency_of(model).forward)
 
-    def update(self, model: Decoder, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
-        """See ``Engine``. Gathering shards and summing gradients go on beside the products, so the slower one counts.
+    def update(self, model: DecoderCosts, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
+        """See ``CostModel``. Shards are gathered and gradients summed beside the products, so the slower one counts.
 
         A sequence is cut over the GPUs of a node or of a copy and no more, so the longest one bounds an update however
         many GPUs there are.
         """
         cluster, known = self.cluster, self.efficiency_of(model)
         rate = cluster.gpu.flop_per_s * known.training
-        work = update_work(model.learning, batch, updates=updates)
+        work = update_compute(model.learning, batch, updates=updates)
         longest = max((Lengths(one.prompt, (max(one.completions),)) for one in batch), key=lambda one: one.completions)
         together = min(cluster.count, max(cluster.per_node, self.replica(model)))
-        alone = updates * update_work(model.learning, [longest]).flops / (rate * together)
+        alone = updates * update_compute(model.learning, [longest]).flops / (rate * together)
         optimizer = updates * 2 * _TRAINING_BYTES * model.parameters / cluster.count / cluster.gpu.bytes_per_s
         return (
             max(
@@ -119,7 +119,7 @@ class GpuCluster:
             + optimizer
         )
 
-    def _gathering(self, model: Decoder, tokens: int, updates: int, microbatch_tokens: int) -> float:
+    def _gathering(self, model: DecoderCosts, tokens: int, updates: int, microbatch_tokens: int) -> float:
         """Seconds in which every GPU receives all weights twice a microbatch and gives its gradients away.
 
         Of dense models sharded over all GPUs (FSDP). A mixture's published efficiency has its transfers in it.
@@ -130,12 +130,12 @@ class GpuCluster:
         moved = 3 * rounds * model.learning.element * model.parameters
         return moved / (self.cluster.wire_bytes_per_s * self.efficiency_of(model).network)
 
-    def hand_over(self, model: Decoder) -> float:
-        """See ``Engine``: the weights, and the learner's state to the host and back."""
+    def hand_over(self, model: DecoderCosts) -> float:
+        """See ``CostModel``: the weights, and the learner's state to the host and back."""
         state = _TRAINING_BYTES * model.parameters / self.cluster.count
         return self.weights_s(model) + 2 * state / PCIE_BYTES_PER_S
 
-    def weights_s(self, model: Decoder) -> float:
+    def weights_s(self, model: DecoderCosts) -> float:
         """Seconds in which every GPU receives its share of a replica's weights."""
         held = model.served_bytes * model.held(self.replica(model))
         return held / (self.cluster.wire_bytes_per_s * self.efficiency_of(model).network)
@@ -150,7 +150,7 @@ class Pace:
     number_s: float
     flop_per_s: float
 
-    def of(self, model: Decoder, work: Work) -> float:
+    def of(self, model: DecoderCosts, work: Compute) -> float:
         """Seconds for so much work with a model."""
         numbers = work.tokens * model.learning.activations
         calls = work.steps * (model.layers + _OUTSIDE)
@@ -185,20 +185,20 @@ class ProfiledMachine:
                 "that profile has no rollout and update: write one of a stage of kind rl with thinkery profile --json"
             ) from None
 
-    def rollout(self, model: Decoder, batch: Sequence[Lengths], slots: int) -> float:
-        """See ``Engine``."""
-        work = rollout_work(model.sampling, batch, slots)
+    def rollout(self, model: DecoderCosts, batch: Sequence[Lengths], slots: int) -> float:
+        """See ``CostModel``."""
+        work = rollout_compute(model.sampling, batch, slots)
         return self._rollout.of(model, work) + work.tokens * self.around_s_a_token
 
-    def forward(self, model: Decoder, batch: Sequence[Lengths]) -> float:
-        """See ``Engine``."""
-        return self._forward.of(model, forward_work(model.learning, batch))
+    def forward(self, model: DecoderCosts, batch: Sequence[Lengths]) -> float:
+        """See ``CostModel``."""
+        return self._forward.of(model, forward_compute(model.learning, batch))
 
-    def update(self, model: Decoder, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
-        """See ``Engine``."""
-        return self._update.of(model, update_work(model.learning, batch, updates=updates))
+    def update(self, model: DecoderCosts, batch: Sequence[Lengths], *, updates: int, microbatch_tokens: int) -> float:
+        """See ``CostModel``."""
+        return self._update.of(model, update_compute(model.learning, batch, updates=updates))
 
-    def hand_over(self, model: Decoder) -> float:
+    def hand_over(self, model: DecoderCosts) -> float:
         """Nothing: rollout and learner share their tensors."""
         return 0.0
 

@@ -1,9 +1,10 @@
 """A model's sizes from its configuration alone: dense decoders, and mixtures of experts with a compressed cache.
 
 The counts are ``models.flops``'s. A mixture costs the FLOPs of the experts that a token uses, and the bytes of all that
-a batch touches; so its ``Shape`` holds what one token works with, and ``Decoder`` what there is besides. Multi-head
-latent attention (DeepSeek-V2, arXiv 2405.04434) multiplies two ways: expanded in a forward, and absorbed into the
-compressed cache while decoding, hence two shapes. Left out: multi-token prediction heads, sliding windows, adapters.
+a batch touches; so its ``Shape`` holds what one token works with, and ``DecoderCosts`` what there is besides.
+Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) multiplies two ways: expanded in a forward, and absorbed
+into the compressed cache while decoding, hence two shapes. Left out: multi-token prediction heads, sliding windows,
+adapters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ELEMENT = 2  # bytes of a number that it computes with: bf16
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderCosts:
     """A model's costs. ``routed`` are the weights of all experts that tokens are routed to, over all layers."""
 
     name: str
@@ -63,7 +64,7 @@ class Decoder:
         return self.routed * (1 - missed)
 
 
-def decoder_named(reference: str, config: Path | None = None) -> Decoder:
+def decoder_named(reference: str, config: Path | None = None) -> DecoderCosts:
     """The sizes of a model: from ``config`` (config.json or its folder) if given, from the reference's own folder, or
     from the committed table. Raises ``UserError`` where none of them has it; nothing is downloaded."""
     if config is not None:
@@ -81,7 +82,7 @@ def decoder_named(reference: str, config: Path | None = None) -> Decoder:
     return decoder_from_config(_read(Path(resolve_model(reference)), reference), reference)
 
 
-def decoder_from_config(config: Mapping[str, Any], name: str) -> Decoder:
+def decoder_from_config(config: Mapping[str, Any], name: str) -> DecoderCosts:
     """A decoder from the fields of its Hugging Face config. Raises ``UserError`` for architectures unknown here."""
     kind = config.get("model_type")
     try:
@@ -140,7 +141,7 @@ def _latent_attention(config: Mapping[str, Any]) -> _Attention:
     return _Attention(matrices, query_rank + latent, heads * (key + value) // 2, absorbed, latent + rotated)
 
 
-def _assembled(config: Mapping[str, Any], name: str, attention: _Attention, *, moe_layers: int) -> Decoder:
+def _assembled(config: Mapping[str, Any], name: str, attention: _Attention, *, moe_layers: int) -> DecoderCosts:
     """Attention, gated feed-forward layers or experts, norms, embeddings and the head."""
     hidden, layers, vocabulary = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
     dense_layers = layers - moe_layers
@@ -166,7 +167,7 @@ def _assembled(config: Mapping[str, Any], name: str, attention: _Attention, *, m
         parameters=active + routed * (experts - chosen) // experts + others + embeddings,
         element=_ELEMENT,
     )
-    return Decoder(
+    return DecoderCosts(
         name=name,
         layers=layers,
         learning=learning,

@@ -2,7 +2,7 @@
 
 Between two endings the same rows run, so their steps differ by the growth of the cache alone, and the seconds of all of
 them are those of the middle one times their number, exactly where a step's seconds are linear in the cache. Rows that
-end give their slot to the next that waits. Left out: what a step costs (the engines say).
+end give their slot to the next that waits. Left out: what a step costs (the cost models say).
 """
 
 from __future__ import annotations

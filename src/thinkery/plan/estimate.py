@@ -14,8 +14,8 @@ from typing import Any
 
 from thinkery.models.flops import Lengths
 from thinkery.plan.assumptions import Assumptions, Growth
-from thinkery.plan.cost_models import Engine, GpuCluster
-from thinkery.plan.decoders import Decoder, decoder_from_config, decoder_named
+from thinkery.plan.cost_models import CostModel, GpuCluster
+from thinkery.plan.decoders import DecoderCosts, decoder_from_config, decoder_named
 from thinkery.plan.lengths import SPREAD, LengthSpread
 from thinkery.plan.memory import memory_of
 from thinkery.plan.steps import StageTime, learning_time, rl_batch, rl_step, sampling_time
@@ -53,7 +53,7 @@ class _Row:
 
 def plan_recipe(
     recipe: Recipe,
-    engine: Engine,
+    cost_model: CostModel,
     *,
     assume: Sequence[str] = (),
     config: Path | None = None,
@@ -68,11 +68,11 @@ def plan_recipe(
     table's. Raises ``UserError`` for models whose sizes can't be found, for assumptions that nothing asks for, and for
     a negative price.
     """
-    planner = _Planner(recipe, engine, Assumptions.read(assume), config)
+    planner = _Planner(recipe, cost_model, Assumptions.read(assume), config)
     rows = [planner.row(stage) for stage in recipe.stages]
     rows += [planner.evaluation(name, spec) for name, spec in recipe.evaluate.items()]
     planner.assumptions.check_all_used()
-    cluster = engine.cluster if isinstance(engine, GpuCluster) else None
+    cluster = cost_model.cluster if isinstance(cost_model, GpuCluster) else None
     if usd_per_hour is not None and not 0 <= usd_per_hour < math.inf:
         raise UserError(f"--price {usd_per_hour:g}: must be 0 or more")
     price = usd_per_hour if usd_per_hour is not None else (cluster.gpu.usd_per_hour if cluster else 0.0)
@@ -95,9 +95,9 @@ def plan_recipe(
 class _Planner:
     """Knows every stage's model by what it starts from, and how many items each has made."""
 
-    def __init__(self, recipe: Recipe, engine: Engine, assumptions: Assumptions, config: Path | None) -> None:
-        self.recipe, self.engine, self.assumptions, self.config = recipe, engine, assumptions, config
-        self._models: dict[str, Decoder] = {}
+    def __init__(self, recipe: Recipe, cost_model: CostModel, assumptions: Assumptions, config: Path | None) -> None:
+        self.recipe, self.cost_model, self.assumptions, self.config = recipe, cost_model, assumptions, config
+        self._models: dict[str, DecoderCosts] = {}
         self._made: dict[str, float] = {}  # stage -> demonstrations, pairs or labels
         self._lengths: dict[str, float] = {}  # stage -> tokens of one
 
@@ -119,7 +119,7 @@ class _Planner:
             model = self.model(one)
             time = sampling_time(
                 model,
-                self.engine,
+                self.cost_model,
                 problems=problems,
                 group=spec.num_samples,
                 at_once=round(problems),
@@ -130,7 +130,7 @@ class _Planner:
             parts += time.seconds
         return _Row(f"evaluate.{name}", "evaluate", f"{len(names)} models", StageTime(1, {"rollout": parts}))
 
-    def model(self, reference: str) -> Decoder:
+    def model(self, reference: str) -> DecoderCosts:
         """The sizes behind a stage's name, base, a folder or a Hub id."""
         if reference not in self._models:
             is_base = reference == BASE and self.recipe.base is not None
@@ -148,9 +148,9 @@ class _Planner:
 
     def sources(self) -> list[str]:
         """Where the efficiencies are from."""
-        if not isinstance(self.engine, GpuCluster):
+        if not isinstance(self.cost_model, GpuCluster):
             return ["the profile"]
-        found = [self.engine.efficiency_of(model) for model in self._models.values()]
+        found = [self.cost_model.efficiency_of(model) for model in self._models.values()]
         return list(dict.fromkeys(source for one in found for source in one.sources))
 
     def reinforcement(self, stage: RLStage) -> _Row:
@@ -158,20 +158,20 @@ class _Planner:
         model = self._models[stage.name]
         growth, prompt = self._length(stage.name, stage.max_completion_length)
         teaches = self.assumptions.get(stage.name, "teaches", 1.0, "every group has right and wrong answers").mean
-        looks = [growth.mean] if growth.first == growth.last else _spaced(growth)
+        lengths = [growth.mean] if growth.first == growth.last else _spaced(growth)
         slots = self._slots(model, LengthSpread(growth.mean, stage.max_completion_length), stage.max_slots)
         steps = [
             rl_step(
                 stage,
                 model,
-                self.engine,
+                self.cost_model,
                 rl_batch(stage, length, prompt),
                 slots=slots,
                 teaches=min(1.0, teaches),
                 read_by_models=read_by_models(stage),
                 teacher=self.model(stage.teacher) if stage.teacher else None,
             )
-            for length in looks
+            for length in lengths
         ]
         mean = {part: fmean(step[part] for step in steps) for part in steps[0]}
         batch = rl_batch(stage, growth.last, prompt)
@@ -188,7 +188,7 @@ class _Planner:
         times = [
             sampling_time(
                 one,
-                self.engine,
+                self.cost_model,
                 problems=problems,
                 group=stage.num_generations,
                 at_once=stage.batch_problems,
@@ -209,7 +209,7 @@ class _Planner:
         prompt = round(self._prompt(stage.name, stage.max_length))
         time = learning_time(
             model,
-            self.engine,
+            self.cost_model,
             items=sequences * items,
             length=length,
             prompt=prompt,
@@ -230,7 +230,7 @@ class _Planner:
         self._models[stage.name] = model
         time = learning_time(
             model,
-            self.engine,
+            self.cost_model,
             items=stage.steps * stage.batch_size,
             length=stage.context_length,
             prompt=0,
@@ -242,7 +242,7 @@ class _Planner:
 
     def _memory(
         self,
-        model: Decoder,
+        model: DecoderCosts,
         batch: Sequence[Lengths],
         microbatch_tokens: int,
         slots: int,
@@ -250,25 +250,26 @@ class _Planner:
         *,
         reference: bool,
     ) -> dict[str, Any] | None:
-        if not isinstance(self.engine, GpuCluster):
+        if not isinstance(self.cost_model, GpuCluster):
             return None
-        told = memory_of(
-            model, self.engine, batch, microbatch_tokens=microbatch_tokens, slots=slots, reference=reference
+        estimate = memory_of(
+            model, self.cost_model, batch, microbatch_tokens=microbatch_tokens, slots=slots, reference=reference
         )
-        return asdict(told) | {"fits": told.fits, "longest": longest}
+        return asdict(estimate) | {"fits": estimate.fits, "longest": longest}
 
-    def _slots(self, model: Decoder, spread: LengthSpread, asked: int) -> int:
+    def _slots(self, model: DecoderCosts, spread: LengthSpread, asked: int) -> int:
         """Rows at a time: the recipe's on one's own machine, on a cluster as many as a replica's memory holds."""
-        if not isinstance(self.engine, GpuCluster):
+        if not isinstance(self.cost_model, GpuCluster):
             return asked
         batch = [Lengths(0, (max(1, round(spread.mean)),))]
-        told = memory_of(model, self.engine, batch, microbatch_tokens=0, slots=1, reference=False)
-        if not told.largest_slots:
+        estimate = memory_of(model, self.cost_model, batch, microbatch_tokens=0, slots=1, reference=False)
+        if not estimate.largest_slots:
             raise UserError(
-                f"{model.name} does not fit into {self.engine.replica(model)} {self.engine.cluster.gpu.name} with the "
+                f"{model.name} does not fit into {self.cost_model.replica(model)} "
+                f"{self.cost_model.cluster.gpu.name} with the "
                 "cache of a single completion: take more GPUs, or shorter completions"
             )
-        return told.largest_slots
+        return estimate.largest_slots
 
     def _length(self, stage: str, limit: int) -> tuple[Growth, int]:
         default = max(1.0, _LENGTH_SHARE * limit)

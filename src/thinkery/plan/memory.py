@@ -16,14 +16,14 @@ from statistics import fmean
 
 from thinkery.models.flops import Lengths
 from thinkery.plan.cost_models import GpuCluster
-from thinkery.plan.decoders import Decoder
+from thinkery.plan.decoders import DecoderCosts
 
 USABLE = 0.9  # of a GPU's memory
 _FP32 = 4
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """Bytes a GPU by part, and what still fits: tokens of a microbatch, rows that decode at a time on a replica.
 
     Where not even one fits, the number is 0.
@@ -41,7 +41,7 @@ class Memory:
         return max(sum(self.learning.values()), sum(self.sampling.values())) <= self.limit
 
 
-def activation_bytes(model: Decoder) -> float:
+def activation_bytes(model: DecoderCosts) -> float:
     """What a forward keeps of a token for the backward: every matrix's inputs and outputs in the type that it computes
     in, and each layer's two norms' inputs in fp32. Logits are made again, chunk by chunk."""
     shape = model.learning
@@ -49,14 +49,14 @@ def activation_bytes(model: Decoder) -> float:
 
 
 def memory_of(
-    model: Decoder,
+    model: DecoderCosts,
     machine: GpuCluster,
     batch: Sequence[Lengths],
     *,
     microbatch_tokens: int,
     slots: int,
     reference: bool,
-) -> Memory:
+) -> MemoryEstimate:
     """A GPU's memory in a stage whose rollout is ``batch`` (empty: nothing is sampled)."""
     count, replica = machine.cluster.count, machine.replica(model)
     limit = USABLE * machine.cluster.gpu.memory
@@ -79,7 +79,7 @@ def memory_of(
         rows = min(slots, len(lengths) * replica / count)
         sampling["cache"] = row * rows
     space = limit - sampling["weights"]
-    return Memory(
+    return MemoryEstimate(
         learning,
         sampling,
         largest_microbatch=max(0, int(room / each)),

@@ -1,4 +1,4 @@
-"""Seconds of a stage, part by part: what each kind of stage does, in the words of an engine.
+"""Seconds of a stage, part by part: what each kind of stage does, in the words of a cost model.
 
 The parts are those of a profile: rollout, grading, reference, update; and the hand-over between learning and sampling.
 Rules grade beside the rollout and cost a cluster no time of their own; reward models do. Left out: judges that are
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from thinkery.models.flops import Lengths
-from thinkery.plan.cost_models import Engine
-from thinkery.plan.decoders import Decoder
+from thinkery.plan.cost_models import CostModel
+from thinkery.plan.decoders import DecoderCosts
 from thinkery.plan.lengths import SPREAD, LengthSpread, groups_of
 from thinkery.recipe import RLStage
 
@@ -46,35 +46,35 @@ def rl_batch(stage: RLStage, mean_length: float, prompt: int, spread: float = SP
 
 def rl_step(
     stage: RLStage,
-    model: Decoder,
-    engine: Engine,
+    model: DecoderCosts,
+    cost_model: CostModel,
     batch: Sequence[Lengths],
     *,
     slots: int,
     teaches: float = 1.0,
     read_by_models: float = 0.0,
-    teacher: Decoder | None = None,
+    teacher: DecoderCosts | None = None,
 ) -> dict[str, float]:
     """Seconds of one step by part. ``teaches``: the share of completions with an advantage; the others are learnt from
     only for a KL term. ``read_by_models``: how often a completion is read by a reward model, on average."""
     live = list(batch) if stage.beta > 0 else _share(batch, teaches)
     parts = dict.fromkeys(_PARTS, 0.0)
-    parts["rollout"] = engine.rollout(model, batch, slots)
-    parts["grading"] = engine.forward(model, _apart(_share(batch, read_by_models))) if read_by_models else 0.0
+    parts["rollout"] = cost_model.rollout(model, batch, slots)
+    parts["grading"] = cost_model.forward(model, _apart(_share(batch, read_by_models))) if read_by_models else 0.0
     frozen = [_share(live, 1 - 1 / stage.num_minibatches)] if stage.num_minibatches > 1 else []
     frozen += [list(batch)] if stage.beta > 0 else []
-    parts["reference"] = sum(engine.forward(model, one) for one in frozen)
-    parts["reference"] += engine.forward(teacher, batch) if teacher else 0.0
+    parts["reference"] = sum(cost_model.forward(model, one) for one in frozen)
+    parts["reference"] += cost_model.forward(teacher, batch) if teacher else 0.0
     passes = stage.num_iterations * (2 if stage.advantage_estimator == "gae" else 1)
-    once = engine.update(model, live, updates=stage.num_minibatches, microbatch_tokens=stage.microbatch_tokens)
+    once = cost_model.update(model, live, updates=stage.num_minibatches, microbatch_tokens=stage.microbatch_tokens)
     parts["update"] = passes * once
-    parts["hand-over"] = engine.hand_over(model)
+    parts["hand-over"] = cost_model.hand_over(model)
     return parts
 
 
 def learning_time(
-    model: Decoder,
-    engine: Engine,
+    model: DecoderCosts,
+    cost_model: CostModel,
     *,
     items: float,
     length: float,
@@ -85,13 +85,13 @@ def learning_time(
 ) -> StageTime:
     """Fine-tuning on so many sequences of a mean length."""
     batch = groups_of(LengthSpread(length, max(1, round(8 * length))).quantiles(batch_size), prompt, 1)
-    seconds = engine.update(model, batch, updates=1, microbatch_tokens=micro)
+    seconds = cost_model.update(model, batch, updates=1, microbatch_tokens=micro)
     return StageTime(math.ceil(items / batch_size) * epochs, {"update": seconds})
 
 
 def sampling_time(
-    model: Decoder,
-    engine: Engine,
+    model: DecoderCosts,
+    cost_model: CostModel,
     *,
     problems: float,
     group: int,
@@ -103,7 +103,7 @@ def sampling_time(
     """Sampling ``group`` completions of every problem, ``at_once`` problems together."""
     together = max(1, min(at_once, math.ceil(problems)))
     batch = groups_of(spread.quantiles(together * group), prompt, group)
-    return StageTime(problems / together, {"rollout": engine.rollout(model, batch, slots)})
+    return StageTime(problems / together, {"rollout": cost_model.rollout(model, batch, slots)})
 
 
 def _apart(batch: Sequence[Lengths]) -> list[Lengths]:

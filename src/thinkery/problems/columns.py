@@ -36,7 +36,7 @@ _UNREAD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ColumnLayout:
     """A convention with its columns settled."""
 
     convention: Convention
@@ -89,7 +89,7 @@ class Layout:
         )
 
 
-def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str | None = None) -> Layout:
+def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str | None = None) -> ColumnLayout:
     """The layout that a first row shows. ``name`` is the source's, for ids.
 
     Raises ``UserError`` if no convention fits, or if two do, with what to write.
@@ -104,7 +104,7 @@ def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str
     most = max(map(_weight, fitting), default=0)
     left = [convention for convention in fitting if _weight(convention) == most]
     if not left and (verifier or values.get("verifier")) == NONE and (prompts := _prompts(PLAIN, values, columns)):
-        return Layout(PLAIN, _only(row, "prompt", prompts, values), "answer", name, columns, verifier)
+        return ColumnLayout(PLAIN, _only(row, "prompt", prompts, values), "answer", name, columns, verifier)
     if not left:
         raise UserError(f"{row.place}: {_why_none(values, columns)}")
     if len(left) > 1:
@@ -116,7 +116,7 @@ def recognise(row: Row, name: str, columns: Columns | None = None, verifier: str
         )
     prompt = _only(row, "prompt", _prompts(left[0], values, columns), values)
     answer = _only(row, "answer", _answers(left[0], values, columns), values)
-    return Layout(left[0], prompt, answer, name, columns, verifier)
+    return ColumnLayout(left[0], prompt, answer, name, columns, verifier)
 
 
 def _weight(convention: Convention) -> int:
@@ -200,7 +200,7 @@ class Ids:
 
 def problems_of(
     rows: Iterator[Row], name: str, columns: Columns | None = None, verifier: str | None = None
-) -> tuple[Layout, Iterator[tuple[Row, Problem]]]:
+) -> tuple[ColumnLayout, Iterator[tuple[Row, Problem]]]:
     """The layout of rows, and the rows with their problems. Raises ``UserError`` at the first row that is wrong."""
     first = next(rows)
     layout = recognise(first, name, columns, verifier)

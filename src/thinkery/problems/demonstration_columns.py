@@ -86,7 +86,7 @@ class _Layout:
                 raise fields.error(column, "can't be honoured: no template here writes tools, or anything but text")
         extra = _optional(fields, labels.column(fields, "input")) if self.prompt != "input" else ""
         system = _optional(fields, labels.column(fields, "system"))
-        told = _optional(fields, labels.column(fields, "thinking", *THINKINGS))
+        thinking = _optional(fields, labels.column(fields, "thinking", *THINKINGS))
         if self.answer is None:
             *turns, last = _turns(fields, self.prompt)
             found, answer = _last(fields, self.prompt, last)
@@ -102,7 +102,7 @@ class _Layout:
         return Demonstration(
             id=identity,
             prompt=_shortest(turns),
-            thinking=_thinking_of(told) if told.strip() else found,
+            thinking=_thinking_of(thinking) if thinking.strip() else found,
             answer=answer,
             domain=domain or "general",
             language=language or "en",
@@ -233,12 +233,12 @@ def _split(fields: Fields, column: str, text: str) -> tuple[str, str]:
     return split_thinking(text)
 
 
-def _thinking_of(told: str) -> str:
+def _thinking_of(thinking: str) -> str:
     """The thinking of a column of its own, which may carry its tags all the same."""
     for opening, closing in _THINKING_TAGS:
-        if told.lstrip().startswith(opening):
-            return told.strip().removeprefix(opening).removesuffix(closing).strip()
-    return told
+        if thinking.lstrip().startswith(opening):
+            return thinking.strip().removeprefix(opening).removesuffix(closing).strip()
+    return thinking
 
 
 def _untagged(answer: str) -> str:

@@ -1,6 +1,6 @@
 """The recipe: what to train, typed. Loads YAML, applies overrides, refuses what is unknown or contradicts itself.
 
-Left out: whether a model, a reward or a problem file exists, which only the rooms above can know; they say so before
+Left out: whether a model, a reward or a problem file exists, which only the packages above can know; they say so before
 their stage's first step.
 """
 

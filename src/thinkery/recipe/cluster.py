@@ -32,7 +32,7 @@ class ClusterSpec(Strict):
     partial: bool = False
     """With `async_steps`, unfinished completions go on under new weights when they come."""
     oversample: Annotated[float, Field(ge=1, le=4)] = 1.0
-    """So many times the problems of a step are under way; it ends when enough are complete, the others go on."""
+    """So many times the problems of a step are in progress; it ends when enough are complete, the others go on."""
     # What a worker is given
     cpus: PositiveFloat | None = None
     """Processors of each worker; by default 1, or an equal share where there are fewer."""

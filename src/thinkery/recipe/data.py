@@ -1,6 +1,6 @@
 """What a stage works on: problems, demonstrations, rewards, judges, held-out evaluations.
 
-Left out: whether a file, a model or a judge exists, which only the rooms above can know.
+Left out: whether a file, a model or a judge exists, which only the packages above can know.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class JudgeSpec(Strict):
     api_key_env: str | None = None
     """The environment variable that holds the endpoint's key."""
     concurrency: PositiveInt = 8
-    """How many requests are under way at once."""
+    """How many requests are in progress at once."""
     timeout_s: PositiveFloat = 120.0
     """Seconds for one request."""
 

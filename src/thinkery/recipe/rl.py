@@ -26,7 +26,7 @@ from thinkery.types import (
     Schedule,
 )
 
-FEW_PROBLEMS = 4  # of a step whose decoding is narrow: one for every lane, however many there are
+FEW_PROBLEMS = 4  # of a step whose decoding is narrow: one for every worker, however many there are
 MODEL_REWARDS = ("helpful", "safety", "model")  # rewards whose option ``model`` names a reward model
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class RLStage(StageBase):
     """A held-out set that is watched, so that a policy that games its rewards is noticed."""
     # Machine
     microbatch_tokens: PositiveInt = 16384
-    """Tokens that are learnt from at once, in each lane."""
+    """Tokens that are learnt from at once, in each worker."""
     # Records
     save_steps: PositiveInt = 10
     """Steps between two checkpoints."""
@@ -221,7 +221,7 @@ class RLStage(StageBase):
         return "policy"
 
     @property
-    def planned_steps(self) -> int | None:
+    def known_steps(self) -> int | None:
         """RL steps."""
         return self.steps
 

@@ -81,7 +81,7 @@ class StageBase(Strict):
         return found
 
     @property
-    def planned_steps(self) -> int | None:
+    def known_steps(self) -> int | None:
         """How many steps it takes; None where only its data say."""
         return None
 

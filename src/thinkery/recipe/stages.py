@@ -89,7 +89,7 @@ class PretrainStage(StageBase):
         return "policy"
 
     @property
-    def planned_steps(self) -> int | None:
+    def known_steps(self) -> int | None:
         """Updates in all."""
         return self.steps
 
@@ -256,7 +256,7 @@ class SFTStage(StageBase):
     max_grad_norm: PositiveFloat = 1.0
     """The gradient's norm is cut to this."""
     microbatch_tokens: PositiveInt = 16384
-    """Tokens that are learnt from at once, in each lane."""
+    """Tokens that are learnt from at once, in each worker."""
     save_steps: PositiveInt = 50
     """Updates between two checkpoints."""
 

@@ -32,7 +32,7 @@ from thinkery.report.tables import BASE, cards_of, reward_models, stage_table
 
 ASSETS = PackageLoader("thinkery.report", "assets")
 PAIRS = 8  # of completions from the first and the last step
-CHIEF = "r1"  # the model that a ladder is climbed for; the last one where there is no such stage
+CHIEF = "r1"  # the model that the stages lead to; the last one where there is no such stage
 
 
 def write_report(run_folder: Path, measured: Measured | None = None, output: Path | None = None, runs: int = 1) -> Path:

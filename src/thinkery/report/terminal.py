@@ -186,7 +186,7 @@ class PlainView:
         self._interval = interval
         self._pace = _Pace("", "", None)
         self._next_line = self._next_progress = 0.0
-        self._progress_lines: int | None = None  # printed of the work under way
+        self._progress_lines: int | None = None  # printed of the work in progress
 
     def stage(self, name: str, kind: str, total_steps: int | None) -> None:
         """Prints a heading."""

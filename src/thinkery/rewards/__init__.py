@@ -1,7 +1,7 @@
 """Completion -> reward: verifiers, reward functions by name, and the grader that streams completions through them.
 
-Names load when first used: worker processes import modules of this room, and must start without torch, which comes
-with the template's room.
+Names load when first used: worker processes import modules of this package, and must start without torch, which comes
+with the template's package.
 """
 
 from importlib import import_module
@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thinkery.rewards.code import grade_code
-    from thinkery.rewards.gold import check_gold
     from thinkery.rewards.grader import Grader, GraderSpec, group_metrics
     from thinkery.rewards.language import language_proportion
     from thinkery.rewards.math import grade_math
+    from thinkery.rewards.references import check_references
 
-__all__ = ["Grader", "GraderSpec", "check_gold", "grade_code", "grade_math", "group_metrics", "language_proportion"]
+__all__ = [
+    "Grader",
+    "GraderSpec",
+    "check_references",
+    "grade_code",
+    "grade_math",
+    "group_metrics",
+    "language_proportion",
+]
 
 _HOMES = {
     "Grader": "grader",
     "GraderSpec": "grader",
-    "check_gold": "gold",
+    "check_references": "references",
     "grade_code": "code",
     "grade_math": "math",
     "group_metrics": "grader",

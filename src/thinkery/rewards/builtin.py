@@ -31,7 +31,7 @@ def accuracy_reward(verdict: Sequence[Verdict]) -> Values:
 
 
 def _worth(verdict: Verdict) -> float | None:
-    if verdict.outcome in (Outcome.GOLD_UNPARSEABLE, Outcome.UNCHECKED):
+    if verdict.outcome in (Outcome.REFERENCE_UNPARSEABLE, Outcome.UNCHECKED):
         return None
     return float(verdict.correct) if verdict.score is None else verdict.score
 

@@ -37,7 +37,7 @@ _ARGUMENTS = ("prompts", "completions", "completion_ids")
 _TOGETHER = 16  # completions tried one by one that are in flight at once, where the reward is async
 
 
-class Row(NamedTuple):
+class GradedRow(NamedTuple):
     """A completion to be paid for."""
 
     problem: Problem
@@ -45,8 +45,8 @@ class Row(NamedTuple):
     verdict: Verdict
 
 
-class Call(Protocol):
-    """One call of a reward, under way, in a thread of this process or in the process of the users' rewards."""
+class RewardCall(Protocol):
+    """One call of a reward, in progress, in a thread of this process or in the process of the users' rewards."""
 
     future: Future[Any]  # done with the call, and with an exception if that is known to have failed
 
@@ -73,7 +73,11 @@ class Call(Protocol):
 
 
 def call_rewards(
-    rewards: Mapping[str, Reward | ProcessReward], rows: Sequence[Row], *, on_error: RewardErrors, timeout_s: float
+    rewards: Mapping[str, Reward | ProcessReward],
+    rows: Sequence[GradedRow],
+    *,
+    on_error: RewardErrors,
+    timeout_s: float,
 ) -> tuple[dict[str, Values], dict[str, int]]:
     """Every reward's values, one a row, and how many of its rows failed.
 
@@ -112,11 +116,11 @@ def call_rewards(
 class _Batch:
     """What rewards are called with."""
 
-    rows: Sequence[Row]
+    rows: Sequence[GradedRow]
     columns: tuple[str, ...]  # the problems' own, of all rows
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> _Batch:
+    def of(cls, rows: Sequence[GradedRow]) -> _Batch:
         names = dict.fromkeys(name for problem, _, _ in rows for name in problem.columns)
         return cls(rows, tuple(name for name in names if name not in STANDARD_COLUMNS + _ARGUMENTS))
 
@@ -151,10 +155,10 @@ class _Run:
         self._name, self._reward, self._batch, self._timeout_s = name, reward, batch, timeout_s
         self._on_error = on_error
         self._deadline = math.inf  # the first call sets it
-        self._first: Call | None = None
-        self._calls: list[Call] = []
+        self._first: RewardCall | None = None
+        self._calls: list[RewardCall] = []
 
-    def begin(self) -> Call | None:
+    def begin(self) -> RewardCall | None:
         """Calls the reward on all rows; None if it was to be ended at its deadline.
 
         A sync reward has ended when this returns, an async one is in flight.
@@ -237,11 +241,11 @@ class _Run:
         except _Late:
             return
 
-    def _start(self, indices: Sequence[int]) -> Call:
+    def _start(self, indices: Sequence[int]) -> RewardCall:
         """Calls the reward on some rows. Raises ``_Late`` if it has no time, or is sync and takes too long."""
         if time.monotonic() >= self._deadline:
             raise _Late(None)  # no further thread shall hang
-        call: Call
+        call: RewardCall
         if isinstance(self._reward, ProcessReward):
             arguments = self._batch.arguments(indices, copies=False)  # it travels as a copy
             call = self._reward.call(arguments, len(indices), self._deadline)
@@ -255,7 +259,7 @@ class _Run:
             raise _Late(call.late()) from None
         return call
 
-    def _outcome(self, call: Call) -> Outcome:
+    def _outcome(self, call: RewardCall) -> Outcome:
         try:
             return call.outcome()
         except TimeoutError:
@@ -304,22 +308,22 @@ class _ThreadCall:
         self._thread = threading.Thread(target=_fulfil, args=(self.future, function), name="reward", daemon=True)
 
     def start(self) -> None:
-        """See ``Call``."""
+        """See ``RewardCall``."""
         self._thread.start()
         wait([self.future], max(0.0, self._deadline - time.monotonic()))
         if not self.future.done():
             raise TimeoutError
 
     def outcome(self) -> Outcome:
-        """See ``Call``."""
+        """See ``RewardCall``."""
         return outcome_of(self.future.result, self._count)
 
     def late(self) -> Place | None:
-        """See ``Call``. A thread can't be ended."""
+        """See ``RewardCall``. A thread can't be ended."""
         return place_of_frame(sys._current_frames().get(self._thread.ident or 0))
 
     def cancel(self) -> None:
-        """See ``Call``. It has ended, or can't be ended."""
+        """See ``RewardCall``. It has ended, or can't be ended."""
 
 
 def _fulfil(future: Future[Any], function: Callable[[], Any]) -> None:

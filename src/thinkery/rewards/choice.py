@@ -11,7 +11,7 @@ from thinkery.models.template import Template
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import written_answer
 from thinkery.rewards.answers.options import Options, mentions, read_choice, read_reference, spell
-from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.interfaces import completion_with_answer
 from thinkery.types import Outcome, Problem, Verdict
 
 MAX_ANSWER = 2000  # characters of a tag or a box
@@ -25,34 +25,36 @@ class ChoiceVerifier:
         self._template = template
 
     def begin(self, completion: str, problem: Problem) -> Verdict:
-        """The verdict; ``gold_unparseable`` if the reference is none of the options."""
+        """The verdict; ``reference_unparseable`` if the reference is none of the options."""
         try:
             options = Options.of(problem.columns)
         except ValueError as error:
-            return Verdict(Outcome.GOLD_UNPARSEABLE, f"the problem can't be read: {error}")
-        gold = read_reference(problem.reference, options)
-        if gold is None:
+            return Verdict(Outcome.REFERENCE_UNPARSEABLE, f"the problem can't be read: {error}")
+        expected = read_reference(problem.reference, options)
+        if expected is None:
             return Verdict(
-                Outcome.GOLD_UNPARSEABLE,
+                Outcome.REFERENCE_UNPARSEABLE,
                 f"the reference {problem.reference[:80]!r} is neither a letter ({options.letters[0]} to "
                 f"{options.letters[-1]}) nor the text of an option; write an index as its letter",
             )
-        return self._judge(completion, gold, options)
+        return self._judge(completion, expected, options)
 
-    def gold(self, problem: Problem) -> str | None:
+    def reference_completion(self, problem: Problem) -> str | None:
         """A completion that chooses the reference: in its own words where they are an answer, else by its letters."""
         try:
             options = Options.of(problem.columns)
         except ValueError:
-            return gold_completion(self._template, problem.reference)
+            return completion_with_answer(self._template, problem.reference)
         letters = read_reference(problem.reference, options)
         said = read_choice(problem.reference, options, statement_only=False)
-        return gold_completion(self._template, spell(letters) if letters and said != letters else problem.reference)
+        return completion_with_answer(
+            self._template, spell(letters) if letters and said != letters else problem.reference
+        )
 
     def close(self) -> None:
         """Nothing was started."""
 
-    def _judge(self, completion: str, gold: frozenset[str], options: Options) -> Verdict:
+    def _judge(self, completion: str, expected: frozenset[str], options: Options) -> Verdict:
         written = written_answer(completion, prefilled_think=self._template.prefilled_think)
         if written.reason:
             return Verdict(Outcome.NO_ANSWER, written.reason)
@@ -71,6 +73,6 @@ class ChoiceVerifier:
             if plain:
                 return Verdict(Outcome.NO_ANSWER, "no plain statement of one choice")
             return Verdict(Outcome.WRONG, "no option is clearly chosen", answer.strip())
-        if chosen == gold:
+        if chosen == expected:
             return Verdict(Outcome.CORRECT, "the same choice", spell(chosen))
         return Verdict(Outcome.WRONG, "another choice", spell(chosen))

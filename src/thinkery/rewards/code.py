@@ -14,8 +14,8 @@ from functools import cache
 
 from thinkery.models.template import Template
 from thinkery.recipe.verification import CodePolicy, Verification
-from thinkery.rewards.interfaces import PendingVerdict, gold_completion
-from thinkery.rewards.programs.judge import Judge
+from thinkery.rewards.interfaces import PendingVerdict, completion_with_answer
+from thinkery.rewards.programs.judge import ProgramJudge
 from thinkery.rewards.programs.source import code_blocks, fenced, find_program, join_prompt
 from thinkery.rewards.programs.tests import UnreadableTestsError, parse_tests
 from thinkery.sandbox.fusion import SandboxFusion
@@ -24,7 +24,7 @@ from thinkery.sandbox.sandbox import Sandbox, shared_sandbox
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
 # Where a problem keeps its own solution: the name that problem sources give it, HumanEval's, open-r1's.
-GOLD_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution")
+SOLUTION_COLUMNS = ("solution_code", "canonical_solution", "gold_standard_solution", "gold_solution")
 DEFAULT_POLICY = CodePolicy()
 CLOSED = Verdict(Outcome.TIMEOUT, "the verifier was closed")
 
@@ -47,7 +47,7 @@ class PendingProgram:
 
 
 class CodeVerifier:
-    """Judges programs of one template. As many verdicts are under way as ``verification.workers`` says.
+    """Judges programs of one template. As many verdicts are in progress as ``verification.workers`` says.
 
     Raises ``UserError`` where no isolation works and the policy does not say ``unsafe_local``.
     """
@@ -61,28 +61,28 @@ class CodeVerifier:
         self._tester_sandbox: Sandbox | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._judge = Judge(self._policy, self._programs, self._testers)
+        self._judge = ProgramJudge(self._policy, self._programs, self._testers)
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="code-verifier")
 
     def begin(self, completion: str, problem: Problem) -> PendingVerdict:
         """Queues a completion; never waits."""
         return PendingProgram(self._threads.submit(self._grade, completion, problem.reference))
 
-    def gold(self, problem: Problem) -> str | None:
-        """The problem's own solution as a completion, from the first of ``GOLD_COLUMNS`` that it has.
+    def reference_completion(self, problem: Problem) -> str | None:
+        """The problem's own solution as a completion, from the first of ``SOLUTION_COLUMNS`` that it has.
 
         A problem whose reference can't be read gives a completion all the same, so that the verdict says why.
         """
         try:
             language = parse_tests(problem.reference).language
         except UnreadableTestsError:
-            return gold_completion(self._template, "", boxed=False)
-        columns = (problem.columns.get(name) for name in GOLD_COLUMNS)
+            return completion_with_answer(self._template, "", boxed=False)
+        columns = (problem.columns.get(name) for name in SOLUTION_COLUMNS)
         solution = next((value for value in columns if isinstance(value, str) and value.strip()), None)
         if solution is None:
             return None
         answer = solution if code_blocks(solution)[0] else fenced(solution, language)
-        return gold_completion(self._template, answer, boxed=False)
+        return completion_with_answer(self._template, answer, boxed=False)
 
     def close(self) -> None:
         """Drops what is queued, ends the sandboxes and whatever runs in them."""
@@ -135,15 +135,15 @@ def grade_code(
     The program runs in ``sandbox``, or in one that this process shares. ``prefilled_think``: the prompt already opened
     ``<think>``, so a completion that never closes it has no answer.
     """
-    judge = Judge(policy, sandbox or shared_sandbox(), _shared_testers)
+    judge = ProgramJudge(policy, sandbox or shared_sandbox(), _shared_testers)
     return _grade(completion, tests, judge, prefilled_think)
 
 
-def _grade(completion: str, reference: str, judge: Judge, prefilled_think: bool) -> Verdict:
+def _grade(completion: str, reference: str, judge: ProgramJudge, prefilled_think: bool) -> Verdict:
     try:
         tests = parse_tests(reference)
     except UnreadableTestsError as error:
-        return Verdict(Outcome.GOLD_UNPARSEABLE, str(error))
+        return Verdict(Outcome.REFERENCE_UNPARSEABLE, str(error))
     program, reason = find_program(
         completion, tests.language, continues=bool(tests.prompt), prefilled_think=prefilled_think
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from thinkery.models.template import Template
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import written_answer
-from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.interfaces import completion_with_answer
 from thinkery.types import Outcome, Problem, Verdict
 
 MAX_ANSWER = 2000  # characters
@@ -38,11 +38,11 @@ class F1Verifier:
         self._template = template
 
     def begin(self, completion: str, problem: Problem) -> Verdict:
-        """The verdict; ``gold_unparseable`` if the reference accepts nothing."""
+        """The verdict; ``reference_unparseable`` if the reference accepts nothing."""
         try:
             accepted = read_accepted(problem.reference)
         except ValueError as error:
-            return Verdict(Outcome.GOLD_UNPARSEABLE, str(error))
+            return Verdict(Outcome.REFERENCE_UNPARSEABLE, str(error))
         written = written_answer(completion, prefilled_think=self._template.prefilled_think)
         if written.reason:
             return Verdict(Outcome.NO_ANSWER, written.reason)
@@ -56,13 +56,13 @@ class F1Verifier:
         outcome = Outcome.CORRECT if best == 1.0 else Outcome.WRONG
         return Verdict(outcome, f"F1 {best:.2f}", " ".join(sorted(_bag(answer))), best)
 
-    def gold(self, problem: Problem) -> str | None:
+    def reference_completion(self, problem: Problem) -> str | None:
         """A completion that gives the first accepted answer."""
         try:
             spans = read_accepted(problem.reference)[0]
         except ValueError:
             spans = [problem.reference]
-        return gold_completion(self._template, "; ".join(spans))
+        return completion_with_answer(self._template, "; ".join(spans))
 
     def close(self) -> None:
         """Nothing was started."""
@@ -90,20 +90,20 @@ def read_accepted(reference: str) -> list[list[str]]:
 
 def f1(answer: str, spans: Sequence[str]) -> float:
     """The F1 of an answer against the spans of one that is right: 1 if every word is, of every span."""
-    golds = [_bag(span) for span in spans]
+    references = [_bag(span) for span in spans]
     said = [_bag(part) for part in (_parts(answer) if len(spans) > 1 else [answer])]
     said = [bag for bag in said if bag]
     if not said or len(said) > 2 * MAX_SPANS:
         return 0.0
-    return _paired(golds, said) / max(len(golds), len(said))
+    return _paired(references, said) / max(len(references), len(said))
 
 
-def _paired(golds: Sequence[Bag], said: Sequence[Bag]) -> float:
+def _paired(references: Sequence[Bag], said: Sequence[Bag]) -> float:
     """The largest sum over pairs of a span with what was said, each used once; ``best`` is by the set of spans used."""
     best = {0: 0.0}
     for bag in said:
         for used, sum_so_far in list(best.items()):
-            for i, gold in enumerate(golds):
+            for i, gold in enumerate(references):
                 if not used >> i & 1:
                     key = used | 1 << i
                     best[key] = max(best.get(key, 0.0), sum_so_far + _overlap(gold, bag))

@@ -18,7 +18,7 @@ from types import TracebackType
 from thinkery.models.template import Template
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
-from thinkery.rewards.calling import Row, call_rewards
+from thinkery.rewards.calling import GradedRow, call_rewards
 from thinkery.rewards.interfaces import LARGEST, PendingVerdict, RewardContext, Verifier
 from thinkery.rewards.registry import make_rewards, make_verifier
 from thinkery.rewards.reward_process import ProcessReward, RewardProcess
@@ -109,14 +109,14 @@ class Grader:
         verdicts = [row.verdict for row in self._judged(problems, num_generations)]
         return [tuple(verdicts[p * num_generations : (p + 1) * num_generations]) for p in range(len(problems))]
 
-    def _judged(self, problems: Sequence[Problem], num_generations: int) -> list[Row]:
+    def _judged(self, problems: Sequence[Problem], num_generations: int) -> list[GradedRow]:
         """The completions of ``problems`` with their verdicts, problem by problem, by index."""
         missing = [(p.id, g) for p in problems for g in range(num_generations) if (p.id, g) not in self._graded]
         if missing:
             raise ValueError(f"{len(missing)} completions were never submitted, the first is {missing[0]}")
         deadline = time.monotonic() + self.spec.verification.step_deadline_s
         return [
-            Row(problem, completion, settle(verdict, deadline))
+            GradedRow(problem, completion, settle(verdict, deadline))
             for problem in problems
             for completion, verdict in (self._graded.pop((problem.id, g)) for g in range(num_generations))
         ]
@@ -185,7 +185,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "completions/mean_length": statistics.fmean(len(c.token_ids) for _, c, _ in rows),
         "completions/clipped_ratio": statistics.fmean(c.finish_reason == "length" for _, c, _ in rows),
         "grading/timeouts": float(sum(v.outcome is Outcome.TIMEOUT for _, _, v in rows)),
-        "grading/gold_unparseable": float(sum(v.outcome is Outcome.GOLD_UNPARSEABLE for _, _, v in rows)),
+        "grading/reference_unparseable": float(sum(v.outcome is Outcome.REFERENCE_UNPARSEABLE for _, _, v in rows)),
         "grading/no_answer": float(sum(v.outcome is Outcome.NO_ANSWER for _, _, v in rows)),
     }
     for name in groups[0].rewards_G:

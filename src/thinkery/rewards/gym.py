@@ -21,8 +21,8 @@ from typing import Any
 from thinkery.models.template import Template
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, last_boxed, tagged
-from thinkery.rewards.interfaces import PendingVerdict, gold_completion
-from thinkery.rewards.workers.pool import MEMORISED, WorkerLostError, WorkerPool
+from thinkery.rewards.interfaces import PendingVerdict, completion_with_answer
+from thinkery.rewards.workers.pool import MEMORISED, ProcessPool, WorkerLostError
 from thinkery.rewards.workers.zygote import Reply
 from thinkery.sandbox.packages import environment_packages
 from thinkery.sandbox.sandbox import Sandbox
@@ -73,7 +73,7 @@ class GymVerifier:
     def __init__(self, template: Template, verification: Verification) -> None:
         self._template = template
         self._verification = verification
-        self._pool = WorkerPool(WORK, workers=verification.workers, deadline_s=verification.deadline_s)
+        self._pool = ProcessPool(WORK, workers=verification.workers, deadline_s=verification.deadline_s)
         self._threads = ThreadPoolExecutor(verification.workers, thread_name_prefix="gym-verifier")
         self._lock = threading.Lock()
         self._scoring_sandbox: Sandbox | None = None
@@ -88,7 +88,7 @@ class GymVerifier:
         named = problem.columns.get(GYM)
         if not isinstance(named, Mapping) or {name: type(named[name]) for name in named} != NAMES:
             reason = f"the problem has no column {GYM} that names its entry by {', '.join(NAMES)}"
-            return Verdict(Outcome.GOLD_UNPARSEABLE, reason)
+            return Verdict(Outcome.REFERENCE_UNPARSEABLE, reason)
         after = after_thinking(completion, prefilled_think=self._template.prefilled_think)
         if after is None:
             return Verdict(Outcome.NO_ANSWER, "the thinking never ends")
@@ -99,10 +99,10 @@ class GymVerifier:
             return Verdict(Outcome.WRONG, f"the answer is longer than {MAX_ANSWER} characters", answer[:MAX_ANSWER])
         return PendingScore(self._begin(problem, named, answer), answer)
 
-    def gold(self, problem: Problem) -> str | None:
+    def reference_completion(self, problem: Problem) -> str | None:
         """The entry's own answer as a completion, boxed only where a box can hold it."""
         boxable = _answer(f"\\boxed{{{problem.reference}}}") == problem.reference
-        return gold_completion(self._template, problem.reference, boxed=boxable)
+        return completion_with_answer(self._template, problem.reference, boxed=boxable)
 
     def close(self) -> None:
         """Ends the worker processes and the sandbox."""

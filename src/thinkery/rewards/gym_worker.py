@@ -66,4 +66,4 @@ def _dataset(family: str, seed: int, size: int) -> Any:
 
 
 def _none(reason: str) -> dict[str, Any]:
-    return {"outcome": "gold_unparseable", "reason": reason}
+    return {"outcome": "reference_unparseable", "reason": reason}

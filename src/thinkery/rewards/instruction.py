@@ -17,7 +17,7 @@ from thinkery.models.template import Template
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.answers.extraction import after_thinking, written_answer
 from thinkery.rewards.ifeval import IFEVAL, ResponseLanguage
-from thinkery.rewards.interfaces import gold_completion
+from thinkery.rewards.interfaces import completion_with_answer
 from thinkery.rewards.language import language_proportion
 from thinkery.rewards.words import require_language
 from thinkery.types import Outcome, Problem, UserError, Verdict
@@ -65,12 +65,12 @@ class InstructionVerifier:
             return Verdict(Outcome.WRONG, f"not kept: {'; '.join(broken)}", normal(answer))
         return Verdict(Outcome.CORRECT, "every constraint is kept", normal(answer))
 
-    def gold(self, problem: Problem) -> str | None:
+    def reference_completion(self, problem: Problem) -> str | None:
         """A completion that gives the reference; None where there is none."""
         rules_of(problem)
         if not problem.reference:
             return None
-        return gold_completion(self._template, problem.reference, boxed=False)
+        return completion_with_answer(self._template, problem.reference, boxed=False)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -65,7 +65,7 @@ class Verifier(Protocol):
         """Begins to judge a completion (thinking included); never waits."""
         ...
 
-    def gold(self, problem: Problem) -> str | None:
+    def reference_completion(self, problem: Problem) -> str | None:
         """A completion that must be accepted, or None if the problem holds nothing to make one from."""
         ...
 
@@ -87,7 +87,7 @@ RewardFunction = Callable[..., Values]  # f(columns that it names, *, options of
 VerifierFactory = Callable[[Template, "Verification"], Verifier]
 
 
-def gold_completion(template: Template, answer: str, *, boxed: bool = True) -> str:
+def completion_with_answer(template: Template, answer: str, *, boxed: bool = True) -> str:
     """A perfect completion of ``template`` that gives ``answer``."""
     opening = "" if template.prefilled_think else THINK
     plain = f"\\boxed{{{answer}}}" if boxed else answer

@@ -33,8 +33,8 @@ from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.answers.units import NO_UNIT
 from thinkery.rewards.answers.words import answer_letters, parse_words, read_letters, same_product
 from thinkery.rewards.choice import ChoiceVerifier
-from thinkery.rewards.interfaces import gold_completion
-from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
+from thinkery.rewards.interfaces import completion_with_answer
+from thinkery.rewards.workers.pool import ProcessPool, WorkerLostError
 from thinkery.rewards.workers.zygote import Reply
 from thinkery.types import Outcome, Problem, Verdict
 
@@ -55,7 +55,7 @@ _CHAINS = ("=", "\\approx", "≈")
 
 
 @dataclass(frozen=True, slots=True)
-class PendingVerdict:
+class PendingMathVerdict:
     """A verdict that a worker is still thinking about.
 
     ``same_text`` is the verdict on an answer in the reference's own words. It stands unless the worker finds that the
@@ -71,7 +71,7 @@ class PendingVerdict:
         Without a timeout the pool's own deadlines bound the wait. Raises ``RuntimeError`` if no worker can start.
         """
         verdict = self._worker_s(timeout)
-        if self.same_text is not None and verdict.outcome is not Outcome.GOLD_UNPARSEABLE:
+        if self.same_text is not None and verdict.outcome is not Outcome.REFERENCE_UNPARSEABLE:
             return self.same_text
         return verdict
 
@@ -94,16 +94,18 @@ class MathVerifier:
         self._template = template
         self._policy = verification.math
         self._choice = ChoiceVerifier(template, verification)
-        self._pool = WorkerPool(JUDGE, workers=verification.workers, deadline_s=verification.deadline_s)
+        self._pool = ProcessPool(JUDGE, workers=verification.workers, deadline_s=verification.deadline_s)
 
-    def begin(self, completion: str, problem: Problem) -> Verdict | PendingVerdict:
+    def begin(self, completion: str, problem: Problem) -> Verdict | PendingMathVerdict:
         """Begins to judge a completion (thinking included); never waits.
 
         Where the problem lists options and the reference is one of them, its letter and its text are right, too.
         """
         if has_options(problem.columns):
             choice = self._choice.begin(completion, problem)
-            if choice.correct or (choice.outcome is not Outcome.GOLD_UNPARSEABLE and read_letters(problem.reference)):
+            if choice.correct or (
+                choice.outcome is not Outcome.REFERENCE_UNPARSEABLE and read_letters(problem.reference)
+            ):
                 return choice
         return submit_math(
             completion,
@@ -113,9 +115,9 @@ class MathVerifier:
             prefilled_think=self._template.prefilled_think,
         )
 
-    def gold(self, problem: Problem) -> str | None:
+    def reference_completion(self, problem: Problem) -> str | None:
         """A completion that gives the problem's reference."""
-        return gold_completion(self._template, problem.reference)
+        return completion_with_answer(self._template, problem.reference)
 
     def close(self) -> None:
         """Ends the worker processes; verdicts that are still missing become ``timeout``."""
@@ -136,16 +138,16 @@ def grade_math(
 def submit_math(
     completion: str,
     reference: str,
-    pool: WorkerPool,
+    pool: ProcessPool,
     *,
     policy: MathPolicy = _DEFAULT,
     prefilled_think: bool = False,
-) -> Verdict | PendingVerdict:
+) -> Verdict | PendingMathVerdict:
     """Like ``grade_math`` but never waits: what needs computer algebra is handed to ``pool`` (of ``JUDGE`` workers)."""
     if "\\boxed" in reference:
         reference = _unboxed(reference)
     if (fault := _fault(reference)) is not None:
-        return Verdict(Outcome.GOLD_UNPARSEABLE, fault)
+        return Verdict(Outcome.REFERENCE_UNPARSEABLE, fault)
     answer, reason = final_answer(completion, prefilled_think=prefilled_think)
     if answer is None:
         return Verdict(Outcome.NO_ANSWER, reason)
@@ -176,23 +178,23 @@ def _fault(reference: str) -> str | None:
 
 def _settle_exactly(answer: str, reference: str, policy: MathPolicy) -> Verdict | None:
     """The verdict where both are numbers or words, or what stands there shall not be evaluated; else None."""
-    gold = parse_number(reference) or parse_number(reference, any_unit=reference)
-    if gold is not None and "=" in reference and is_equation_of_several(reference):
-        gold = None
+    expected = parse_number(reference) or parse_number(reference, any_unit=reference)
+    if expected is not None and "=" in reference and is_equation_of_several(reference):
+        expected = None
     given = parse_number(answer)
-    if given is None and gold is not None and gold.unit is not NO_UNIT:
+    if given is None and expected is not None and expected.unit is not NO_UNIT:
         given = parse_number(answer, any_unit=reference)  # in the reference's own unit, whatever that is
-    if gold is not None and given is not None:
-        equal = given.equals(gold, policy) or _rounds_to(given, gold)
+    if expected is not None and given is not None:
+        equal = given.equals(expected, policy) or _rounds_to(given, expected)
         return _verdict(equal and not names_differ(reference, answer), str(given))
     if (refused := _refusal(answer)) is not None:
         if _text(answer) == _text(reference):
             return Verdict(Outcome.CORRECT, "", _canonical(answer))
         return Verdict(Outcome.TIMEOUT, f"refused before evaluation: {refused}")
-    if gold is not None:
+    if expected is not None:
         if "=" in answer and (items := _numbers_of(answer)):
-            return _verdict(all(item.equals(gold, policy) for item in items), str(items[-1]))
-        if any(sign in answer for sign in _CHAINS) or (gold.places >= ROUNDED_PLACES and not is_prose(answer)):
+            return _verdict(all(item.equals(expected, policy) for item in items), str(items[-1]))
+        if any(sign in answer for sign in _CHAINS) or (expected.places >= ROUNDED_PLACES and not is_prose(answer)):
             return None
         return Verdict(Outcome.WRONG, "not a plain number", _canonical(answer))
     if (letters := read_letters(reference)) is not None:
@@ -208,31 +210,31 @@ def _numbers_of(answer: str) -> list[Number] | None:
     return None if None in items else [item for item in items if item is not None]
 
 
-def _hand_over(answer: str, reference: str, pool: WorkerPool, policy: MathPolicy) -> Verdict | PendingVerdict:
+def _hand_over(answer: str, reference: str, pool: ProcessPool, policy: MathPolicy) -> Verdict | PendingMathVerdict:
     """What computer algebra has to say, unless the form of the answer already decides."""
     if (refused := _refusal(reference)) is not None:
-        return Verdict(Outcome.GOLD_UNPARSEABLE, f"refused before evaluation: {refused}")
+        return Verdict(Outcome.REFERENCE_UNPARSEABLE, f"refused before evaluation: {refused}")
     same_text = _text(answer) == _text(reference)
     request = {"reference": reference, "policy": policy.model_dump(mode="json")}
     if same_text:  # the worker only has to read the reference, once for all answers in its words
         verdict = Verdict(Outcome.CORRECT, "", _canonical(answer))
-        return PendingVerdict(pool.submit(answer=reference, **request), verdict)
-    return PendingVerdict(pool.submit(answer=answer, **request))
+        return PendingMathVerdict(pool.submit(answer=reference, **request), verdict)
+    return PendingMathVerdict(pool.submit(answer=answer, **request))
 
 
 def _verdict(equal: bool, answer: str) -> Verdict:
     return Verdict(Outcome.CORRECT if equal else Outcome.WRONG, "" if equal else "differs", answer)
 
 
-def _rounds_to(given: Number, gold: Number) -> bool:
+def _rounds_to(given: Number, expected: Number) -> bool:
     """Whether a fraction without end, like 1/3, answers a decimal that it rounds to, like 0.3333."""
-    if gold.places < ROUNDED_PLACES or given.unit != gold.unit:
+    if expected.places < ROUNDED_PLACES or given.unit != expected.unit:
         return False
     rest = given.value.denominator
     for prime in (2, 5):
         while rest % prime == 0:
             rest //= prime
-    return rest > 1 and abs(given.value - gold.value) * 2 <= Fraction(1, 10**gold.places)
+    return rest > 1 and abs(given.value - expected.value) * 2 <= Fraction(1, 10**expected.places)
 
 
 @lru_cache(maxsize=4096)
@@ -253,9 +255,9 @@ def _canonical(answer: str) -> str:
 
 
 @cache
-def _shared_pool() -> WorkerPool:
+def _shared_pool() -> ProcessPool:
     """The pool of ``grade_math``: one worker for the process's lifetime, with the deadline that recipes start with."""
-    pool = WorkerPool(JUDGE, deadline_s=Verification().deadline_s)
+    pool = ProcessPool(JUDGE, deadline_s=Verification().deadline_s)
     atexit.register(pool.close)
     return pool
 

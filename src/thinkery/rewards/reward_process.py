@@ -203,7 +203,7 @@ class ProcessCall:
         return self._process.late(self._child, self._number, self._reward.spec)
 
     def cancel(self) -> None:
-        """Gives it up, if it is still under way."""
+        """Gives it up, if it is still in progress."""
         if not self.future.done():
             with contextlib.suppress(RewardProcessEndedError, TimeoutError):
                 self._child.tell(("cancel", next(_numbers), self._number), time.monotonic() + 1.0)

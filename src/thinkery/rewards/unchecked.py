@@ -23,7 +23,7 @@ class NoVerifier:
         """Neither right nor wrong."""
         return _UNCHECKED
 
-    def gold(self, problem: Problem) -> None:
+    def reference_completion(self, problem: Problem) -> None:
         """There is nothing that must be accepted."""
 
     def close(self) -> None:

@@ -5,8 +5,8 @@ number of a token is a hash of (seed, stage, step, problem, completion, position
 or batch, and a resumed run draws what the interrupted one would have drawn (Salmon et al. 2011).
 
 A backend implements ``RolloutBase``: it turns problems into completions of one policy version, streamed as they finish.
-An interrupted call leaves ``PartialCompletion``s: tokens so far with their log-probabilities, for a later call to go on
-from. Left out: where the logits come from (``native``, ``vllm``).
+An interrupted call leaves ``PartialCompletion``s: tokens so far with their log-probabilities, for a later call to
+resume from. Left out: where the logits come from (``native``, ``vllm``).
 """
 
 from __future__ import annotations
@@ -167,27 +167,27 @@ class PartialCompletion:
 
 
 class ResumableRollout(Rollout, Protocol):
-    """A rollout whose calls can be cut short and continued. ``left`` is what the last call did not finish."""
+    """A rollout whose calls can be interrupted and resumed. ``unfinished`` is what the last call did not finish."""
 
     @property
-    def left(self) -> Sequence[PartialCompletion]:
+    def unfinished(self) -> Sequence[PartialCompletion]:
         """The unfinished completions of the last call, once its iterator is exhausted."""
         ...
 
     def resume(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
         *,
         seed: int,
         stage: str,
     ) -> Iterator[Completion]:
-        """Finishes the pieces, whose problems are ``problems``, and yields them as they finish."""
+        """Finishes partial completions of these ``problems``, and yields them as they finish."""
         ...
 
-    def cut(self) -> None:
-        """Ends the call under way soon, from any thread: its iterator runs out, and ``left`` is what is missing."""
+    def interrupt(self) -> None:
+        """Ends the present call soon, from any thread: its iterator runs out, and ``unfinished`` is what is missing."""
         ...
 
 
@@ -317,7 +317,7 @@ def require_fresh(
 ) -> Iterator[Completion]:
     """The completions of policy ``version``, as long as the policy is at most so many updates further.
 
-    Raises ``RuntimeError`` where it has gone on: what is learnt from them would be another policy's.
+    Raises ``RuntimeError`` where it has been updated: what is learnt from them would be another policy's.
     """
     for completion in completions:
         if not version <= policy.version <= version + max_staleness:
@@ -329,7 +329,7 @@ def require_fresh(
 
 
 class RolloutBase(ABC):
-    """An engine's calls, one at a time; implements ``ResumableRollout``.
+    """A rollout engine's calls, one at a time; implements ``ResumableRollout``.
 
     ``max_slots`` is how many completions decode at a time. Raises ``UserError`` if that is none.
     """
@@ -339,8 +339,8 @@ class RolloutBase(ABC):
             raise UserError(f"max_slots is {max_slots}: must be 1 or more")
         self.policy, self.max_slots = policy, max_slots
         self.ends = StopConditions(policy)
-        self.left: list[PartialCompletion] = []
-        self._cut = threading.Event()
+        self.unfinished: list[PartialCompletion] = []
+        self._interrupted = threading.Event()
 
     def generate(
         self, problems: Sequence[Problem], sampling: Sampling, *, seed: int, step: int, stage: str
@@ -349,35 +349,35 @@ class RolloutBase(ABC):
 
         The same (seed, stage, step), problem and index draw the same random numbers whatever else is sampled, and in
         every engine. Raises ``UserError`` for settings that make no sense or prompts that leave no room in the model's
-        context, and ``RuntimeError`` if the policy goes on while it is sampled from.
+        context, and ``RuntimeError`` if the policy is updated while it is sampled from.
         """
         return self.resume(problems, fresh(problems, sampling.num_generations, step), sampling, seed=seed, stage=stage)
 
     def resume(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
         *,
         seed: int,
         stage: str,
     ) -> Iterator[Completion]:
         """Finishes completions that have begun, or not yet; see ``generate`` and ``ResumableRollout``."""
-        self._cut = cut = threading.Event()
-        self.left = []
-        return self._go_on(problems, pieces, sampling, (seed, stage), cut)
+        self._interrupted = interrupted = threading.Event()
+        self.unfinished = []
+        return self._finish(problems, partials, sampling, (seed, stage), interrupted)
 
-    def cut(self) -> None:
-        """Ends the call under way after what is being computed; what is not finished then is in ``left``."""
-        self._cut.set()
+    def interrupt(self) -> None:
+        """Ends the present call after what is being computed; what is not finished then is in ``unfinished``."""
+        self._interrupted.set()
 
     @abstractmethod
-    def _go_on(
+    def _finish(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
-        counted_by: tuple[int, str],
-        cut: threading.Event,
+        keyed_by: tuple[int, str],
+        interrupted: threading.Event,
     ) -> Iterator[Completion]:
-        """The call itself, which looks at ``cut`` and fills ``left``; random numbers are ``counted_by`` seed, stage."""
+        """The call itself: looks at ``interrupted``, fills ``unfinished``, draws random numbers ``keyed_by`` these."""

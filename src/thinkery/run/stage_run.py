@@ -1,4 +1,4 @@
-"""A stage's part of the run folder: where a killed stage goes on, and where what it has done is never lost.
+"""A stage's part of the run folder: where a killed stage resumes, and where what it has done is never lost.
 
 A stage that has work in the folder, a result or checkpoints, goes on or is done only if it was made from the same and
 if every file is what was written; what differs is said. Such work is not deleted but set aside, on demand:
@@ -37,10 +37,10 @@ class MetricSink(Protocol):
 
 
 class StageRun:
-    """A stage's part of the run folder. A stage that was killed finds here where to go on.
+    """A stage's part of the run folder. A stage that was killed finds here where to resume.
 
     Steps are numbered by the stage. A checkpoint of step s holds the state after step s: everything logged for later
-    steps is forgotten when the stage starts again, and it goes on with step s + 1.
+    steps is forgotten when the stage starts again, and it resumes with step s + 1.
     """
 
     def __init__(self, ledger: Ledger, name: str, output: str) -> None:
@@ -92,7 +92,7 @@ class StageRun:
     def start(self, inputs: Inputs) -> None:
         """Goes on from the last whole checkpoint, or from nothing if there is no work yet.
 
-        Raises ``UserError`` if there is work that these inputs can't go on from.
+        Raises ``UserError`` if there is work that these inputs can't resume from.
         """
         if found := self.differences(inputs):
             raise UserError(f"{self.name}: {'; '.join(found)}")
@@ -161,7 +161,7 @@ class StageRun:
                 self._end_checkpoint()
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
-        """The step and the folder of the checkpoint to go on from."""
+        """The step and the folder of the checkpoint to resume from."""
         self._end_checkpoint()
         return max(self._checkpoints.all(), default=None)
 
@@ -224,9 +224,9 @@ class StageRun:
         self._checkpoints.put_damaged_away()
         step, path = self._checkpoints.all()[-1]
         for other, damage in damaged.items():
-            self._note(f"checkpoint {other.name} is damaged ({damage}); going on from {path.name}")
+            self._note(f"checkpoint {other.name} is damaged ({damage}); resuming from {path.name}")
         if not damaged and step < (self.record.get("checkpoint") or 0):
-            self._note(f"checkpoint step-{self.record['checkpoint']:06d} is gone; going on from {path.name}")
+            self._note(f"checkpoint step-{self.record['checkpoint']:06d} is gone; resuming from {path.name}")
 
     def _update(self, **fields: Any) -> None:
         """Changes the record, in the manifest and in the stage's folder."""
@@ -245,7 +245,7 @@ class StageRun:
         return [f"{name}: {fault}" for name, fault in faults.items() if fault]
 
     def _damaged_checkpoints(self) -> list[str]:
-        """Nothing, if there is one to go on from."""
+        """Nothing, if there is one to resume from."""
         checkpoints, damaged = self._checkpoints.all(), self._checkpoints.damaged()
         if not checkpoints:
             return [f"its checkpoint step-{self.record['checkpoint']:06d} is gone, and there is no other"]

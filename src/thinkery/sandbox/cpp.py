@@ -43,8 +43,8 @@ def failure(result: RunResult) -> RunResult:
     """The result of a program that did not compile, from the compiler's."""
     if result.status is Status.LOST:
         return result
-    told = result.reason or ("" if result.status is Status.ERROR else result.status)
-    reason = told and f"the compiler: {told}"
+    message = result.reason or ("" if result.status is Status.ERROR else result.status)
+    reason = message and f"the compiler: {message}"
     return dataclasses.replace(result, status=Status.COMPILE_ERROR, stdout="", reason=reason)
 
 

@@ -33,7 +33,7 @@ _GREEDY_LIMITS = Limits(memory_bytes=128 << 20, wall_s=10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing looked at: whether it works, what was seen, and what to do if it doesn't."""
 
     name: str
@@ -42,21 +42,21 @@ class Finding:
     advice: str = ""
 
 
-def diagnose() -> list[Finding]:
+def diagnose() -> list[Diagnosis]:
     """Try everything; the first finding is the verdict. Takes a few seconds, and raises nothing a user could cause."""
     probes = [isolation.probe(level) for level in isolation.LEVELS]
     working = [probe.level for probe in probes if probe.works]
     findings = [_verdict(working, limited=any(probe.limited for probe in probes))]
     for probe in probes:
-        findings.append(Finding(f"isolation: {probe.level}", probe.works, probe.detail, probe.advice))
-    findings += [Finding("programs get less", True, less) for less in needs.lowered()]
+        findings.append(Diagnosis(f"isolation: {probe.level}", probe.works, probe.detail, probe.advice))
+    findings += [Diagnosis("programs get less", True, less) for less in needs.lowered()]
     for level in working:
         with Sandbox(workers=1, isolation=level) as sandbox:
             findings += [_python(sandbox, level), _cpp(sandbox, level), _memory(sandbox, level)]
     return findings
 
 
-def render(findings: Iterable[Finding]) -> str:
+def render(findings: Iterable[Diagnosis]) -> str:
     """One line a finding, and below what does not work, what helps."""
     findings = list(findings)
     width = max((len(finding.name) for finding in findings), default=0)
@@ -68,17 +68,17 @@ def render(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _verdict(working: list[isolation.Level], limited: bool) -> Finding:
+def _verdict(working: list[isolation.Level], limited: bool) -> Diagnosis:
     name = "untrusted programs"
     if working:
-        return Finding(name, True, f"run under {working[0]}: {GUARDS}")
+        return Diagnosis(name, True, f"run under {working[0]}: {GUARDS}")
     advice = "see below for each isolation; or use a SandboxFusion server"
     if not limited:
         advice += ", or --unsafe-local if you trust the programs"
-    return Finding(name, False, "are refused: no isolation works here", advice)
+    return Diagnosis(name, False, "are refused: no isolation works here", advice)
 
 
-def _python(sandbox: Sandbox, level: isolation.Level) -> Finding:
+def _python(sandbox: Sandbox, level: isolation.Level) -> Diagnosis:
     seconds = []
     for _ in range(_RUNS):
         began = time.monotonic()
@@ -88,13 +88,13 @@ def _python(sandbox: Sandbox, level: isolation.Level) -> Finding:
     return _finding(f"{level}: Python", result.ok, detail, result.reason or result.stderr)
 
 
-def _cpp(sandbox: Sandbox, level: isolation.Level) -> Finding:
+def _cpp(sandbox: Sandbox, level: isolation.Level) -> Diagnosis:
     name = f"{level}: C++"
     began = time.monotonic()
     try:
         result = sandbox.run(Program(_CPP, "cpp"))
     except UserError as error:
-        return Finding(name, False, "no compiler", str(error))
+        return Diagnosis(name, False, "no compiler", str(error))
     compiled = time.monotonic()
     sandbox.run(Program(_CPP, "cpp"))
     detail = (
@@ -104,7 +104,7 @@ def _cpp(sandbox: Sandbox, level: isolation.Level) -> Finding:
     return _finding(name, result.ok, detail, result.reason or result.stderr)
 
 
-def _memory(sandbox: Sandbox, level: isolation.Level) -> Finding:
+def _memory(sandbox: Sandbox, level: isolation.Level) -> Diagnosis:
     result = sandbox.run(Program(_GREEDY), "", _GREEDY_LIMITS)
     limit = f"{_GREEDY_LIMITS.memory_bytes >> 20} MiB"
     detail = f"one process by the kernel, all of a run and its files by a watcher: ended at {limit}"
@@ -112,12 +112,12 @@ def _memory(sandbox: Sandbox, level: isolation.Level) -> Finding:
     return _finding(f"{level}: memory", result.status is Status.MEMORY, detail, seen)
 
 
-def _finding(name: str, ok: bool, detail: str, problem: str) -> Finding:
+def _finding(name: str, ok: bool, detail: str, problem: str) -> Diagnosis:
     if ok:
-        return Finding(name, True, detail)
+        return Diagnosis(name, True, detail)
     less = "; ".join(needs.lowered())
     advice = f"started under these limits it may be for want of what they refuse: {less}" if less else _FAULT
-    return Finding(name, False, problem.strip()[-500:] or "no output", advice)
+    return Diagnosis(name, False, problem.strip()[-500:] or "no output", advice)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -50,7 +50,7 @@ class _Answer(NamedTuple):
 class SandboxFusion:
     """A SandboxFusion server at ``url``, such as ``http://localhost:8080``.
 
-    ``workers`` requests are under way at once. ``patience_s`` is how long one run may take beyond its own limits
+    ``workers`` requests are in progress at once. ``patience_s`` is how long one run may take beyond its own limits
     before it counts as lost, or, if there was never a connection, as a mistake in the URL (UserError).
     """
 
@@ -85,19 +85,19 @@ class SandboxFusion:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             if not reached and time.monotonic() >= deadline - allowance + self._patience_s:
                 break  # a program that never started needs none of the time for running
-        told = f"{answer.problem} ({attempts} attempts in {allowance:.0f} s at most)"
+        message = f"{answer.problem} ({attempts} attempts in {allowance:.0f} s at most)"
         if not reached:
             raise UserError(
-                f"cannot reach SandboxFusion at {self.url}: {told}; is the server running, and is the address right?"
+                f"cannot reach SandboxFusion at {self.url}: {message}; is the server running, and is the address right?"
             )
-        return RunResult(Status.LOST, None, "", "", 0.0, 0.0, f"SandboxFusion at {self.url}: {told}")
+        return RunResult(Status.LOST, None, "", "", 0.0, 0.0, f"SandboxFusion at {self.url}: {message}")
 
     def submit(self, program: Program, stdin: str | bytes = "", limits: Limits = DEFAULT_LIMITS) -> Future[RunResult]:
         """``run`` in the background."""
         return self._pool.submit(self.run, program, stdin, limits)
 
     def close(self) -> None:
-        """Drop what has not started, and end the requests under way."""
+        """Drop what has not started, and end the requests in progress."""
         self._closed.set()
         with self._lock:
             exchanges = list(self._exchanges)

@@ -25,7 +25,7 @@ from thinkery.sandbox import bubblewrap, needs, unsafe, unshare
 from thinkery.sandbox.inside import landlock
 from thinkery.sandbox.packages import Packages
 from thinkery.sandbox.types import Limits, Status
-from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
+from thinkery.sandbox.worker import Launch, Request, SandboxWorker, SandboxWorkerLost
 from thinkery.types import UserError
 
 Level = Literal["bubblewrap", "landlock", "none"]
@@ -53,14 +53,14 @@ _CONTAINER_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """A level that works here. ``launch`` starts a server in it, for ``Worker``."""
+    """A level that works here. ``launch`` starts a server in it, for ``SandboxWorker``."""
 
     level: Level
     launch: Launcher
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class IsolationProbe:
     """What trying a level showed: whether it works, what was seen, and what to do if it doesn't."""
 
     level: Level
@@ -70,7 +70,7 @@ class Probe:
     limited: bool = False  # the limits that thinkery was started under are the cause
 
 
-_working: dict[Level, Probe] = {}
+_working: dict[Level, IsolationProbe] = {}
 
 
 def choose_isolation(requested: IsolationName = "auto") -> Isolation:
@@ -81,7 +81,7 @@ def choose_isolation(requested: IsolationName = "auto") -> Isolation:
     """
     if requested == "none":
         return Isolation("none", unsafe.launch)
-    tried: list[Probe] = []
+    tried: list[IsolationProbe] = []
     for level in LEVELS if requested == "auto" else (requested,):
         found = probe(level)
         if found.works:
@@ -104,7 +104,7 @@ def choose_isolation(requested: IsolationName = "auto") -> Isolation:
     )
 
 
-def probe(level: Level) -> Probe:
+def probe(level: Level) -> IsolationProbe:
     """Try a level: start a server with its real settings and run a program. What works is tried once a process.
 
     What does not is tried again when asked again: a machine out of breath recovers.
@@ -117,43 +117,43 @@ def probe(level: Level) -> Probe:
     return _working[level]
 
 
-def _probe(level: Level) -> Probe:
+def _probe(level: Level) -> IsolationProbe:
     if platform.system() != "Linux":
         advice = "use a Linux machine, or the Linux side of one (WSL, a virtual machine)"
-        return Probe(level, False, f"needs Linux, and this is {platform.system()}", advice)
+        return IsolationProbe(level, False, f"needs Linux, and this is {platform.system()}", advice)
     try:
         complaint = _try(_LAUNCH[level])
     except UserError as error:  # something is not installed
         detail, _, advice = str(error).partition(": ")
-        return Probe(level, False, detail, advice)
+        return IsolationProbe(level, False, detail, advice)
     if complaint:
         return _explained(level, complaint)
-    return Probe(level, True, _strength(level))
+    return IsolationProbe(level, True, _strength(level))
 
 
 def _try(launch: Launch) -> str:
     """Run a program that prints a word; return what went wrong, empty if nothing did."""
     try:
-        worker = Worker(launch)
+        worker = SandboxWorker(launch)
         try:
             worker.begin(Request("python", b"print('works')", Limits()))
             result, _ = worker.end()
         finally:
             worker.close()
-    except WorkerLost as lost:
+    except SandboxWorkerLost as lost:
         return str(lost)
     if result.status is Status.OK and result.stdout == "works\n":
         return ""
     return result.reason or f"a program that prints a word ended with {result.status}: {result.stderr[-500:]}"
 
 
-def _explained(level: Level, complaint: str) -> Probe:
+def _explained(level: Level, complaint: str) -> IsolationProbe:
     """What was seen of a level that does not work, and what to do."""
     refused = any(word in complaint.lower() for word in ("not permitted", "permission"))
     short = needs.shortages()
     if short and not refused and "No space left" not in complaint:  # what a switch below answers with
         problem, advice = "; ".join(one.problem for one in short), ", and ".join(one.advice for one in short)
-        return Probe(level, False, f"{problem} ({complaint})", advice, limited=True)
+        return IsolationProbe(level, False, f"{problem} ({complaint})", advice, limited=True)
     for path, blocking, name, cure in (
         ("user/max_user_namespaces", "0", "user.max_user_namespaces", "15000"),
         ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone", "1"),
@@ -161,13 +161,15 @@ def _explained(level: Level, complaint: str) -> Probe:
     ):
         if _setting(path) == blocking:
             advice = f"as root of the machine: sysctl -w {name}={cure}, and {name} = {cure} in /etc/sysctl.d to keep it"
-            return Probe(level, False, f"user namespaces are switched off ({name} = {blocking}): {complaint}", advice)
+            return IsolationProbe(
+                level, False, f"user namespaces are switched off ({name} = {blocking}): {complaint}", advice
+            )
     if refused and (_seccomp_mode() == 2 or _container()):
-        return Probe(level, False, complaint, _CONTAINER_RULES)
+        return IsolationProbe(level, False, complaint, _CONTAINER_RULES)
     if level == "landlock":
-        return Probe(level, False, complaint, "it needs Linux 5.12 or newer with user namespaces")
+        return IsolationProbe(level, False, complaint, "it needs Linux 5.12 or newer with user namespaces")
     advice = "run `bwrap --unshare-all --ro-bind / / true` to see whether bubblewrap works by itself"
-    return Probe(level, False, complaint, advice)
+    return IsolationProbe(level, False, complaint, advice)
 
 
 def _setting(path: str) -> str:

@@ -23,7 +23,7 @@ from thinkery.sandbox.inside.frames import MAX_INPUT_BYTES, MAX_MESSAGE_BYTES
 from thinkery.sandbox.isolation import IsolationName, choose_isolation
 from thinkery.sandbox.packages import Packages
 from thinkery.sandbox.types import Limits, Program, RunResult, Status
-from thinkery.sandbox.worker import Launch, Request, Worker, WorkerLost
+from thinkery.sandbox.worker import Launch, Request, SandboxWorker, SandboxWorkerLost
 from thinkery.types import UserError
 
 DEFAULT_LIMITS = Limits()
@@ -51,12 +51,14 @@ class Sandbox:
         self._launch: Launch = partial(choose_isolation(isolation).launch, packages=packages)
         self._process = os.getpid()
         self._starter = _Starter()
-        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()  # None: a place whose worker is yet to start
+        self._idle: queue.LifoQueue[SandboxWorker | None] = (
+            queue.LifoQueue()
+        )  # None: a place whose worker is yet to start
         for _ in range(workers):
             self._idle.put(None)
         self._workers = workers
         self._lock = threading.Lock()
-        self._all: set[Worker] = set()
+        self._all: set[SandboxWorker] = set()
         self._closed = False
         self._pool: ThreadPoolExecutor | None = None
         self._binaries = cpp.BinaryCache()
@@ -141,14 +143,14 @@ class Sandbox:
                 with self._worker() as worker:
                     worker.begin(request)
                     result, artifact = worker.end()
-            except (WorkerLost, _CannotStartError) as lost:
+            except (SandboxWorkerLost, _CannotStartError) as lost:
                 result, artifact = _lost(str(lost)), b""
             if result.status is not Status.LOST:
                 break
         return result, artifact
 
     @contextlib.contextmanager
-    def _worker(self) -> Iterator[Worker]:
+    def _worker(self) -> Iterator[SandboxWorker]:
         """An idle worker, for this thread alone, as soon as there is one; one that breaks is not used again.
 
         Raises _CannotStartError if a new one is needed and does not start. There is no deadline: all runs have one.
@@ -168,12 +170,12 @@ class Sandbox:
                 worker = None
             self._idle.put(worker)
 
-    def _start(self) -> Worker:
+    def _start(self) -> SandboxWorker:
         if self._closed:
             raise UserError("The sandbox is closed.")
         try:
-            worker = self._starter.call(lambda: Worker(self._launch))
-        except WorkerLost as lost:
+            worker = self._starter.call(lambda: SandboxWorker(self._launch))
+        except SandboxWorkerLost as lost:
             raise _CannotStartError(str(lost)) from lost
         with self._lock:
             self._all.add(worker)
@@ -183,7 +185,7 @@ class Sandbox:
 class Conversation:
     """Questions and answers with one running program."""
 
-    def __init__(self, worker: Worker | None, result: RunResult | None = None) -> None:
+    def __init__(self, worker: SandboxWorker | None, result: RunResult | None = None) -> None:
         self._worker = worker
         self._result = result
 
@@ -200,7 +202,7 @@ class Conversation:
             answer = self._worker.ask(message, timeout_s)
             if answer is None:
                 self._result = self._worker.end()[0]
-        except WorkerLost as lost:
+        except SandboxWorkerLost as lost:
             self._result = _lost(str(lost))
             answer = None
         if answer is None:
@@ -209,26 +211,26 @@ class Conversation:
 
     def finish(self) -> RunResult:
         """Tell the program that no more messages come, wait for its end and return how it ended."""
-        return self._end(Worker.no_more_messages)
+        return self._end(SandboxWorker.no_more_messages)
 
     def _begin(self, request: Request) -> None:
         assert self._worker is not None
         try:
             self._worker.begin(request)
-        except WorkerLost as lost:
+        except SandboxWorkerLost as lost:
             self._result = _lost(str(lost))
 
     def _abandon(self) -> None:
         """End the program if it still runs."""
-        self._end(Worker.stop)
+        self._end(SandboxWorker.stop)
 
-    def _end(self, how: Callable[[Worker], None]) -> RunResult:
+    def _end(self, how: Callable[[SandboxWorker], None]) -> RunResult:
         if self._result is None:
             assert self._worker is not None
             try:
                 how(self._worker)
                 self._result = self._worker.end()[0]
-            except WorkerLost as lost:
+            except SandboxWorkerLost as lost:
                 self._result = _lost(str(lost))
         return self._result
 
@@ -237,11 +239,13 @@ class _Starter:
     """A thread that starts servers: a server dies with the thread that started it, and callers' threads come and go."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Worker], Future[Worker]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], SandboxWorker], Future[SandboxWorker]] | None] = (
+            queue.SimpleQueue()
+        )
         threading.Thread(target=self._serve, name="sandbox-starter", daemon=True).start()
 
-    def call(self, job: Callable[[], Worker]) -> Worker:
-        future: Future[Worker] = Future()
+    def call(self, job: Callable[[], SandboxWorker]) -> SandboxWorker:
+        future: Future[SandboxWorker] = Future()
         self._jobs.put((job, future))
         return future.result()
 

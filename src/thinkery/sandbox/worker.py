@@ -27,7 +27,7 @@ GRACE_S = 10.0  # beyond a run's wall time, for setting up, killing and reportin
 CLOSE_S = 2.0  # until a server that lost its host is killed
 
 
-class WorkerLost(Exception):  # noqa: N818 - an event
+class SandboxWorkerLost(Exception):  # noqa: N818 - an event
     """The server died, broke the protocol or missed its deadline."""
 
 
@@ -45,7 +45,7 @@ class Request:
     artifact: str = ""  # the file it makes
 
 
-class Worker:
+class SandboxWorker:
     """A running server."""
 
     def __init__(self, launch: Launch) -> None:
@@ -53,13 +53,13 @@ class Worker:
         try:
             self._socket, theirs = socket.socketpair()
         except OSError as error:
-            raise WorkerLost(f"the server could not be started: {error}") from error
+            raise SandboxWorkerLost(f"the server could not be started: {error}") from error
         with theirs:
             try:
                 self._process = launch(theirs)
             except OSError as error:
                 self._socket.close()
-                raise WorkerLost(f"the server could not be started: {error}") from error
+                raise SandboxWorkerLost(f"the server could not be started: {error}") from error
         self._deadline = time.monotonic() + START_S
         try:
             self._receive({frames.READY: 0})
@@ -155,7 +155,7 @@ class Worker:
             yield
         except (frames.ProtocolError, OSError, ValueError) as error:
             self.broken = True
-            raise WorkerLost(self._last_words() or f"{type(error).__name__}: {error}") from error
+            raise SandboxWorkerLost(self._last_words() or f"{type(error).__name__}: {error}") from error
 
     def _last_words(self) -> str:
         """What the server wrote before it died. Only our own processes hold that pipe, no program does."""

@@ -1,6 +1,6 @@
 """From groups with totals to samples with advantages: GRPO's, PPO's or a function's of the user; or a teacher's beside.
 
-Which tokens are credited with what is all that tells the three apart; the learner takes them alike. Left out: the
+Which tokens get which advantage is all that tells the three apart; the learner takes them alike. Left out: the
 arithmetic (``training``).
 """
 
@@ -61,7 +61,7 @@ class AdvantageEstimator(Protocol):
 class GroupAdvantages:
     """GRPO's: how much better a completion is than its group; or what a function of the user's says.
 
-    A teacher's token-by-token credit is added, if any.
+    A teacher's token-by-token advantage is added, if any.
     """
 
     def __init__(self, stage: RLStage, teacher: Teacher | None) -> None:
@@ -70,7 +70,7 @@ class GroupAdvantages:
     def assign(self, groups: Sequence[Group], step: int) -> tuple[list[Sample], dict[str, float]]:
         """The samples, with a teacher's credit the metric ``teacher_kl`` too."""
         samples = _samples(groups, [one for advantages_G in self._advantages(groups) for one in advantages_G])
-        return (samples, {}) if self._teacher is None else self._teacher.credit(samples)
+        return (samples, {}) if self._teacher is None else self._teacher.add_advantages(samples)
 
     def ready(self, step: int) -> bool:
         """From the first step on."""
@@ -100,8 +100,8 @@ class ValueAdvantages:
         returns = [advantage_T + value_T for advantage_T, value_T in zip(advantages, values, strict=True)]
         metrics = self._critic.update(samples, returns, step)
         metrics["value/explained_variance"] = explained_variance(torch.cat(values), torch.cat(returns))
-        credited = [replace(sample, advantage=a) for sample, a in zip(samples, whitened(advantages), strict=True)]
-        return credited, metrics
+        taught = [replace(sample, advantage=a) for sample, a in zip(samples, whitened(advantages), strict=True)]
+        return taught, metrics
 
     def ready(self, step: int) -> bool:
         """After the steps in which the critic learns alone."""

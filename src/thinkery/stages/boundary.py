@@ -27,7 +27,7 @@ def unchanged(context: StageContext, step: int, write: Write) -> Iterator[None]:
     except KeyboardInterrupt:
         with INTERRUPTS.saved():
             saved = context.run.latest_checkpoint()
-            if step > (saved[0] if saved else 0) and isinstance(context.engines, LocalRuntime):
+            if step > (saved[0] if saved else 0) and isinstance(context.runtime, LocalRuntime):
                 context.run.save_checkpoint(step, write)
         raise
 

@@ -27,9 +27,9 @@ from thinkery.stages.collecting.preparing import open_grader, open_policy, open_
 from thinkery.stages.collecting.rewriting import open_refiner
 from thinkery.stages.collecting.samples import (
     KEPT,
+    CollectedSample,
+    CollectionTable,
     Reason,
-    Sample,
-    Table,
     onward,
     read_parts,
     sift,
@@ -40,7 +40,7 @@ from thinkery.stages.context import StageContext
 from thinkery.stages.sampling import progress, sample_and_grade
 from thinkery.types import Group, Problem, Sampling, UserError
 
-Work = Callable[[Sequence[Sample]], list[Sample]]
+SampleStep = Callable[[Sequence[CollectedSample]], list[CollectedSample]]
 
 
 def run_collect(stage: CollectStage, context: StageContext) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def run_collect(stage: CollectStage, context: StageContext) -> dict[str, Any]:
             context.run.save_checkpoint(batch + 1, partial(write_part, before=parts, batch=batch, samples=samples))
             _, parts = context.run.latest_checkpoint() or (0, None)
     assert parts is not None  # there is a problem, so there was a batch
-    table, lost = Table(), sift(read_parts(parts), stage.deduplicate, benchmarks)
+    table, lost = CollectionTable(), sift(read_parts(parts), stage.deduplicate, benchmarks)
     context.run.save_output(lambda folder: write_set(parts, lost, table, folder))
     context.view.note(f"{stage.name}:\n{table.text()}")
     summary = table.summary()
@@ -78,7 +78,7 @@ class Collector:
         self.matcher = Matcher(stage, context.seed, problems, context.view.note)
         self.second_look = SecondLook(grader, policy.template, context.recipe.verification.step_deadline_s)
         self.refiner = open_refiner(stage, policy, problems, context)
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
+        self.rollout = context.runtime.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         self.sampling = Sampling(
             num_generations=stage.num_generations,
             temperature=stage.temperature,
@@ -86,14 +86,14 @@ class Collector:
             max_completion_length=stage.max_completion_length,
         )
 
-    def collect(self, problems: Sequence[Problem], batch: int) -> list[Sample]:
+    def collect(self, problems: Sequence[Problem], batch: int) -> list[CollectedSample]:
         """All samples of a batch, in the order of its problems.
 
         A problem's samples are admitted best first until it has its number; one that fails gives way to the next.
         """
         samples = onward(self._sampled(problems, batch), self._readable)
         settled = [sample for sample in samples if sample.reason is not None]
-        waiting: dict[str, list[Sample]] = {problem.id: [] for problem in problems}
+        waiting: dict[str, list[CollectedSample]] = {problem.id: [] for problem in problems}
         for sample in sorted(samples, key=lambda sample: (-sample.worth, sample.index)):
             if sample.reason is None:
                 waiting[sample.problem.id].append(sample)
@@ -106,16 +106,16 @@ class Collector:
         order = {problem.id: position for position, problem in enumerate(problems)}
         return self._counted(sorted(settled, key=lambda sample: (order[sample.problem.id], sample.index)))
 
-    def _next(self, waiting: dict[str, list[Sample]], kept: Counter[str]) -> list[Sample]:
+    def _next(self, waiting: dict[str, list[CollectedSample]], kept: Counter[str]) -> list[CollectedSample]:
         """The samples to be looked at next, taken out of those that wait."""
-        chosen: list[Sample] = []
+        chosen: list[CollectedSample] = []
         for problem, samples in waiting.items():
             missing = self.stage.max_per_problem - kept[problem]
             chosen += samples[:missing]
             del samples[:missing]
         return chosen
 
-    def _sampled(self, problems: Sequence[Problem], batch: int) -> list[Sample]:
+    def _sampled(self, problems: Sequence[Problem], batch: int) -> list[CollectedSample]:
         """Every completion, graded; dropped where it never ended, is not well formed or wrong."""
         by_id, count = {problem.id: problem for problem in problems}, self.stage.num_generations
         completions = self.rollout.generate(
@@ -126,12 +126,12 @@ class Collector:
         groups = self.grader.collect(problems, count)
         return [self._read(group, index) for group in groups for index in range(count)]
 
-    def _read(self, group: Group, index: int) -> Sample:
+    def _read(self, group: Group, index: int) -> CollectedSample:
         completion, verdict = group.completions_G[index], group.verdicts_G[index]
         parsed = self.policy.template.parse(completion.text)
         worth = 0.0 if self.stage.best_by is None else group.rewards_G[self.stage.best_by][index]
         thinking, answer = (parsed.thinking or "").strip(), parsed.answer or ""
-        sample = Sample(
+        sample = CollectedSample(
             group.problem, index, completion.text, thinking, answer, verdict, -math.inf if worth is None else worth
         )
         if completion.finish_reason != "stop":
@@ -142,7 +142,7 @@ class Collector:
             return sample.settled(Reason.WRONG, f"{verdict.outcome}: {verdict.reason}")
         return sample
 
-    def _readable(self, samples: Sequence[Sample], *, again: bool = False) -> list[Sample]:
+    def _readable(self, samples: Sequence[CollectedSample], *, again: bool = False) -> list[CollectedSample]:
         """Drops what nobody would like to read. Before it is translated, thinking may be in any language."""
         any_language = not again and self.stage.refine is not None and self.stage.refine.translate
         lengths = self._lengths([sample.thinking for sample in samples])
@@ -152,9 +152,9 @@ class Collector:
         )
         return [sample.settled(*why) if why else sample for sample, why in zip(samples, faults, strict=True)]
 
-    def _admitted(self, samples: Sequence[Sample], batch: int) -> list[Sample]:
+    def _admitted(self, samples: Sequence[CollectedSample], batch: int) -> list[CollectedSample]:
         """Matches, refines and verifies: every sample comes back settled."""
-        steps: list[Work] = [self.matcher.match]
+        steps: list[SampleStep] = [self.matcher.match]
         if (refiner := self.refiner) is not None:
             steps += [
                 lambda some: refiner.refine(some, batch),
@@ -168,7 +168,7 @@ class Collector:
             samples, lambda some: [one.settled(Reason.MATCHED if one.unchecked else Reason.CORRECT) for one in some]
         )
 
-    def _counted(self, samples: Sequence[Sample]) -> list[Sample]:
+    def _counted(self, samples: Sequence[CollectedSample]) -> list[CollectedSample]:
         """The samples with their tokens, as the template writes them."""
         texts = [self.policy.template.write(sample.thinking, sample.answer) for sample in samples]
         lengths = self._lengths(texts)
@@ -180,7 +180,7 @@ class Collector:
         return [len(ids) for ids in self.policy.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
-def record(context: StageContext, step: int, samples: Sequence[Sample], seconds: float) -> None:
+def record(context: StageContext, step: int, samples: Sequence[CollectedSample], seconds: float) -> None:
     """What became of a batch, for the record and for whoever watches."""
     reasons = Counter(sample.reason for sample in samples if sample.reason is not None)
     kept = [sample for sample in samples if sample.reason in KEPT]

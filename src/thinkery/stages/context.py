@@ -28,7 +28,7 @@ class StageContext:
 
     ``run`` is the stage's part of the run folder; ``resolve`` maps ``base``, an earlier stage's name, a path or a Hub
     id to what can be loaded. The pipeline opens and closes the stage in the ``view``; the stage shows its steps there.
-    The ``clock`` is told which part of a step is under way; ``engines`` sample, grade and learn.
+    The ``clock`` is told which part of a step is in progress; the ``runtime`` samples, grades and learns.
     """
 
     recipe: Recipe
@@ -36,11 +36,11 @@ class StageContext:
     view: View
     resolve: Callable[[str], str]
     clock: Clock = field(default_factory=Clock)
-    engines: Runtime = field(default_factory=_local)
+    runtime: Runtime = field(default_factory=_local)
 
     @property
     def seed(self) -> int:
-        """The run's seed. Random numbers are counted from it together with the stage's name and the step."""
+        """The run's seed. Random numbers are drawn from it together with the stage's name and the step."""
         return self.recipe.seed
 
     def template_of(self, reference: str, named: str | None) -> Template | None:

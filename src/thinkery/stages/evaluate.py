@@ -16,9 +16,9 @@ from thinkery.evaluation.samples import Samples, summarize
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import EvalSpec, RewardSpec
-from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader, GraderSpec
 from thinkery.rewards.language import language_proportion
+from thinkery.rewards.references import check_references
 from thinkery.stages.context import StageContext
 from thinkery.stages.few_shot import examples, with_examples
 from thinkery.stages.pairs import ask_all, open_judge
@@ -46,17 +46,17 @@ def evaluate_model(model: str, specs: Mapping[str, EvalSpec], context: StageCont
 
 def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step: int) -> dict[str, Any]:
     template = context.template_of(context.run.name.removesuffix(".eval"), spec.template)
-    policy = context.engines.policy(model, template=template, device=spec.device, dtype=spec.dtype)
+    policy = context.runtime.policy(model, template=template, device=spec.device, dtype=spec.dtype)
     source = open_source(spec.problems, vet_for(policy, spec.max_completion_length, rollout=spec.rollout))
     problems = source.fixed(spec.problems.n)
     asked_for = {"accuracy": RewardSpec()}
-    with context.engines.grader(
+    with context.runtime.grader(
         GraderSpec(policy.template, asked_for, spec.max_completion_length, context.recipe.verification)
     ) as grader:
-        golds = check_gold(grader, problems)
-        for note in [*source.notes, *golds.notes(source.place)]:
+        references = check_references(grader, problems)
+        for note in [*source.notes, *references.notes(source.place)]:
             context.view.note(f"evaluate {name}: {note}")
-        asked = [problem for problem in problems if problem.id not in golds.masked]
+        asked = [problem for problem in problems if problem.id not in references.masked]
         if spec.shots:
             asked = with_examples(asked, examples(spec.problems, spec.shots, grader, policy.template))
         groups = _sample(policy, name, spec, context, grader, asked)
@@ -67,7 +67,7 @@ def _evaluate(model: str, name: str, spec: EvalSpec, context: StageContext, step
         _add_judgements(rows, groups, policy, open_judge(spec.judge, context.view.note), context, name)
     context.run.save_samples(name, rows)
     report = summarize(Samples.of(rows), seed=context.seed)
-    return report | {"golds_masked": len(golds.masked), "golds_refused": len(golds.refused)}
+    return report | {"references_masked": len(references.masked), "references_refused": len(references.refused)}
 
 
 def _sample(
@@ -81,7 +81,7 @@ def _sample(
         top_p=spec.top_p,
         max_completion_length=spec.max_completion_length,
     )
-    rollout = context.engines.rollout(policy, max_slots=spec.max_slots, spec=spec.rollout)
+    rollout = context.runtime.rollout(policy, max_slots=spec.max_slots, spec=spec.rollout)
     completions = rollout.generate(problems, sampling, seed=context.seed, step=0, stage=f"evaluate/{name}")
     total = len(problems) * spec.num_samples
     sample_and_grade(completions, by_id.__getitem__, grader, progress(context.view, f"evaluating {name}", total))
@@ -160,6 +160,6 @@ def _win(judge: Judge, problem: Problem, summary: str | None, seed: int) -> floa
 
 
 def _seed_of(seed: int, name: str, completion: Completion) -> int:
-    """The judge's random numbers for one sample, counted."""
+    """The seed of the judge's random numbers for one sample."""
     text = f"{seed}/{name}/{completion.problem_id}/{completion.index}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -29,8 +29,8 @@ def examples(spec: ProblemSpec, count: int, grader: Grader, template: Template) 
     source = open_source(spec.model_copy(update=train | {"also": [one.model_copy(update=train) for one in spec.also]}))
     shown: dict[str, tuple[Problem, str]] = {}
     for problem in source.draw(0, TRIED * count):
-        gold = grader.verifier_of(problem).gold(problem)
-        answer = template.parse(gold).answer if gold is not None else None
+        reference_completion = grader.verifier_of(problem).reference_completion(problem)
+        answer = template.parse(reference_completion).answer if reference_completion is not None else None
         if answer:
             shown.setdefault(problem.id, (problem, answer))
         if len(shown) == count:

@@ -51,7 +51,7 @@ def run_judge(stage: JudgeStage, context: StageContext) -> dict[str, Any]:
     """Samples, judges, and writes ``data.jsonl``, ``dropped.jsonl`` and ``table.json``; returns the figures."""
     judge = open_judge(stage.judge, context.view.note)
     problems = problems_of(stage, context)
-    work = _Work(stage, context, judge, problems)
+    work = _Judging(stage, context, judge, problems)
     checkpoint = context.run.latest_checkpoint()
     for step in range(checkpoint[0] if checkpoint else 0, work.steps):
         INTERRUPTS.check()
@@ -84,7 +84,7 @@ def problems_of(stage: JudgeStage, context: StageContext) -> list[Problem]:
     return found
 
 
-class _Work:
+class _Judging:
     """The stage's steps: every model answers every batch of problems, then every batch is judged."""
 
     def __init__(self, stage: JudgeStage, context: StageContext, judge: Judge, problems: Sequence[Problem]) -> None:
@@ -129,7 +129,7 @@ class _Work:
             temperature=stage.temperature,
             max_completion_length=stage.max_completion_length,
         )
-        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
+        rollout = context.runtime.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         problems = self._batches[number]
         found: dict[tuple[str, int], Row] = {}
         total = len(problems) * stage.num_generations
@@ -151,7 +151,7 @@ class _Work:
         if self._loaded is None or self._loaded[0] != turn:
             self._loaded = None  # two at a time may not fit
             ref = self._models[turn]
-            policy = self._context.engines.policy(
+            policy = self._context.runtime.policy(
                 self._context.resolve(ref),
                 template=self._context.template_of(ref, None),
                 device=self._stage.device,
@@ -249,8 +249,8 @@ def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) ->
     def described(row: Row) -> Described:
         mean = Verdicts(tuple(row["verdicts"]), tuple(row["swapped"])).mean
         rejected, chosen = row["responses"] if mean > 0 else reversed(row["responses"])
-        told = {"chosen": _response(chosen), "rejected": _response(rejected), "gap": abs(mean)}
-        told |= {"verdicts": row["verdicts"], "swapped": row["swapped"]}
+        record = {"chosen": _response(chosen), "rejected": _response(rejected), "gap": abs(mean)}
+        record |= {"verdicts": row["verdicts"], "swapped": row["swapped"]}
         reason = None
         if not row["verdicts"]:
             reason = "no_verdict"
@@ -258,7 +258,7 @@ def keep_pairs(judged: Sequence[Row], min_gap: float, balance: Random | None) ->
             reason = "unreadable"
         elif abs(mean) <= min_gap:
             reason = "gap"
-        return told, (chosen["answer"], rejected["answer"]), reason
+        return record, (chosen["answer"], rejected["answer"]), reason
 
     kept, dropped = _divided(judged, described)
     if balance is not None:
@@ -278,7 +278,7 @@ def keep_labels(judged: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     def described(row: Row) -> Described:
         verdicts = row["verdicts"]
         unsafe = fmean(verdicts) if verdicts else 0.5
-        told = _response(row["response"]) | {"safe": unsafe < 0.5, "unsafe_share": unsafe}
+        record = _response(row["response"]) | {"safe": unsafe < 0.5, "unsafe_share": unsafe}
         reason = None
         if not verdicts:
             reason = "no_verdict"
@@ -286,7 +286,7 @@ def keep_labels(judged: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             reason = "unreadable"
         elif unsafe == 0.5:
             reason = "undecided"
-        return told, (told["thinking"], told["answer"]), reason
+        return record, (record["thinking"], record["answer"]), reason
 
     return _divided(judged, described)
 
@@ -297,17 +297,17 @@ def _divided(judged: Sequence[Row], described: Callable[[Row], Described]) -> tu
     dropped: list[Row] = []
     seen: set[str] = set()
     for number, row in enumerate(judged):
-        told, texts, reason = described(row)
+        record, texts, reason = described(row)
         about = {name: row[name] for name in ("problem_id", "prompt", "domain", "language", "level")}
-        told = {"id": f"{row['problem_id']}#{number}"} | about | told
+        record = {"id": f"{row['problem_id']}#{number}"} | about | record
         content = json.dumps([row["prompt"], *texts])
         if reason is None and content in seen:
             reason = "duplicate"
         if reason is None:
             seen.add(content)
-            kept.append(told)
+            kept.append(record)
         else:
-            dropped.append(told | {"reason": reason})
+            dropped.append(record | {"reason": reason})
     return kept, dropped
 
 

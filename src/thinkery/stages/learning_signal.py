@@ -26,7 +26,7 @@ class LearningSignal:
     """Looks at every step until one had a signal; what it has seen until then is in the stage's checkpoints.
 
     A signal is a group whose completions earned differently. For PPO, whose critic compares completions of different
-    problems and steps, it is any two that did. A teacher credits every token, and so is a signal itself.
+    problems and steps, it is any two that did. A teacher gives every token an advantage, and so is a signal itself.
     """
 
     def __init__(self, stage: RLStage, template: Template) -> None:
@@ -92,7 +92,7 @@ class LearningSignal:
         if steps < stage.steps:
             yield f"  To wait longer, raise no_signal_steps = {self._patience}."
         else:
-            yield "  To go on all the same, as where a recipe is only tried, set no_signal_steps: null."
+            yield "  To continue all the same, as where a recipe is only tried, set no_signal_steps: null."
 
     def _causes(self) -> list[str]:
         stage, accuracy = self._stage, self._mean("accuracy")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from thinkery.files import link_or_copy
 from thinkery.problems.source import ProblemSource
-from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
+from thinkery.rewards.references import check_references
 from thinkery.types import Problem
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def require_references(
     where the recipe doesn't say ``on_bad_row: skip``.
     """
     grader.require_columns(problems)
-    report = check_gold(grader, problems, lambda done: view.progress("checking references", done, len(problems)))
+    report = check_references(grader, problems, lambda done: view.progress("checking references", done, len(problems)))
     skipped = report.require(source.place, source.skips)
     for note in [*source.notes, f"{report.checked:,} reference answers checked", *report.notes(source.place)]:
         view.note(f"{stage}: {note}")

@@ -169,7 +169,7 @@ class TokenStream:
 
 
 class _Trainer:
-    """Model, optimizer and position in the corpus: all that an interrupted pre-training needs to go on."""
+    """Model, optimizer and position in the corpus: all that an interrupted pre-training needs to resume."""
 
     def __init__(self, stage: PretrainStage, policy: Policy) -> None:
         self.stage, self.policy = stage, policy

@@ -18,11 +18,11 @@ from thinkery.files import link_or_copy
 from thinkery.models.loading import Policy
 from thinkery.problems.source import open_source
 from thinkery.recipe import ProbeSpec, RLStage
-from thinkery.rewards.gold import check_gold
 from thinkery.rewards.grader import Grader
+from thinkery.rewards.references import check_references
 from thinkery.rewards.unchecked import NONE
 from thinkery.stages.context import StageContext
-from thinkery.stages.runtime import Keeping
+from thinkery.stages.runtime import CheckpointedLearner
 from thinkery.stages.sampling import progress, sample_and_grade
 from thinkery.stages.vetting import vet_for
 from thinkery.types import Problem, Sampling, UserError
@@ -38,11 +38,17 @@ class Probe:
     """
 
     def __init__(
-        self, spec: ProbeSpec, stage: RLStage, context: StageContext, policy: Policy, grader: Grader, learner: Keeping
+        self,
+        spec: ProbeSpec,
+        stage: RLStage,
+        context: StageContext,
+        policy: Policy,
+        grader: Grader,
+        learner: CheckpointedLearner,
     ) -> None:
         self.spec, self.stage, self.context, self.grader, self.learner = spec, stage, context, grader, learner
         self.problems = self._problems(policy)
-        self.rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
+        self.rollout = context.runtime.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         self.best: float | None = None  # None: not looked yet
         self.best_step = 0
         self.fallen = False
@@ -118,7 +124,7 @@ class Probe:
         vet = vet_for(policy, self.stage.max_completion_length, rollout=self.stage.rollout)
         source = open_source(self.spec.problems, vet)
         problems = source.fixed(self.spec.problems.n)
-        report = check_gold(self.grader, problems)
+        report = check_references(self.grader, problems)
         masked = report.masked | report.require(source.place, source.skips)
         for note in [*source.notes, *report.notes(source.place)]:
             self.context.view.note(f"{self.stage.name}.probe: {note}")

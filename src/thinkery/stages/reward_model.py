@@ -71,7 +71,7 @@ def run_reward_model(stage: RewardModelStage, context: StageContext) -> dict[str
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class EncodedExample:
     """A pair or a label, read as the reward model reads it: tokens, and lengths of what it reads in characters."""
 
     prompt: str  # JSON, as a key
@@ -83,20 +83,20 @@ class Item:
 class Sets:
     """What is learnt from and what is measured on; no prompt is in both."""
 
-    train: list[Item]
-    held_out: list[Item]
+    train: list[EncodedExample]
+    held_out: list[EncodedExample]
 
 
 def prepare(
     judged: Sequence[Judged], reward_model: RewardModel, stage: RewardModelStage, context: StageContext
-) -> list[Item]:
+) -> list[EncodedExample]:
     """The data as token ids; what the model would read in more than ``max_length`` tokens is left out, with a note.
 
     So are pairs whose sides the model would read alike. Raises ``UserError`` if nothing is left.
     """
     texts = [text for one in judged for text in _texts(one, reward_model)]
     ids = iter(reward_model.encode(texts))
-    items: list[Item] = []
+    items: list[EncodedExample] = []
     limit = min(stage.max_length, reward_model.context or stage.max_length)
     too_long = unread = 0
     for one in judged:
@@ -109,7 +109,7 @@ def prepare(
             prompt = one.prompt if isinstance(one.prompt, str) else [dict(message) for message in one.prompt]
             example = Pair(*rows) if isinstance(one, PreferencePair) else Label(rows[0], one.safe)
             lengths = tuple(_length(response, stage) for response in _responses(one))
-            items.append(Item(json.dumps(prompt, ensure_ascii=False), example, lengths))
+            items.append(EncodedExample(json.dumps(prompt, ensure_ascii=False), example, lengths))
     if not items:
         raise UserError(
             f"{stage.name}.data: nothing to learn from: of {len(judged):,} rows {too_long:,} are longer than {limit:,} "
@@ -122,7 +122,7 @@ def prepare(
     return items
 
 
-def split(items: Sequence[Item], stage: RewardModelStage) -> Sets:
+def split(items: Sequence[EncodedExample], stage: RewardModelStage) -> Sets:
     """Holds out the share ``stage.held_out`` of the prompts, those whose hashes are the smallest.
 
     Raises ``UserError`` if a side would be empty, or would hold labels of one kind alone.
@@ -171,7 +171,9 @@ def train(
             context.run.save_checkpoint(done, learner.save)
 
 
-def measure(items: Sequence[Item], reward_model: RewardModel, stage: RewardModelStage, seed: int) -> dict[str, Any]:
+def measure(
+    items: Sequence[EncodedExample], reward_model: RewardModel, stage: RewardModelStage, seed: int
+) -> dict[str, Any]:
     """The figures on held-out items; every prompt counts the same, however many items it has.
 
     ``accuracy`` is the share of pairs in which chosen scores higher (ties half), or of labels on whose side of 0.5 the
@@ -195,7 +197,7 @@ def measure(items: Sequence[Item], reward_model: RewardModel, stage: RewardModel
     return report | _label_report(items, [own[0] for own in scores])
 
 
-def _pair_report(items: Sequence[Item], scores: Sequence[Sequence[float]]) -> dict[str, Any]:
+def _pair_report(items: Sequence[EncodedExample], scores: Sequence[Sequence[float]]) -> dict[str, Any]:
     gaps = [chosen - rejected for chosen, rejected in scores]
     excess = [chosen - rejected for chosen, rejected in (item.lengths for item in items)]
     # A pair has no order of its own: both are counted.
@@ -208,7 +210,7 @@ def _pair_report(items: Sequence[Item], scores: Sequence[Sequence[float]]) -> di
     }
 
 
-def _label_report(items: Sequence[Item], scores: Sequence[float]) -> dict[str, Any]:
+def _label_report(items: Sequence[EncodedExample], scores: Sequence[float]) -> dict[str, Any]:
     safe = [item.example.safe for item in items if isinstance(item.example, Label)]
     return {
         "auc": area_under_curve(scores, safe),
@@ -231,7 +233,7 @@ def _scores(examples: Sequence[Example], reward_model: RewardModel, stage: Rewar
     return [[next(flat) for _ in example.rows] for example in examples]
 
 
-def _train_scores(items: Sequence[Item], reward_model: RewardModel, stage: RewardModelStage) -> list[float]:
+def _train_scores(items: Sequence[EncodedExample], reward_model: RewardModel, stage: RewardModelStage) -> list[float]:
     """Raw scores of some responses that it learnt from, those whose prompts' hashes are the smallest."""
     order = sorted(items, key=lambda item: hashlib.sha256(item.prompt.encode()).digest())
     chosen = [item.example for item in order[:SCALED_ON]]

@@ -1,8 +1,8 @@
-"""Reinforcement learning: sample groups, grade them, credit their tokens, learn; watch a probe meanwhile.
+"""Reinforcement learning: sample groups, grade them, estimate advantages, learn; watch a probe meanwhile.
 
 One loop serves R1-Zero, the reasoning RL, the all-scenario RL, PPO and on-policy distillation; they differ in the
 recipe alone. DeepSeek-R1, section 2.2; DeepSeekMath, algorithm 1. Left out: how completions are made (``rollout``),
-graded (``rewards``) and learnt from (``training``); who is credited with what (``advantage_estimator.py``).
+graded (``rewards``) and learnt from (``training``); how advantages are estimated (``advantage_estimator.py``).
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
     saved, and ``stopped_at`` and ``best_step`` say so. Raises ``UserError`` where no step had anything to learn from.
     """
     template = context.template_of(stage.from_, stage.template)
-    engines = context.engines
-    policy = engines.policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
-    learner = engines.learner(policy, learner_config(stage, context.seed), context.clock)
-    credit = make_advantage_estimator(stage, context, policy)
+    runtime = context.runtime
+    policy = runtime.policy(context.resolve(stage.from_), template=template, device=stage.device, dtype=stage.dtype)
+    learner = runtime.learner(policy, learner_config(stage, context.seed), context.clock)
+    estimator = make_advantage_estimator(stage, context, policy)
     clock, work = context.clock, LearningWork(stage, context, policy)
     with open_grader(stage, context, policy) as grader:
         vet = vet_for(policy, stage.max_completion_length, rewards=stage.rewards, rollout=stage.rollout)
@@ -56,7 +56,12 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
         sampler.mask_unreadable()
         probe = Probe(stage.probe, stage, context, policy, grader, learner) if stage.probe else None
         signal = LearningSignal(stage, policy.template)
-        parts: dict[str, Stateful] = {"learner": learner, "credit": credit, "sampler": sampler, "signal": signal}
+        parts: dict[str, Stateful] = {
+            "learner": learner,
+            "advantage_estimator": estimator,
+            "sampler": sampler,
+            "signal": signal,
+        }
         parts |= {"probe": probe} if probe else {}
         first = resume(context, parts)
         if probe and probe.best is None:
@@ -69,12 +74,12 @@ def run_rl(stage: RLStage, context: StageContext) -> dict[str, Any]:
                 groups = sampler.informative_groups(step)
             with INTERRUPTS.finished():
                 with clock.part(REFERENCE if stage.teacher else UPDATE):
-                    samples, credited = credit.assign(groups, step)
+                    samples, advantage_metrics = estimator.assign(groups, step)
                 with clock.part(UPDATE):
-                    learnt = learner.update(samples, step) if credit.ready(step) else {}
+                    learnt = learner.update(samples, step) if estimator.ready(step) else {}
                 metrics = group_metrics(groups) | reading_metrics(groups, policy) | health_metrics(groups, policy)
-                metrics |= credited | learnt | sampler.metrics
-                metrics |= work_metrics(work.of(samples, step, learns=credit.ready(step)))
+                metrics |= advantage_metrics | learnt | sampler.metrics
+                metrics |= work_metrics(work.of(samples, step, learns=estimator.ready(step)))
                 metrics |= pace(clock.lap(), sum(len(sample.token_ids) for sample in samples))
                 if probe and probe.due(step + 1):
                     metrics |= probe.look(step + 1)

@@ -1,6 +1,6 @@
 """What samples, grades and learns for a stage: all in this process here, on a cluster in ``thinkery.cluster``.
 
-A stage asks its engines for a policy, for a rollout of it, for a learner and a grader, and doesn't know where they are.
+A stage asks its runtime for a policy, for a rollout of it, for a learner and a grader, and doesn't know where they are.
 Left out: what they do (``rollout``, ``rewards``, ``training``).
 """
 
@@ -23,11 +23,11 @@ from thinkery.training.sft import Example, SFTConfig, SupervisedLearner
 from thinkery.types import Ahead, Dtype
 
 
-class Keeping(Protocol):
+class CheckpointedLearner(Protocol):
     """A learner's state and its result, as files."""
 
     def save(self, folder: Path) -> None:
-        """Writes all that ``load`` needs to go on; ``folder`` does not exist yet."""
+        """Writes all that ``load`` needs to resume; ``folder`` does not exist yet."""
         ...
 
     def save_async(self, folder: Path) -> Callable[[], None] | None:
@@ -43,7 +43,7 @@ class Keeping(Protocol):
         ...
 
 
-class RLLearner(Keeping, Protocol):
+class RLLearner(CheckpointedLearner, Protocol):
     """Groups' samples -> a better policy; ``training.learner.Learner`` is one."""
 
     def update(self, samples: Sequence[Sample], step: int) -> dict[str, float]:
@@ -51,7 +51,7 @@ class RLLearner(Keeping, Protocol):
         ...
 
 
-class TextLearner(Keeping, Protocol):
+class TextLearner(CheckpointedLearner, Protocol):
     """Demonstrations -> a policy that writes like them; ``training.sft.SupervisedLearner`` is one."""
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinkery.machine.clock import Clock
-from thinkery.models.flops import Work, policy_shape, rollout_work
+from thinkery.models.flops import Compute, policy_shape, rollout_compute
 from thinkery.models.loading import Policy
 from thinkery.models.reward_model import require_same_tokenizer
 from thinkery.problems.source import ProblemSource
@@ -36,19 +36,19 @@ _FILE = "sampler.json"
 
 
 @dataclass
-class Open:
-    """A problem under way. ``drawn`` is how to draw it again: the place within a call of the source's ``draw``."""
+class OpenProblem:
+    """A problem in flight. ``drawn`` is how to draw it again: the place within a call of the source's ``draw``."""
 
     problem: Problem
     drawn: tuple[int, int, int]  # start, count, place
-    pieces: list[PartialCompletion] = field(default_factory=list)  # what is not finished
+    partials: list[PartialCompletion] = field(default_factory=list)  # what is not finished
     completions: list[Completion] = field(default_factory=list)
 
 
 class InFlight:
-    """The problems under way in one stage, in the order in which they were drawn.
+    """The problems in flight in one stage, in the order in which they were drawn.
 
-    ``drawn`` counts all that were drawn. A problem that is drawn again while it is under way waits for its turn: its
+    ``drawn`` counts all that were drawn. A problem that is drawn again while it is in flight waits for its turn: its
     completions could not be told apart.
     """
 
@@ -66,11 +66,11 @@ class InFlight:
         self.drawn = 0
         self._rollout, self._policy, self._source, self._sampling = rollout, policy, source, sampling
         self._ahead, self._seed, self._stage = ahead, seed, stage
-        self._open: dict[str, Open] = {}
-        self._waiting: list[Open] = []
+        self._open: dict[str, OpenProblem] = {}
+        self._waiting: list[OpenProblem] = []
         self._flow: Iterator[Completion] | None = None
         self._version = 0  # the policy's, when the flow began
-        self._is_cut = False
+        self._is_interrupted = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -78,14 +78,14 @@ class InFlight:
     @property
     def complete(self) -> int:
         """How many of them are complete."""
-        return sum(not one.pieces for one in self._open.values())
+        return sum(not one.partials for one in self._open.values())
 
     def problem(self, problem_id: str) -> Problem:
         """One of them."""
         return self._open[problem_id].problem
 
     def fill(self, step: int, needed: int, wanted: int) -> None:
-        """Draws until ``wanted`` problems are under way, or ``needed`` where no more differ.
+        """Draws until ``wanted`` problems are in flight, or ``needed`` where no more differ.
 
         What is new belongs to ``step``, and so do its random numbers.
         """
@@ -96,41 +96,41 @@ class InFlight:
         while len(self._open) < wanted and not before == len(self._open) >= needed:
             before, missing = len(self._open), wanted - len(self._open)
             for place, problem in enumerate(self._source.draw(self.drawn, missing)):
-                self._admit(Open(problem, (self.drawn, missing, place)), step)
+                self._admit(OpenProblem(problem, (self.drawn, missing, place)), step)
             self.drawn += missing
 
     def begin(self) -> None:
-        """Has what is under way sampled, if that does not go on already. On a cluster it goes on by itself."""
+        """Has what is in flight sampled, if that is not done already. On a cluster it continues by itself."""
         if self._flow is not None:
             return
-        unfinished = [one for one in self._open.values() if one.pieces]
-        self._version, self._is_cut = self._policy.version, False
+        unfinished = [one for one in self._open.values() if one.partials]
+        self._version, self._is_interrupted = self._policy.version, False
         self._flow = self._rollout.resume(
             [one.problem for one in unfinished],
-            [piece for one in unfinished for piece in one.pieces],
+            [partial for one in unfinished for partial in one.partials],
             self._sampling,
             seed=self._seed,
             stage=self._stage,
         )
 
     def completions(self, count: int) -> Iterator[Completion]:
-        """What finishes, until ``count`` problems are complete; what else is under way is then cut short."""
+        """What finishes, until ``count`` problems are complete; what else is in flight is then interrupted."""
         if self._flow is not None and self._ahead.partial and self._policy.version != self._version:
-            self._cut()  # to go on under the new weights
+            self._interrupt()  # to resume under the new weights
         while self._flow is not None or self.complete < count:
             self.begin()
             yield from self._finish(count)
 
     def settle(self) -> Iterator[Completion]:
-        """What finishes until nothing is being sampled: all of it, or what was done before it could be cut short."""
+        """What finishes until nothing is being sampled: all of it, or what was done before it could be interrupted."""
         if self._flow is not None:
             if self._ahead.partial:
-                self._cut()
+                self._interrupt()
             yield from self._finish(len(self._open) + 1)
 
     def take(self, count: int) -> list[Problem]:
-        """The first ``count`` complete problems, which are no longer under way."""
-        done = [one.problem for one in self._open.values() if not one.pieces][:count]
+        """The first ``count`` complete problems, which are no longer in flight."""
+        done = [one.problem for one in self._open.values() if not one.partials][:count]
         for problem in done:
             del self._open[problem.id]
         return done
@@ -145,50 +145,50 @@ class InFlight:
         write_state(self.state(), folder)
 
     def load(self, folder: Path) -> list[Completion]:
-        """Restores what ``save`` wrote; gives the completions of problems that are under way."""
+        """Restores what ``save`` wrote; gives the completions of problems that are in flight."""
         state = json.loads((folder / _FILE).read_text())
         self.drawn = state["drawn"]
         self._open = {one.problem.id: one for one in map(self._read, state["open"])}
         self._waiting = list(map(self._read, state["waiting"]))
         return [completion for one in self._open.values() for completion in one.completions]
 
-    def _admit(self, one: Open, step: int) -> None:
+    def _admit(self, one: OpenProblem, step: int) -> None:
         if one.problem.id in self._open:
             self._waiting.append(one)
             return
-        one.pieces = fresh([one.problem], self._sampling.num_generations, step)
+        one.partials = fresh([one.problem], self._sampling.num_generations, step)
         self._open[one.problem.id] = one
 
-    def _cut(self) -> None:
-        self._is_cut = True
-        self._rollout.cut()
+    def _interrupt(self) -> None:
+        self._is_interrupted = True
+        self._rollout.interrupt()
 
     def _finish(self, count: int) -> Iterator[Completion]:
-        """Reads the flow to its end, and cuts it short when ``count`` problems are complete."""
+        """Reads the flow to its end, and interrupts it when ``count`` problems are complete."""
         assert self._flow is not None
         for completion in self._flow:
             one = self._open[completion.problem_id]
-            one.pieces = [piece for piece in one.pieces if piece.index != completion.index]
+            one.partials = [partial for partial in one.partials if partial.index != completion.index]
             one.completions.append(completion)
-            if not one.pieces and not self._is_cut and len(self._open) > self.complete >= count:
-                self._cut()
+            if not one.partials and not self._is_interrupted and len(self._open) > self.complete >= count:
+                self._interrupt()
             yield completion
         self._flow = None
-        left = {(piece.problem_id, piece.index): piece for piece in self._rollout.left}
+        unfinished = {(partial.problem_id, partial.index): partial for partial in self._rollout.unfinished}
         for one in self._open.values():
-            one.pieces = [left.get((piece.problem_id, piece.index), piece) for piece in one.pieces]
-        if left and not self._is_cut:
-            raise RuntimeError(f"{self._stage}: sampling ended by itself, with {len(left)} completions missing")
+            one.partials = [unfinished.get((partial.problem_id, partial.index), partial) for partial in one.partials]
+        if unfinished and not self._is_interrupted:
+            raise RuntimeError(f"{self._stage}: sampling ended by itself, with {len(unfinished)} completions missing")
 
-    def _lists(self) -> dict[str, list[Open]]:
+    def _lists(self) -> dict[str, list[OpenProblem]]:
         return {"open": list(self._open.values()), "waiting": self._waiting}
 
-    def _read(self, row: dict[str, Any]) -> Open:
+    def _read(self, row: dict[str, Any]) -> OpenProblem:
         start, count, place = row["drawn"]
         problem = self._source.draw(start, count)[place]
-        pieces = [PartialCompletion(**_tuples(piece)) for piece in row["pieces"]]
+        partials = [PartialCompletion(**_tuples(partial)) for partial in row["pieces"]]
         completions = [Completion(problem_id=problem.id, **_tuples(one)) for one in row["completions"]]
-        return Open(problem, (start, count, place), pieces, completions)
+        return OpenProblem(problem, (start, count, place), partials, completions)
 
 
 def write_state(state: State, folder: Path) -> None:
@@ -197,15 +197,15 @@ def write_state(state: State, folder: Path) -> None:
     (folder / _FILE).write_text(json.dumps(state))
 
 
-def _row(one: Open) -> dict[str, Any]:
+def _row(one: OpenProblem) -> dict[str, Any]:
     completions = [asdict(completion) for completion in one.completions]
     for completion in completions:
         del completion["problem_id"]
-    return {"drawn": one.drawn, "pieces": [asdict(piece) for piece in one.pieces], "completions": completions}
+    return {"drawn": one.drawn, "pieces": [asdict(partial) for partial in one.partials], "completions": completions}
 
 
 def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where the house has tuples."""
+    """JSON has lists where this package has tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
@@ -240,7 +240,7 @@ def progress(view: View, doing: str, total: int) -> Callable[[int], None]:
 
 
 class Sampler:
-    """Draws problems and samples their groups; its state is what it has drawn, and what of that is under way."""
+    """Draws problems and samples their groups; its state is what it has drawn, and what of that is in flight."""
 
     def __init__(
         self, stage: RLStage, context: StageContext, policy: Policy, source: ProblemSource, grader: Grader
@@ -253,9 +253,9 @@ class Sampler:
             top_k=stage.top_k,
             max_completion_length=stage.max_completion_length,
         )
-        self.ahead = context.engines.ahead
+        self.ahead = context.runtime.ahead
         self.in_flight = InFlight(
-            context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout),
+            context.runtime.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout),
             policy,
             source,
             self.sampling,
@@ -264,9 +264,9 @@ class Sampler:
             stage=stage.name,
         )
         self.metrics: dict[str, float] = {}
-        self._shape, self._work = policy_shape(policy), Work()
+        self._shape, self._work = policy_shape(policy), Compute()
         self._told = False  # of the first restart of the rewards' process
-        self._before: State | None = None  # what was under way before the step that is being sampled
+        self._before: State | None = None  # what was in flight before the step that is being sampled
 
     @property
     def drawn(self) -> int:
@@ -292,7 +292,7 @@ class Sampler:
         DAPO (arXiv 2503.14476), section 3.2: ``0 < correct < G``. What is still missing after ``max_refills`` rounds
         is made up with the groups first put aside, so that a step always has its size.
         """
-        self.metrics, self._work = {}, Work()
+        self.metrics, self._work = {}, Compute()
         self._before = None if self.ahead.off_policy else self.in_flight.state()
         groups = self._informative(step)
         self._before = None
@@ -345,7 +345,7 @@ class Sampler:
         with clock.part(GRADING):  # what is still to be waited for; the rest has gone on beside the rollout
             groups = self.grader.collect(self.in_flight.take(count), self.stage.num_generations, step=step)
         sampled = lengths_of(completion for group in groups for completion in group.completions_G)
-        self._work += rollout_work(self._shape, sampled, self.stage.max_slots)
+        self._work += rollout_compute(self._shape, sampled, self.stage.max_slots)
         self.metrics |= work_metrics({ROLLOUT: self._work})
         for name, count in self.grader.errors.items():
             self.metrics[f"rewards/{name}/errors"] = self.metrics.get(f"rewards/{name}/errors", 0.0) + count
@@ -385,7 +385,7 @@ def open_grader(stage: RLStage, context: StageContext, policy: Policy) -> Grader
         reward_errors=stage.reward_errors,
         reward_timeout_s=stage.reward_timeout_s,
     )
-    return context.engines.grader(spec)
+    return context.runtime.grader(spec)
 
 
 def _found(name: str, spec: RewardSpec, context: StageContext, policy: Policy) -> RewardSpec:

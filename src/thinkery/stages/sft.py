@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkery.machine.interrupts import INTERRUPTS
-from thinkery.models.flops import policy_shape, update_work
+from thinkery.models.flops import policy_shape, update_compute
 from thinkery.models.loading import Policy
 from thinkery.problems.bad_rows import SHOWN
 from thinkery.problems.demonstrations import read_demonstrations
@@ -47,7 +47,7 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     demonstrations = read_demonstrations(
         stage.data, context.resolve, lambda text: context.view.note(f"{stage.name}: {text}")
     )
-    policy = context.engines.policy(
+    policy = context.runtime.policy(
         context.resolve(stage.from_),
         template=context.template_of(stage.from_, stage.template),
         device=stage.device,
@@ -55,7 +55,7 @@ def run_sft(stage: SFTStage, context: StageContext) -> dict[str, Any]:
     )
     stop_where_demonstrations_end(policy)
     encoded = _encode(stage, context, policy, demonstrations)
-    learner = context.engines.supervised(policy, encoded.examples, learner_config(stage, context.seed))
+    learner = context.runtime.supervised(policy, encoded.examples, learner_config(stage, context.seed))
     context.view.note(f"{stage.name}: {encoded.summary()}")
     context.view.expect(learner.total_updates)
     first_loss, last_loss = _train(stage, context, policy, learner)
@@ -235,7 +235,7 @@ def _train(stage: SFTStage, context: StageContext, policy: Policy, learner: Text
             with context.clock.part(UPDATE):
                 metrics = learner.update(step)
             batch = lengths_of(learner.examples[index] for index in learner.batch(step))
-            metrics |= work_metrics({UPDATE: update_work(shape, batch)})
+            metrics |= work_metrics({UPDATE: update_compute(shape, batch)})
             metrics |= pace(context.clock.lap(), learner.tokens - tokens)
             loss = metrics["loss"]
             first_loss = loss if step == 0 else first_loss

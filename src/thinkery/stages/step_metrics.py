@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from thinkery.evaluation.metrics import cons_at_k, reflection_share, reflections_per_completion
-from thinkery.models.flops import Lengths, Shape, Work, forward_work, policy_shape, shape_of, update_work
+from thinkery.models.flops import Compute, Lengths, Shape, forward_compute, policy_shape, shape_of, update_compute
 from thinkery.models.loading import Policy
 from thinkery.models.pretrained import make_model, read_config
 from thinkery.models.template import Template
@@ -145,7 +145,7 @@ def _row(group: Group, index: int, advantage: float, policy: Policy) -> dict[str
 ROLLOUT, GRADING, REFERENCE, UPDATE = "rollout", "grading", "reference", "update"
 
 
-def work_metrics(work: Mapping[str, Work]) -> dict[str, float]:
+def work_metrics(work: Mapping[str, Compute]) -> dict[str, float]:
     """``tokens/<part>``, ``flops/<part>``, ``bytes/<part>`` of every part that has any; ``steps/<part>`` likewise."""
     return {
         f"{name}/{part}": float(value)
@@ -180,14 +180,14 @@ class LearningWork:
         self._shape = policy_shape(policy)
         self._teacher = None if stage.teacher is None else _shape_at(context.resolve(stage.teacher), policy)
 
-    def of(self, samples: Sequence[Sample], step: int, *, learns: bool) -> dict[str, Work]:
+    def of(self, samples: Sequence[Sample], step: int, *, learns: bool) -> dict[str, Compute]:
         """By part; 0-based ``step``. ``learns``: whether the policy does, or its critic alone."""
-        stage, work = self._stage, {REFERENCE: Work(), UPDATE: Work()}
+        stage, work = self._stage, {REFERENCE: Compute(), UPDATE: Compute()}
         if self._teacher is not None:
-            work[REFERENCE] += forward_work(self._teacher, lengths_of(samples))
+            work[REFERENCE] += forward_compute(self._teacher, lengths_of(samples))
         if stage.advantage_estimator == "gae":
             everything = lengths_of(samples)
-            work[UPDATE] += forward_work(self._shape, everything, head=False)
+            work[UPDATE] += forward_compute(self._shape, everything, head=False)
             work[UPDATE] += self._passes(everything, head=False)
         if learns:
             live = [sample for sample in samples if self._forwards_all or sample.teaches]
@@ -195,11 +195,11 @@ class LearningWork:
             work[REFERENCE] += self._frozen(samples, step)
         return work
 
-    def _passes(self, batch: Sequence[Lengths], *, head: bool = True) -> Work:
-        once = update_work(self._shape, batch, updates=self._stage.num_minibatches, head=head)
-        return sum([once] * self._stage.num_iterations, Work()) if batch else Work()
+    def _passes(self, batch: Sequence[Lengths], *, head: bool = True) -> Compute:
+        once = update_compute(self._shape, batch, updates=self._stage.num_minibatches, head=head)
+        return sum([once] * self._stage.num_iterations, Compute()) if batch else Compute()
 
-    def _frozen(self, samples: Sequence[Sample], step: int) -> Work:
+    def _frozen(self, samples: Sequence[Sample], step: int) -> Compute:
         """Forwards without gradient: under the old policy, where a minibatch comes after the first, and the reference.
 
         As long as the reference is the policy itself its log-probabilities are the old ones.
@@ -214,8 +214,8 @@ class LearningWork:
             work += self._forward(later if fresh else samples)
         return work
 
-    def _forward(self, samples: Sequence[Sample]) -> Work:
-        return forward_work(self._shape, lengths_of(samples)) if samples else Work()
+    def _forward(self, samples: Sequence[Sample]) -> Compute:
+        return forward_compute(self._shape, lengths_of(samples)) if samples else Compute()
 
 
 def _shape_at(place: str, policy: Policy) -> Shape:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from thinkery.models.checking import Window
 from thinkery.models.template import TEMPLATES, Template
 from thinkery.problems.bad_rows import by_reason
-from thinkery.problems.columns import Ids, Layout, item_of, recognise
+from thinkery.problems.columns import ColumnLayout, Ids, item_of, recognise
 from thinkery.problems.conventions.plain import last_box
 from thinkery.problems.files import Row
 from thinkery.problems.labels import Columns
@@ -28,8 +28,8 @@ from thinkery.problems.source import open_rows
 from thinkery.recipe import RewardSpec
 from thinkery.recipe.verification import Verification
 from thinkery.rewards.fitness import why_unfit
-from thinkery.rewards.gold import GoldReport, check_gold, short
 from thinkery.rewards.grader import Grader, GraderSpec, settle
+from thinkery.rewards.references import ReferenceReport, check_references, short
 from thinkery.rewards.registry import require_verifier
 from thinkery.types import Problem, UserError, Verdict
 
@@ -52,7 +52,7 @@ class VerifyReport:
     """What ``thinkery verify`` found. ``ok``: every row is a problem, and every reference to check was accepted."""
 
     source: str
-    layout: Layout
+    layout: ColumnLayout
     problems: Sequence[Problem]
     unreadable: Sequence[Found]
     refused: Sequence[Found]  # own answers that the verifier does not accept, or can't read
@@ -124,16 +124,18 @@ def verify_problems(
     read = _read(source, split, columns, verifier, window)
     problems = [problem for _, problem in read.problems.values()]
     with _grader(TEMPLATES[template], verification) as grader:
-        golds = check_gold(grader, problems, lambda done: progress("checking references", done, len(problems)))
-        wrong = list(_wrong_pairs([p for p in problems if p.id not in _not_accepted(golds)], pairs))
+        references = check_references(
+            grader, problems, lambda done: progress("checking references", done, len(problems))
+        )
+        wrong = list(_wrong_pairs([p for p in problems if p.id not in _not_accepted(references)], pairs))
         false_accepts = _false_accepts(grader, wrong)
     return VerifyReport(
         source=source,
         layout=read.layout,
         problems=problems,
         unreadable=read.unreadable,
-        refused=_refused(golds, read.problems),
-        unchecked=len(golds.without),
+        refused=_refused(references, read.problems),
+        unchecked=len(references.without),
         false_accepts=[
             Found(read.problems[problem.id][0].place, f"{short(problem.reference)}: accepts {short(other.reference)}")
             for problem, other in false_accepts
@@ -146,7 +148,7 @@ def verify_problems(
 
 @dataclass(slots=True)
 class _Read:
-    layout: Layout
+    layout: ColumnLayout
     problems: dict[str, tuple[Row, Problem]] = field(default_factory=dict)  # by id
     items: list[Item] = field(default_factory=list)
     unreadable: list[Found] = field(default_factory=list)
@@ -175,7 +177,7 @@ def _read(source: str, split: str, columns: Columns | None, verifier: str | None
 
 def _recognise(
     rows: Iterator[Row], name: str, columns: Columns | None, verifier: str | None
-) -> tuple[Layout, Row, list[Found]]:
+) -> tuple[ColumnLayout, Row, list[Found]]:
     """The layout, the row that shows it, and the rows before that can't be read."""
     unreadable: list[Found] = []
     first_error: UserError | None = None
@@ -197,15 +199,15 @@ def _grader(template: Template, verification: Verification | None) -> Grader:
     return Grader(GraderSpec(template, {"accuracy": RewardSpec()}, 1, verification or Verification()))
 
 
-def _not_accepted(golds: GoldReport) -> set[str]:
-    judged = [problem.id for problem, _ in (*golds.refused, *golds.unparseable)]
-    return {*judged, *(problem.id for problem in golds.without)}
+def _not_accepted(references: ReferenceReport) -> set[str]:
+    judged = [problem.id for problem, _ in (*references.refused, *references.unparseable)]
+    return {*judged, *(problem.id for problem in references.without)}
 
 
-def _refused(golds: GoldReport, problems: Mapping[str, tuple[Row, Problem]]) -> list[Found]:
+def _refused(references: ReferenceReport, problems: Mapping[str, tuple[Row, Problem]]) -> list[Found]:
     found = [
         (problems[problem.id][0], f"{short(problem.reference)}: {_said(verdict)}")
-        for problem, verdict in (*golds.refused, *golds.unparseable)
+        for problem, verdict in (*references.refused, *references.unparseable)
     ]
     return [Found(row.place, text) for row, text in sorted(found, key=lambda pair: pair[0].number)]
 
@@ -247,9 +249,9 @@ def _crosswise(grader: Grader, pairs: Sequence[tuple[Problem, Problem]]) -> list
     begun = []
     for problem, other in pairs:
         verifier = grader.verifier_of(problem)
-        gold = verifier.gold(other)
-        if gold is not None:
-            begun.append((problem, other, verifier.begin(gold, problem)))
+        reference_completion = verifier.reference_completion(other)
+        if reference_completion is not None:
+            begun.append((problem, other, verifier.begin(reference_completion, problem)))
     deadline = time.monotonic() + PAIRS_DEADLINE_S
     return [(problem, other) for problem, other, verdict in begun if settle(verdict, deadline).correct]
 

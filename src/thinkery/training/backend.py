@@ -1,7 +1,8 @@
 """The model backend: where a policy's model, its gradient and its optimizer live while it learns.
 
-``LocalBackend`` is this process: on a CPU every lane has a replica with the same weights and a gradient of its own.
-``cluster/sharded_backend.py`` is FSDP2 over a cluster's ranks. Left out: losses, and which samples are learnt from.
+``LocalBackend`` is this process: on a CPU every worker thread has a replica with the same weights and a gradient of its
+own. ``cluster/sharded_backend.py`` is FSDP2 over a cluster's ranks. Left out: losses, and which samples are learnt
+from.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from thinkery.files import atomic_folder, write_json_atomic
-from thinkery.machine.lanes import Lanes, lanes_on
+from thinkery.machine.cpu_workers import CpuWorkers, workers_on
 from thinkery.models.loading import Policy, restore_weights, save_policy, save_weights
 from thinkery.training.forward import clip_gradient, counter_based_generator, load_state, packed_logprobs, save_state
 from thinkery.training.optimizer import Optimizers, build_optimizer
-from thinkery.training.packing import Microbatch, Tokens, plan_microbatches, sizes_of
+from thinkery.training.packing import Microbatch, Tokens, sizes_of, split_microbatches
 from thinkery.training.sharded_files import has_shards, read_shards
 from thinkery.types import OptimizerKind, UserError
 
@@ -30,11 +31,11 @@ _R = TypeVar("_R")
 
 
 class Replicas(Generic[_M]):
-    """A model, and for each further lane a copy that shares its weights and buffers."""
+    """A model, and for each further worker a copy that shares its weights and buffers."""
 
-    def __init__(self, model: _M, lanes: Lanes) -> None:
-        self.lanes = lanes
-        self._models = [model, *(_sharing_weights(model) for _ in range(1, lanes.count))]
+    def __init__(self, model: _M, workers: CpuWorkers) -> None:
+        self.workers = workers
+        self._models = [model, *(_sharing_weights(model) for _ in range(1, workers.count))]
 
     def accumulate(self, work: Callable[[_M, _T], _R], items: Sequence[_T], sizes: Sequence[int]) -> list[_R]:
         """``work(model, item)`` for every item, which adds to that model's gradient; the first model gets the sum.
@@ -42,7 +43,7 @@ class Replicas(Generic[_M]):
         Results in the order of the items. ``sizes`` say how much work each item is. Raises what ``work`` raised.
         """
         try:
-            results = self.lanes.map(lambda lane, item: work(self._models[lane], item), items, sizes)
+            results = self.workers.map(lambda worker, item: work(self._models[worker], item), items, sizes)
             for replica in self._models[1:]:
                 for whole, part in zip(self._models[0].parameters(), replica.parameters(), strict=True):
                     if part.grad is not None:
@@ -61,14 +62,14 @@ def _sharing_weights(model: _M) -> _M:
     return copy.deepcopy(model, shared)
 
 
-def frozen(lanes: Lanes, work: Callable[[_T], _R], items: Sequence[_T], sizes: Sequence[int]) -> list[_R]:
-    """``work(item)`` for every item, in lanes and without gradient; results in the order of the items."""
+def frozen(workers: CpuWorkers, work: Callable[[_T], _R], items: Sequence[_T], sizes: Sequence[int]) -> list[_R]:
+    """``work(item)`` for every item, in all workers and without gradient; results in the order of the items."""
 
     def run(_: int, item: _T) -> _R:
         with torch.no_grad():  # which threads don't inherit
             return work(item)
 
-    return lanes.map(run, items, sizes)
+    return workers.map(run, items, sizes)
 
 
 def random_parts(samples: Sequence[Tokens], count: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
@@ -91,10 +92,10 @@ Counters = Mapping[str, Any]
 
 
 class ModelBackend(Protocol):
-    """The model of a policy, wherever it is. Results are the same on all ranks, in the order of the plans."""
+    """The model of a policy, wherever it is. Results are the same on all ranks, in the order of the subsets."""
 
-    def plan(self, samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
-        """Cuts ``indices`` into microbatches of at most ``budget`` cells of padded attention rows."""
+    def split(self, samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
+        """Splits ``indices`` into microbatches of at most ``budget`` cells of padded attention rows."""
         ...
 
     def logprobs(
@@ -107,12 +108,12 @@ class ModelBackend(Protocol):
         self,
         work: Callable[[PreTrainedModel, list[int]], _R],
         samples: Sequence[Tokens],
-        plans: Sequence[list[int]],
+        subsets: Sequence[list[int]],
     ) -> list[_R]:
-        """``work(model, plan)`` for every plan, which adds to that model's gradient; the policy's model gets the sum.
+        """``work(model, subset)`` for every microbatch adds to that model's gradient; the policy's model gets the sum.
 
         Results are plain values, or tensors on the CPU: they may come from another process. A ``UserError`` of
-        ``work`` is raised, the first one on every rank, and only when the gradient of its plan has been taken.
+        ``work`` is raised, the first one on every rank, and only when the gradient of its microbatch has been taken.
         """
         ...
 
@@ -121,9 +122,9 @@ class ModelBackend(Protocol):
         work: Callable[[list[int]], _R],
         model: PreTrainedModel,
         samples: Sequence[Tokens],
-        plans: Sequence[list[int]],
+        subsets: Sequence[list[int]],
     ) -> list[_R]:
-        """``work(plan)``, which forwards ``model``, for every plan, without gradient."""
+        """``work(subset)``, which forwards ``model``, for every microbatch, without gradient."""
         ...
 
     def clip_gradient(self, max_grad_norm: float, step: int, advice: str) -> float:
@@ -157,16 +158,16 @@ class ModelBackend(Protocol):
 
 
 class LocalBackend:
-    """The policy's model in this process, with a lane for each core where that pays."""
+    """The policy's model in this process, with a worker for each core where that pays."""
 
-    def __init__(self, policy: Policy, lanes: int | None = None) -> None:
-        """``lanes`` None: as many as pay on the policy's device."""
+    def __init__(self, policy: Policy, workers: int | None = None) -> None:
+        """``workers`` None: as many as pay on the policy's device."""
         self._policy = policy
-        self._replicas = Replicas(policy.model, Lanes(lanes or lanes_on(policy.device)))
+        self._replicas = Replicas(policy.model, CpuWorkers(workers or workers_on(policy.device)))
 
-    def plan(self, samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
-        """As many microbatches as memory asks for, or as keep all lanes busy."""
-        return plan_microbatches(samples, indices, budget, self._replicas.lanes.count)
+    def split(self, samples: Sequence[Tokens], indices: Sequence[int], budget: int) -> list[list[int]]:
+        """As many microbatches as memory asks for, or as keep all workers busy."""
+        return split_microbatches(samples, indices, budget, self._replicas.workers.count)
 
     def logprobs(
         self, model: PreTrainedModel, microbatch: Microbatch, temperature: float = 1.0
@@ -178,20 +179,20 @@ class LocalBackend:
         self,
         work: Callable[[PreTrainedModel, list[int]], _R],
         samples: Sequence[Tokens],
-        plans: Sequence[list[int]],
+        subsets: Sequence[list[int]],
     ) -> list[_R]:
-        """``work`` on every plan, in lanes."""
-        return self._replicas.accumulate(work, plans, sizes_of(samples, plans))
+        """``work`` on every microbatch, in all workers."""
+        return self._replicas.accumulate(work, subsets, sizes_of(samples, subsets))
 
     def frozen(
         self,
         work: Callable[[list[int]], _R],
         model: PreTrainedModel,
         samples: Sequence[Tokens],
-        plans: Sequence[list[int]],
+        subsets: Sequence[list[int]],
     ) -> list[_R]:
-        """``work`` on every plan, in lanes and without gradient."""
-        return frozen(self._replicas.lanes, work, plans, sizes_of(samples, plans))
+        """``work`` on every microbatch, in all workers and without gradient."""
+        return frozen(self._replicas.workers, work, subsets, sizes_of(samples, subsets))
 
     def clip_gradient(self, max_grad_norm: float, step: int, advice: str) -> float:
         """Clips the gradient and returns its norm before that."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from thinkery.files import atomic_folder
-from thinkery.machine.lanes import Lanes, lanes_on
+from thinkery.machine.cpu_workers import CpuWorkers, workers_on
 from thinkery.models.attention import Layout
 from thinkery.models.loading import Policy
 from thinkery.training.backend import Replicas, frozen, random_parts
@@ -25,7 +25,7 @@ from thinkery.training.forward import backward, clip_gradient, load_state, save_
 from thinkery.training.learner import LearnerConfig
 from thinkery.training.losses import value_loss
 from thinkery.training.optimizer import build_optimizer, lr_schedule
-from thinkery.training.packing import Microbatch, Tokens, pack, plan_microbatches, sizes_of
+from thinkery.training.packing import Microbatch, Tokens, pack, sizes_of, split_microbatches
 
 _NOT_FINITE_ADVICE = "The value model's update was not applied; lower value_learning_rate or max_grad_norm."
 
@@ -60,7 +60,7 @@ class Critic:
         decoder = policy.model.get_submodule(policy.model.base_model_prefix)
         self._model = ValueModel(decoder, policy.model.config.get_text_config().hidden_size)
         self._model.to(dtype=next(decoder.parameters()).dtype)
-        self._replicas = Replicas(self._model, Lanes(lanes_on(policy.device)))
+        self._replicas = Replicas(self._model, CpuWorkers(workers_on(policy.device)))
         self._optimizer = build_optimizer(self._model, "adamw", config.learning_rate, weight_decay=config.weight_decay)
         self._lr_scale = lr_schedule(config.lr_scheduler_type, config.total_steps, config.warmup_steps)
 
@@ -72,8 +72,8 @@ class Critic:
             parts = self._values(self._model, microbatch).cpu().split(microbatch.lengths_S.tolist())
             return list(zip(microbatch.indices, parts, strict=True))
 
-        plans = self._plan(samples, range(len(samples)))
-        done = frozen(self._replicas.lanes, run, plans, sizes_of(samples, plans))
+        subsets = self._split(samples, range(len(samples)))
+        done = frozen(self._replicas.workers, run, subsets, sizes_of(samples, subsets))
         values = dict(pair for pairs in done for pair in pairs)
         return [values[index] for index in range(len(samples))]
 
@@ -94,7 +94,7 @@ class Critic:
         return {"value/loss": sum(losses) / len(losses), "value/grad_norm": sum(norms) / len(norms)}
 
     def save(self, folder: Path) -> None:
-        """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
+        """Writes all that ``load`` needs to resume bit for bit; ``folder`` is replaced as a whole, atomically."""
         with atomic_folder(folder) as new:
             save_state(new, self._model, self._optimizer)
 
@@ -115,16 +115,16 @@ class Critic:
             return backward(value_loss(value_N, return_N) / num_tokens, microbatch, step, _NOT_FINITE_ADVICE)
 
         try:
-            plans = self._plan(samples, part)
-            loss = sum(self._replicas.accumulate(learn, plans, sizes_of(samples, plans)))
+            subsets = self._split(samples, part)
+            loss = sum(self._replicas.accumulate(learn, subsets, sizes_of(samples, subsets)))
             norm = clip_gradient(self._model, self._config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
         return loss, norm
 
-    def _plan(self, samples: Sequence[Tokens], indices: Sequence[int]) -> list[list[int]]:
-        return plan_microbatches(samples, indices, self._config.microbatch_tokens, self._replicas.lanes.count)
+    def _split(self, samples: Sequence[Tokens], indices: Sequence[int]) -> list[list[int]]:
+        return split_microbatches(samples, indices, self._config.microbatch_tokens, self._replicas.workers.count)
 
     def _values(self, model: ValueModel, microbatch: Microbatch) -> Tensor:
         """The value of what stands before each completion token [N]."""

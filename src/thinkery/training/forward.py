@@ -228,7 +228,7 @@ class Tally:
     _tokens: int = 0
     _largest_ratio: float = 0.0
     _sums: dict[str, float] = field(default_factory=dict)
-    _losses: list[float] = field(default_factory=list)
+    _failures: list[float] = field(default_factory=list)
     _grad_norms: list[float] = field(default_factory=list)
 
     def add_tokens(self, seen: TokenSums) -> None:
@@ -240,14 +240,14 @@ class Tally:
 
     def add_update(self, loss: float, grad_norm: float) -> None:
         """An optimizer step. ``grad_norm`` is the norm before clipping."""
-        self._losses.append(loss)
+        self._failures.append(loss)
         self._grad_norms.append(grad_norm)
 
     def metrics(self) -> dict[str, float]:
         """Means over tokens and over updates; only ``tokens_trained`` of a step that trained nothing."""
         metrics = {"tokens_trained": float(self._tokens)}
-        if self._losses:
-            metrics["loss"] = sum(self._losses) / len(self._losses)
+        if self._failures:
+            metrics["loss"] = sum(self._failures) / len(self._failures)
             metrics["grad_norm"] = sum(self._grad_norms) / len(self._grad_norms)
             metrics["ratio/max"] = self._largest_ratio
             metrics |= {name: total / self._tokens for name, total in self._sums.items()}

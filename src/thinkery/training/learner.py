@@ -2,8 +2,8 @@
 
 It forwards each minibatch in microbatches (``packing.py``), takes log-probabilities (``forward.py``), sums GRPO's loss
 (``losses.py``) and steps the optimizer (``optimizer.py``). Where the model is, in this process or cut up over the ranks
-of a cluster, is its backend's affair (``backend.py``). The loss does not depend on how a minibatch is cut, and every
-random choice comes from (seed, step, epoch), so a learner that was loaded goes on bit for bit, and the learners of all
+of a cluster, is its backend's affair (``backend.py``). The loss does not depend on how a minibatch is split, and every
+random choice comes from (seed, step, epoch), so a learner that was loaded resumes bit for bit, and the learners of all
 ranks decide the same. The policy's model is updated in place: whoever samples from it sees the new weights at once,
 under a new version.
 
@@ -144,7 +144,7 @@ class Learner:
         return tally.metrics() | {"learning_rate": config.learning_rate * scale}
 
     def save(self, folder: Path) -> None:
-        """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
+        """Writes all that ``load`` needs to resume bit for bit; ``folder`` is replaced as a whole, atomically."""
         rest = self.save_async(folder)
         if rest is not None:
             rest()
@@ -187,19 +187,19 @@ class Learner:
     ) -> None:
         """Log-probabilities under a model, without gradient, of the samples that they are not known of."""
 
-        def logprobs(plan: list[int]) -> Tensor:
-            microbatch = pack(samples, plan, self.policy.device)
+        def logprobs(subset: list[int]) -> Tensor:
+            microbatch = pack(samples, subset, self.policy.device)
             return self._backend.logprobs(model, microbatch, self.config.temperature)[0].cpu()
 
-        plans = self._plan(samples, [index for index in indices if index not in known])
-        if not plans:
+        subsets = self._split(samples, [index for index in indices if index not in known])
+        if not subsets:
             return
         with self._clock.part("reference"):
-            for plan, logp_N in zip(plans, self._backend.frozen(logprobs, model, samples, plans), strict=True):
-                known.add(plan, logp_N)
+            for subset, logp_N in zip(subsets, self._backend.frozen(logprobs, model, samples, subsets), strict=True):
+                known.add(subset, logp_N)
 
-    def _plan(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
-        return self._backend.plan(samples, indices, self.config.microbatch_tokens)
+    def _split(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
+        return self._backend.split(samples, indices, self.config.microbatch_tokens)
 
     def _live(self, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
         """Those that can give a gradient."""
@@ -222,18 +222,18 @@ class Learner:
             return seen
 
         try:
-            plans = self._plan(samples, live)
-            seen = self._backend.accumulate(learn, samples, plans)
+            subsets = self._split(samples, live)
+            seen = self._backend.accumulate(learn, samples, subsets)
             grad_norm = self._backend.clip_gradient(self.config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
             self._optimizer.zero_grad()
         self._reference_is_policy = False
-        for plan, one in zip(plans, seen, strict=True):
+        for subset, one in zip(subsets, seen, strict=True):
             tally.add_tokens(one.sums)
             for cache, logp_N in ((known.old, one.old_N), (known.reference, one.reference_N)):
                 if logp_N is not None:
-                    cache.add_new(plan, logp_N)
+                    cache.add_new(subset, logp_N)
         tally.add_update(sum(one.loss for one in seen), grad_norm)
 
     def _loss(

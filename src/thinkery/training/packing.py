@@ -23,7 +23,7 @@ from thinkery.models.attention import CausalLayout
 
 # A block of attention rows goes no further than to rows of this share of its longest: padding stays below 30 %.
 _LEAST_FILL = 0.7
-# Groups don't add up to a lane's share exactly: this much over it is better than one microbatch more.
+# Groups don't add up to a worker's share exactly: this much over it is better than one microbatch more.
 _UNEVEN = 1.1
 # Ranks wait for the largest of their microbatches; filled from pieces of this part of one, they come out alike.
 _PIECES = 4
@@ -90,12 +90,12 @@ class Microbatch:
     lengths_S: Tensor
 
 
-def plan_microbatches(
-    samples: Sequence[Tokens], indices: Sequence[int], budget: int, lanes: int = 1
+def split_microbatches(
+    samples: Sequence[Tokens], indices: Sequence[int], budget: int, workers: int = 1
 ) -> list[list[int]]:
-    """Cuts ``indices`` into microbatches of at most ``budget`` cells of padded attention rows, which bounds the memory.
+    """Splits ``indices`` into microbatches of at most ``budget`` cells of padded attention rows, to bound the memory.
 
-    For several ``lanes`` they are cut smaller where that gives each the same to do.
+    For several ``workers`` they are smaller where that gives each the same to do.
 
     Samples of one prompt stay together where they fit, so that the prompt is shared; prompts are sorted by their
     longest sequence. A sequence longer than the budget is a microbatch by itself. The order depends on nothing but the
@@ -107,9 +107,9 @@ def plan_microbatches(
     lengths = {index: len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in indices}
     for group in groups.values():
         group.sort(key=lambda index: -lengths[index])
-    if lanes > 1 and indices:
+    if workers > 1 and indices:
         cells = _cells(list(lengths.values()))
-        parts = lanes * math.ceil(cells / (budget * lanes))
+        parts = workers * math.ceil(cells / (budget * workers))
         budget = min(budget, math.ceil(_UNEVEN * cells / parts))
     microbatches: list[list[int]] = []
     current: list[int] = []
@@ -123,8 +123,8 @@ def plan_microbatches(
     return [*microbatches, current] if current else microbatches
 
 
-def plan_equal(samples: Sequence[Tokens], indices: Sequence[int], budget: int, ranks: int) -> list[list[int]]:
-    """Cuts ``indices`` into microbatches for ``ranks`` that wait for one another: equally many each, all alike in size.
+def split_equal(samples: Sequence[Tokens], indices: Sequence[int], budget: int, ranks: int) -> list[list[int]]:
+    """Splits ``indices`` into microbatches for ``ranks`` that wait for one another: equally many each, of one size.
 
     At most ``budget`` cells each, or one sequence that is longer than that. Fewer than a multiple of ``ranks`` only
     where there are not enough sequences. Samples of one prompt stay together in pieces small enough to even out the
@@ -171,9 +171,11 @@ def _fill(pieces: list[list[int]], lengths: Mapping[int, int], count: int, budge
     return bins
 
 
-def sizes_of(samples: Sequence[Tokens], plans: Sequence[Sequence[int]]) -> list[int]:
+def sizes_of(samples: Sequence[Tokens], subsets: Sequence[Sequence[int]]) -> list[int]:
     """How much work each microbatch is, in tokens of its rows: for sharing out, not for counting."""
-    return [sum(len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in plan) for plan in plans]
+    return [
+        sum(len(samples[index].prompt_ids) + len(samples[index].token_ids) for index in subset) for subset in subsets
+    ]
 
 
 def pack(samples: Sequence[Tokens], indices: Sequence[int], device: torch.device) -> Microbatch:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from thinkery.machine.lanes import Lanes, lanes_on
+from thinkery.machine.cpu_workers import CpuWorkers, workers_on
 from thinkery.models.reward_model import RewardModel, batches_of
 from thinkery.training.backend import Replicas
 from thinkery.training.forward import counter_based_generator, load_state, save_state
@@ -87,10 +87,10 @@ class PreferenceConfig:
 class PreferenceLearner:
     """Updates a reward model in place, one batch a call. What it holds beside the weights is the optimizer's state."""
 
-    def __init__(self, reward_model: RewardModel, config: PreferenceConfig, *, lanes: int | None = None) -> None:
-        """``lanes`` None: as many as pay on the model's device."""
+    def __init__(self, reward_model: RewardModel, config: PreferenceConfig, *, workers: int | None = None) -> None:
+        """``workers`` None: as many as pay on the model's device."""
         self.reward_model, self.config = reward_model, config
-        self._replicas = Replicas(reward_model.model, Lanes(lanes or lanes_on(reward_model.device)))
+        self._replicas = Replicas(reward_model.model, CpuWorkers(workers or workers_on(reward_model.device)))
         self._optimizer = build_optimizer(
             reward_model.model, "adamw", config.learning_rate, weight_decay=config.weight_decay
         )
@@ -108,17 +108,19 @@ class PreferenceLearner:
         scale = self._lr_scale(step)
         self._optimizer.set_lr_scale(scale)
         widths = [len(example.rows) * max(map(len, example.rows)) for example in batch]
-        share = math.ceil(max(widths) * len(batch) / self._replicas.lanes.count)  # each lane the same number of rows
+        share = math.ceil(
+            max(widths) * len(batch) / self._replicas.workers.count
+        )  # each worker the same number of rows
 
         def learn(model: PreTrainedModel, indices: list[int]) -> tuple[float, int]:
-            loss_B, right_B = self._losses(model, [batch[i] for i in indices])
+            loss_B, right_B = self._failures(model, [batch[i] for i in indices])
             part = loss_B.sum() / len(batch)
             part.backward()
             return part.item(), int(right_B.sum())
 
         try:
-            plans = list(batches_of(widths, min(self.config.microbatch_tokens, share)))
-            seen = self._replicas.accumulate(learn, plans, [sum(widths[i] for i in plan) for plan in plans])
+            subsets = list(batches_of(widths, min(self.config.microbatch_tokens, share)))
+            seen = self._replicas.accumulate(learn, subsets, [sum(widths[i] for i in subset) for subset in subsets])
             loss = sum(loss for loss, _ in seen)
             norm = nn.utils.clip_grad_norm_(self.reward_model.model.parameters(), self.config.max_grad_norm).item()
             if not math.isfinite(loss + norm):
@@ -144,7 +146,7 @@ class PreferenceLearner:
         """Restores what ``save`` wrote. Raises ``UserError`` if it is another model's."""
         load_state(folder, self.reward_model.model, self._optimizer)
 
-    def _losses(self, model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    def _failures(self, model: PreTrainedModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """FailureBudget [B] of examples, and whether the model got each right [B]."""
         score_N = replace(self.reward_model, model=model).forward([row for example in examples for row in example.rows])
         safe = [example.safe for example in examples if isinstance(example, Label)]
@@ -156,7 +158,7 @@ class PreferenceLearner:
 
 
 def batch_of(size: int, batch_size: int, step: int, *, seed: int, stage: str) -> list[int]:
-    """The examples of a step (0-based): epochs are permutations counted from (seed, stage, epoch) alone.
+    """The examples of a step (0-based): epochs are permutations drawn from (seed, stage, epoch) alone.
 
     The last batch of an epoch is the smaller one.
     """

@@ -2,8 +2,8 @@
 
 The loss is the mean of -log p over all completion tokens of an update, the token that ends a completion among them;
 prompts are read and not learnt. Examples are packed without padding (``packing.py``), each attending to itself alone,
-so the loss depends neither on the cut into microbatches nor on who shares a row. An epoch's order depends on
-(seed, epoch) alone, so a learner that was loaded goes on bit for bit.
+so the loss depends neither on the split into microbatches nor on who shares a row. An epoch's order depends on
+(seed, epoch) alone, so a learner that was loaded resumes bit for bit.
 
 DeepSeek-R1's fine-tuning and distillation: cosine to a tenth of the peak rate, 2 to 3 epochs. Left out: reading
 demonstrations and rendering them (tokens come in), where the model is (``backend.py``), adapters.
@@ -122,8 +122,8 @@ class SupervisedLearner:
             return backward(-logp_N / num_tokens, microbatch, step, _NOT_FINITE_ADVICE), entropy
 
         try:
-            plans = self._backend.plan(self.examples, batch, config.microbatch_tokens)
-            seen = self._backend.accumulate(learn, self.examples, plans)
+            subsets = self._backend.split(self.examples, batch, config.microbatch_tokens)
+            seen = self._backend.accumulate(learn, self.examples, subsets)
             grad_norm = self._backend.clip_gradient(config.max_grad_norm, step, _NOT_FINITE_ADVICE)
             self._optimizer.step()
         finally:
@@ -140,7 +140,7 @@ class SupervisedLearner:
         }
 
     def save(self, folder: Path) -> None:
-        """Writes all that ``load`` needs to go on bit for bit; ``folder`` is replaced as a whole, atomically."""
+        """Writes all that ``load`` needs to resume bit for bit; ``folder`` is replaced as a whole, atomically."""
         rest = self.save_async(folder)
         if rest is not None:
             rest()

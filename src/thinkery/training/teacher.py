@@ -1,4 +1,4 @@
-"""On-policy distillation: a teacher credits every token that the student itself sampled.
+"""On-policy distillation: a teacher gives every token that the student itself sampled an advantage.
 
 The student minimises the reverse KL divergence to the teacher on its own samples (Agarwal et al., "On-policy
 distillation of language models", arXiv 2306.13649, GKD with lambda = 1; Gu et al., "MiniLLM", arXiv 2306.08543). Token
@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from thinkery.machine.lanes import Lanes, lanes_on
+from thinkery.machine.cpu_workers import CpuWorkers, workers_on
 from thinkery.models.loading import Policy
 from thinkery.training.backend import frozen
 from thinkery.training.forward import packed_logprobs
 from thinkery.training.learner import Sample
-from thinkery.training.packing import pack, plan_microbatches, sizes_of
+from thinkery.training.packing import pack, sizes_of, split_microbatches
 
 
 class Teacher:
@@ -37,10 +37,10 @@ class Teacher:
     def __init__(self, policy: Policy, *, weight: float, temperature: float, microbatch_tokens: int) -> None:
         policy.model.requires_grad_(False)
         self._policy, self._weight = policy, weight
-        self._lanes = Lanes(lanes_on(policy.device))
+        self._workers = CpuWorkers(workers_on(policy.device))
         self._temperature, self._microbatch_tokens = temperature, microbatch_tokens
 
-    def credit(self, samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, float]]:
+    def add_advantages(self, samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, float]]:
         """The samples with ``-weight * kl_t`` added to their advantages, token by token.
 
         The student's log-probabilities are those that the samples were drawn by. Metric: ``teacher_kl``, the mean of
@@ -51,7 +51,7 @@ class Teacher:
             [ours - theirs for ours, theirs in zip(sample.rollout_logprobs, logprobs_T, strict=True)]
             for sample, logprobs_T in zip(samples, logprobs, strict=True)
         ]
-        credited = [
+        taught = [
             replace(
                 sample,
                 advantage=tuple(a - self._weight * kl for a, kl in zip(sample.advantages, kl_T, strict=True)),
@@ -59,7 +59,7 @@ class Teacher:
             for sample, kl_T in zip(samples, divergences, strict=True)
         ]
         tokens = sum(map(len, divergences))
-        return credited, {"teacher_kl": sum(map(sum, divergences)) / tokens if tokens else 0.0}
+        return taught, {"teacher_kl": sum(map(sum, divergences)) / tokens if tokens else 0.0}
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The teacher's log-probability of every completion token, one list a sample."""
@@ -70,7 +70,7 @@ class Teacher:
             parts = logp_N.cpu().split(microbatch.lengths_S.tolist())
             return [(index, part.tolist()) for index, part in zip(microbatch.indices, parts, strict=True)]
 
-        plans = plan_microbatches(samples, range(len(samples)), self._microbatch_tokens, self._lanes.count)
-        done = frozen(self._lanes, run, plans, sizes_of(samples, plans))
+        subsets = split_microbatches(samples, range(len(samples)), self._microbatch_tokens, self._workers.count)
+        done = frozen(self._workers, run, subsets, sizes_of(samples, subsets))
         known = dict(pair for pairs in done for pair in pairs)
         return [known[index] for index in range(len(samples))]

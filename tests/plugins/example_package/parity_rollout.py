@@ -1,7 +1,7 @@
 """A new rollout backend in one file: every token from a forward of the whole text, without a cache.
 
-Slow and short. It draws with the counted random numbers of all backends, so in float32 its completions are those of the
-native one. Left out: decoding the completions of several problems together.
+Slow and short. It draws with the counter-based random numbers of all backends, so in float32 its completions are those
+of the native one. Left out: decoding the completions of several problems together.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ def open_rollout(policy: Policy, max_slots: int, spec: UncachedRolloutSpec) -> U
 class UncachedRollout(RolloutBase):
     """Samples one completion after the other; see ``RolloutBase``."""
 
-    def _go_on(
+    def _finish(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
-        counted_by: tuple[int, str],
-        cut: threading.Event,
+        keyed_by: tuple[int, str],
+        interrupted: threading.Event,
     ) -> Iterator[Completion]:
         check_request(problems, sampling)
         stop, version = self.ends.rule(self.ends.asked(sampling)), self.policy.version
         prompts = {problem.id: encode(self.policy, problem, sampling, None) for problem in problems}
 
         def completions() -> Iterator[Completion]:
-            for piece in pieces:
-                key = completion_key(*counted_by, piece.step, piece.problem_id, piece.index)
-                finished = self._finish(piece, prompts[piece.problem_id], sampling, key, stop, cut)
+            for partial in partials:
+                key = completion_key(*keyed_by, partial.step, partial.problem_id, partial.index)
+                finished = self._finish(partial, prompts[partial.problem_id], sampling, key, stop, interrupted)
                 if finished is not None:
                     yield finished
 
@@ -69,37 +69,37 @@ class UncachedRollout(RolloutBase):
 
     def _finish(
         self,
-        piece: PartialCompletion,
+        partial: PartialCompletion,
         prompt_ids: tuple[int, ...],
         sampling: Sampling,
         key: int,
         stop: StopRule,
-        cut: threading.Event,
+        interrupted: threading.Event,
     ) -> Completion | None:
-        """The completion that goes on from ``piece``; None, and its beginning in ``left``, if the call is cut short."""
+        """The completion that resumes from ``partial``; None, and its beginning in ``unfinished``, if the call is cut short."""
         stopped = False
-        while not stopped and len(piece.token_ids) < sampling.max_completion_length:
-            if cut.is_set():
-                self.left.append(piece)
+        while not stopped and len(partial.token_ids) < sampling.max_completion_length:
+            if interrupted.is_set():
+                self.unfinished.append(partial)
                 return None
-            token, logprob = self._next((*prompt_ids, *piece.token_ids), sampling, key, len(piece.token_ids))
-            piece = replace(
-                piece,
-                token_ids=(*piece.token_ids, token),
-                logprobs=(*piece.logprobs, logprob),
-                policy_version=self.policy.version if piece.policy_version is None else piece.policy_version,
+            token, logprob = self._next((*prompt_ids, *partial.token_ids), sampling, key, len(partial.token_ids))
+            partial = replace(
+                partial,
+                token_ids=(*partial.token_ids, token),
+                logprobs=(*partial.logprobs, logprob),
+                policy_version=self.policy.version if partial.policy_version is None else partial.policy_version,
             )
             flag = int(stop.flags_V[token])
-            stopped = flag == ENDS or (flag == MAY_END and stop.string_ends(piece.token_ids[-stop.tail :]))
+            stopped = flag == ENDS or (flag == MAY_END and stop.string_ends(partial.token_ids[-stop.tail :]))
         return Completion(
-            problem_id=piece.problem_id,
-            index=piece.index,
+            problem_id=partial.problem_id,
+            index=partial.index,
             prompt_ids=prompt_ids,
-            token_ids=piece.token_ids,
-            logprobs=piece.logprobs,
-            text=stop.text(piece.token_ids, stopped),
+            token_ids=partial.token_ids,
+            logprobs=partial.logprobs,
+            text=stop.text(partial.token_ids, stopped),
             finish_reason="stop" if stopped else "length",
-            policy_version=piece.policy_version or 0,
+            policy_version=partial.policy_version or 0,
         )
 
     @torch.no_grad()

@@ -54,18 +54,18 @@ class SelectStage(StageBase):
 
 def run_select(stage: SelectStage, context: StageContext) -> dict[str, Any]:
     """Samples, selects and writes ``data.jsonl``; returns how many problems were kept and their mean pass rate."""
-    policy = context.engines.policy(
+    policy = context.runtime.policy(
         context.resolve(stage.from_), template=context.template_of(stage.from_, None), device="auto", dtype="bfloat16"
     )
     problems = open_source(stage.problems).fixed(stage.problems.n)
     by_id = {problem.id: problem for problem in problems}
     sampling = Sampling(stage.num_generations, max_completion_length=stage.max_completion_length)
-    completions = context.engines.rollout(policy, max_slots=64).generate(
+    completions = context.runtime.rollout(policy, max_slots=64).generate(
         problems, sampling, seed=context.seed, step=0, stage=stage.name
     )
     show = progress(context.view, "sampling", len(problems) * stage.num_generations)
     spec = GraderSpec(policy.template, {}, stage.max_completion_length, context.recipe.verification)
-    with context.engines.grader(spec) as grader:
+    with context.runtime.grader(spec) as grader:
         sample_and_grade(completions, by_id.__getitem__, grader, show)
         groups = grader.collect(problems, stage.num_generations)
     kept = [group for group in groups if stage.min_pass_rate <= pass_rate(group) <= stage.max_pass_rate]

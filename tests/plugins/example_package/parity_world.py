@@ -12,7 +12,7 @@ from thinkery.models.template import Template
 from thinkery.problems.source import EndlessSource
 from thinkery.recipe import DataSpec, ProblemSpec
 from thinkery.recipe.verification import Verification
-from thinkery.rewards.interfaces import ModelText, Values, gold_completion, text_of
+from thinkery.rewards.interfaces import ModelText, Values, completion_with_answer, text_of
 from thinkery.types import Demonstration, Outcome, Problem, Verdict
 
 WORDS = {"even": "even", "odd": "odd", "gerade": "even", "ungerade": "odd"}
@@ -71,9 +71,9 @@ class ParityVerifier:
         right = WORDS[said] == problem.reference
         return Verdict(Outcome.CORRECT if right else Outcome.WRONG, answer=WORDS[said])
 
-    def gold(self, problem: Problem) -> str:
+    def reference_completion(self, problem: Problem) -> str:
         """A completion that must be accepted."""
-        return gold_completion(self._template, problem.reference, boxed=False)
+        return completion_with_answer(self._template, problem.reference, boxed=False)
 
     def close(self) -> None:
         """Nothing was started."""

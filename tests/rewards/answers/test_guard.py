@@ -48,13 +48,13 @@ def test_lets_large_but_harmless_values_pass(text: str) -> None:
 
 @pytest.mark.shared
 def test_lets_all_references_of_math_500_and_aime_pass(shared: Path) -> None:
-    golds = [
+    references = [
         row["answer"]
         for name in ("rllm_math.json", "rllm_aime.json")
         for row in json.loads((shared / "data" / name).read_text())
     ]
-    assert len(golds) == 530
-    assert [gold for gold in golds if refusal(clean(gold))] == []
+    assert len(references) == 530
+    assert [reference for reference in references if refusal(clean(reference))] == []
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_policy_decides(policy: dict[str, Any], answer: str, reference: str,
 
 @pytest.mark.parametrize("reference", ["\\frac{", "x +", "(1, 2", "\\begin{cases} 1"])
 def test_says_so_when_it_cannot_read_the_reference(reference: str) -> None:
-    assert judge("x", reference, {})["outcome"] == "gold_unparseable"
+    assert judge("x", reference, {})["outcome"] == "reference_unparseable"
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,6 @@ def test_equal_answers_have_equal_text(answers: tuple[str, ...]) -> None:
 
 @pytest.mark.shared
 def test_every_reference_of_math_500_is_readable_and_itself(shared: Path) -> None:
-    golds = {row["answer"] for row in json.loads((shared / "data" / "rllm_math.json").read_text())}
-    refused = [gold for gold in golds if judge(gold + " ", gold, {})["outcome"] != "correct"]
+    references = {row["answer"] for row in json.loads((shared / "data" / "rllm_math.json").read_text())}
+    refused = [reference for reference in references if judge(reference + " ", reference, {})["outcome"] != "correct"]
     assert refused == []

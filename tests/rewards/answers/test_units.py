@@ -92,9 +92,9 @@ def test_units_of_one_dimension_are_converted(one: str, other: str, equal: bool)
 
 
 def test_of_a_reference_any_word_is_a_unit_that_its_answers_may_repeat() -> None:
-    gold = parse_number("6\\text{ zorgs}", any_unit="6\\text{ zorgs}")
-    assert gold is not None
+    reference = parse_number("6\\text{ zorgs}", any_unit="6\\text{ zorgs}")
+    assert reference is not None
     assert parse_number("6\\text{ zorgs}") is None
-    assert parse_number("6 zorgs", any_unit="6\\text{ zorgs}") == gold
+    assert parse_number("6 zorgs", any_unit="6\\text{ zorgs}") == reference
     assert parse_number("6\\text{ blips}", any_unit="6\\text{ zorgs}") is None
     assert parse_number("6\\text{ million}", any_unit="6\\text{ million}") is None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from thinkery.rewards.workers.pool import WorkerLostError, WorkerPool
+from thinkery.rewards.workers.pool import ProcessPool, WorkerLostError
 
 pytestmark = pytest.mark.slow
 
@@ -55,23 +55,23 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def pools() -> Iterator[list[WorkerPool]]:
-    opened: list[WorkerPool] = []
+def pools() -> Iterator[list[ProcessPool]]:
+    opened: list[ProcessPool] = []
     yield opened
     for pool in opened:
         pool.close()
 
 
-def test_a_worker_stays_warm(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:noisy"))
+def test_a_worker_stays_warm(functions: str, pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool(f"{functions}:noisy"))
     replies = [pools[0].submit(text=str(i)).result() for i in range(5)]
     assert [reply["text"] for reply in replies] == ["0", "1", "2", "3", "4"]
     assert len({reply["pid"] for reply in replies}) == 1
 
 
 @pytest.mark.parametrize(("function", "deadly"), [("die", "die"), ("loop", "loop"), ("hoard", "hoard")])
-def test_a_lost_worker_is_replaced(functions: str, pools: list[WorkerPool], function: str, deadly: str) -> None:
-    pools.append(WorkerPool(f"{functions}:{function}", deadline_s=1.5))
+def test_a_lost_worker_is_replaced(functions: str, pools: list[ProcessPool], function: str, deadly: str) -> None:
+    pools.append(ProcessPool(f"{functions}:{function}", deadline_s=1.5))
     before = pools[0].submit(text="before").result()
     with pytest.raises(WorkerLostError):
         pools[0].submit(text=deadly).result()
@@ -80,16 +80,16 @@ def test_a_lost_worker_is_replaced(functions: str, pools: list[WorkerPool], func
     assert after["pid"] != before["pid"]
 
 
-def test_a_worker_that_grew_is_replaced_after_its_answer(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:grow"))
+def test_a_worker_that_grew_is_replaced_after_its_answer(functions: str, pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool(f"{functions}:grow"))
     grown = pools[0].submit(text="grow").result()
     after = pools[0].submit(text="after").result()
     assert grown["text"] == "grow"
     assert after["pid"] != grown["pid"]
 
 
-def test_different_hangs_do_not_starve_quick_requests(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:sometimes", workers=1, deadline_s=60.0))
+def test_different_hangs_do_not_starve_quick_requests(functions: str, pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool(f"{functions}:sometimes", workers=1, deadline_s=60.0))
     pools[0].submit(text="warm").result()
     hangs = [pools[0].submit(text=f"loop {k}") for k in range(4)]
     quick = [pools[0].submit(text=str(k)) for k in range(100)]
@@ -98,8 +98,10 @@ def test_different_hangs_do_not_starve_quick_requests(functions: str, pools: lis
     assert not any(hang.done() for hang in hangs)
 
 
-def test_every_hang_ends_when_there_are_more_than_the_slow_lane_holds(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:sometimes", workers=1, deadline_s=0.4))
+def test_every_hang_ends_when_there_are_more_than_the_slow_queue_holds(
+    functions: str, pools: list[ProcessPool]
+) -> None:
+    pools.append(ProcessPool(f"{functions}:sometimes", workers=1, deadline_s=0.4))
     hangs = [pools[0].submit(text=f"loop {k}") for k in range(15)]
     after = pools[0].submit(text="after")
     assert after.result(timeout=60)["text"] == "after"
@@ -108,14 +110,14 @@ def test_every_hang_ends_when_there_are_more_than_the_slow_lane_holds(functions:
             hang.result(timeout=60)
 
 
-def test_equal_requests_share_one_future(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:echo"))
+def test_equal_requests_share_one_future(functions: str, pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool(f"{functions}:echo"))
     assert pools[0].submit(text="a") is pools[0].submit(text="a")
     assert pools[0].submit(text="a") is not pools[0].submit(text="b")
 
 
-def test_a_zygote_that_dies_is_replaced(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:echo"))
+def test_a_zygote_that_dies_is_replaced(functions: str, pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool(f"{functions}:echo"))
     before = pools[0].submit(text="before").result()
     worker = os.pidfd_open(int(before["pid"]))
     os.kill(int(before["zygote"]), signal.SIGKILL)
@@ -126,8 +128,8 @@ def test_a_zygote_that_dies_is_replaced(functions: str, pools: list[WorkerPool])
     assert after["zygote"] != before["zygote"]
 
 
-def test_a_request_that_runs_when_the_zygote_dies_is_asked_again(functions: str, pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool(f"{functions}:sometimes", deadline_s=2.0))
+def test_a_request_that_runs_when_the_zygote_dies_is_asked_again(functions: str, pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool(f"{functions}:sometimes", deadline_s=2.0))
     zygote = int(pools[0].submit(text="warm").result()["zygote"])
     hang = pools[0].submit(text="loop")
     os.kill(zygote, signal.SIGKILL)
@@ -137,7 +139,7 @@ def test_a_request_that_runs_when_the_zygote_dies_is_asked_again(functions: str,
 
 def test_nothing_is_left_behind(functions: str) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
-    pool = WorkerPool(f"{functions}:sometimes", workers=2, deadline_s=0.3)
+    pool = ProcessPool(f"{functions}:sometimes", workers=2, deadline_s=0.3)
     futures = [pool.submit(text=f"{'loop ' if k % 5 == 0 else ''}{k}") for k in range(50)]
     wait(futures, timeout=120)
     last = pool.submit(text="last").result()
@@ -153,7 +155,7 @@ def test_nothing_is_left_behind(functions: str) -> None:
 
 
 def test_closing_gives_up_what_is_queued_or_running(functions: str) -> None:
-    pool = WorkerPool(f"{functions}:sometimes", deadline_s=60.0)
+    pool = ProcessPool(f"{functions}:sometimes", deadline_s=60.0)
     futures = [pool.submit(text=f"loop {k}") for k in range(20)]
     pool.close()
     for future in futures:
@@ -163,14 +165,14 @@ def test_closing_gives_up_what_is_queued_or_running(functions: str) -> None:
         pool.submit(text="after")
 
 
-def test_a_worker_that_cannot_start_is_an_error(pools: list[WorkerPool]) -> None:
-    pools.append(WorkerPool("no_such_module:f"))
+def test_a_worker_that_cannot_start_is_an_error(pools: list[ProcessPool]) -> None:
+    pools.append(ProcessPool("no_such_module:f"))
     with pytest.raises(RuntimeError, match="no_such_module"):
         pools[0].submit(text="a").result()
 
 
 def test_closing_ends_the_process(functions: str) -> None:
-    pool = WorkerPool(f"{functions}:echo", workers=2)
+    pool = ProcessPool(f"{functions}:echo", workers=2)
     pids = {int(pool.submit(text=str(i)).result()["pid"]) for i in range(4)}
     pool.close()
     for pid in pids:
@@ -202,11 +204,11 @@ def test_a_worker_needs_no_torch() -> None:
     assert json.loads(done.stdout) == []
 
 
-def test_a_busy_machine_changes_no_reply(functions: str, pools: list[WorkerPool], tmp_path: Path) -> None:
+def test_a_busy_machine_changes_no_reply(functions: str, pools: list[ProcessPool], tmp_path: Path) -> None:
     """A request that is stopped by others for longer than its limit is answered: the limit is processor time."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    pools.append(WorkerPool(f"{functions}:waits", workers=2, deadline_s=0.4))
+    pools.append(ProcessPool(f"{functions}:waits", workers=2, deadline_s=0.4))
     pools[0].submit(text="warm").result()
     waiting = pools[0].submit(text=str(gate))
     lost = pools[0].submit(text="loop")

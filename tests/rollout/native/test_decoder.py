@@ -113,13 +113,13 @@ def test_a_call_decodes_with_the_weights_of_its_time(wide: Policy, make_checkpoi
     assert {(c.problem_id, c.index): c.token_ids for c in sampled(wide)} != before
 
 
-def test_threads_within_a_lane_change_nothing(wide: Policy) -> None:
+def test_threads_within_a_worker_change_nothing(wide: Policy) -> None:
     threads = torch.get_num_threads()
     found = []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            completions = NativeRollout(wide, lanes=1).generate(PROBLEMS, SAMPLING, seed=0, step=0, stage="test")
+            completions = NativeRollout(wide, workers=1).generate(PROBLEMS, SAMPLING, seed=0, step=0, stage="test")
             found.append({(c.problem_id, c.index): c.token_ids for c in completions})
     finally:
         torch.set_num_threads(threads)

@@ -107,17 +107,17 @@ def test_completions_do_not_depend_on_batch_order_or_slots(policy: Policy) -> No
 def test_completions_and_their_order_depend_on_nothing_but_the_number_of_lanes(policy: Policy) -> None:
     sampling = Sampling(3, max_completion_length=24)
     whole = generate(policy, problems(), sampling)
-    rollout = NativeRollout(policy, max_slots=6, lanes=3)
+    rollout = NativeRollout(policy, max_slots=6, workers=3)
     first, second = (list(rollout.generate(problems(), sampling, seed=0, step=0, stage="test")) for _ in range(2))
     assert first == second
     assert {(c.problem_id, c.index): c.token_ids for c in first} == {key: c.token_ids for key, c in whole.items()}
     assert len(first) == len(whole)
 
 
-def test_whoever_stops_early_leaves_no_lane_behind(policy: Policy) -> None:
+def test_whoever_stops_early_leaves_no_worker_behind(policy: Policy) -> None:
     before, threads = set(threading.enumerate()), torch.get_num_threads()
     asked = Sampling(4, max_completion_length=60)
-    stream = NativeRollout(policy, max_slots=8, lanes=2).generate(problems(), asked, seed=0, step=0, stage="test")
+    stream = NativeRollout(policy, max_slots=8, workers=2).generate(problems(), asked, seed=0, step=0, stage="test")
     next(stream)
     stream.close()
     assert set(threading.enumerate()) <= before  # others may end meanwhile
@@ -181,9 +181,9 @@ def test_the_caller_never_sees_the_engines_state(policy: Policy, checkpoint: Pat
         assert not torch.is_autocast_enabled("cpu")
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_an_update_in_between_is_refused(policy: Policy, lanes: int) -> None:
-    asked, rollout = Sampling(4, max_completion_length=60), NativeRollout(policy, max_slots=8, lanes=lanes)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_update_in_between_is_refused(policy: Policy, workers: int) -> None:
+    asked, rollout = Sampling(4, max_completion_length=60), NativeRollout(policy, max_slots=8, workers=workers)
     stream = rollout.generate(problems(), asked, seed=0, step=0, stage="test")
     assert next(stream).policy_version == 0
     policy.version += 1

@@ -21,18 +21,18 @@ import torch
 
 from thinkery.recipe import VLLMSpec
 from thinkery.rollout.vllm import remote as vllm_remote
+from thinkery.rollout.vllm.admission import Rules
 from thinkery.rollout.vllm.connection import TOKEN
-from thinkery.rollout.vllm.door import Rules
-from thinkery.rollout.vllm.engine import Ask, Drawn, Order
+from thinkery.rollout.vllm.engine import CompletionRequest, Drawn, DrawRequest
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.rollout.vllm.remote import RemoteEngine
-from thinkery.rollout.vllm.server import Work, main, serve
+from thinkery.rollout.vllm.server import EngineHost, main, serve
 from thinkery.types import Sampling, UserError
 
 pytestmark = pytest.mark.slow
 
 SECRET = "the-secret-of-this-test"
-ORDER = Order([Ask((1, 2), 5), Ask((1, 3), 6)], Sampling(1), 100, (0,), ())
+ORDER = DrawRequest([CompletionRequest((1, 2), 5), CompletionRequest((1, 3), 6)], Sampling(1), 100, (0,), ())
 STOP: Any = None  # the server looks for stop strings itself
 
 
@@ -48,10 +48,10 @@ class Keeper:
         self.weights, self.label = dict(weights), label
         return Held({("a",): ("float32", (1,))}, ())
 
-    def draw(self, order: Order, label: str, stop: object, cut: threading.Event) -> Generator[Drawn]:
-        for number, ask in enumerate(order.asks):
+    def draw(self, draw_request: DrawRequest, label: str, stop: object, cut: threading.Event) -> Generator[Drawn]:
+        for number, wanted in enumerate(draw_request.completions):
             self.steps += 1
-            yield Drawn(number, ask.prompt_ids, (-0.5,) * len(ask.prompt_ids), "stop")
+            yield Drawn(number, wanted.prompt_ids, (-0.5,) * len(wanted.prompt_ids), "stop")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def served(keeper: Keeper) -> Iterator[Callable[..., VLLMSpec]]:
     servers = []
 
     def start(**rules: Any) -> VLLMSpec:
-        work = Work()
+        work = EngineHost()
         work._engine = keeper  # type: ignore[assignment]
         work._rule = lambda *_: STOP  # type: ignore[assignment]
         threading.Thread(target=work.run, daemon=True).start()

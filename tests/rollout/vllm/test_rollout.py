@@ -21,7 +21,7 @@ from thinkery.rollout.vllm.engine import engine_for
 from thinkery.rollout.vllm.rollout import VLLMRollout, check_computation
 from thinkery.training.forward import packed_logprobs
 from thinkery.training.learner import Learner, LearnerConfig, Sample
-from thinkery.training.packing import pack, plan_microbatches
+from thinkery.training.packing import pack, split_microbatches
 from thinkery.types import Completion, Problem, Sampling, UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
@@ -52,8 +52,8 @@ def sample(rollout: NativeRollout | VLLMRollout, problems: list[Problem], sampli
 def learner_difference(policy: Policy, completions: list[Completion], temperature: float = 1.0) -> float:
     """Mean absolute difference between the engine's log-probabilities and the learner's forward."""
     differences = []
-    for plan in plan_microbatches(completions, range(len(completions)), 16384, 1):
-        microbatch = pack(completions, plan, policy.device)
+    for subset in split_microbatches(completions, range(len(completions)), 16384, 1):
+        microbatch = pack(completions, subset, policy.device)
         with torch.no_grad():
             learners_N, _ = packed_logprobs(policy, policy.model, microbatch, temperature)
         engines = [logp for index in microbatch.indices for logp in completions[index].logprobs]
@@ -159,28 +159,28 @@ def test_a_handover_that_lacks_a_tensor_leaves_no_engine_behind(policy: Policy, 
     assert engine_for(rollout.settings) is not engine
 
 
-def test_a_call_that_was_cut_goes_on_as_if_nothing_had_been(policy: Policy, problems: list[Problem]) -> None:
+def test_a_call_that_was_interrupted_is_resumed_as_if_nothing_had_been(policy: Policy, problems: list[Problem]) -> None:
     sampling = Sampling(8, max_completion_length=64)
     rollout = VLLMRollout(policy, spec=SPEC, max_slots=SLOTS)
     whole = by_key(sample(rollout, problems, sampling))
     finished = []
     for completion in rollout.generate(problems, sampling, seed=3, step=5, stage="zero"):
         finished.append(completion)
-        rollout.cut()
-    left = list(rollout.left)
-    assert any(piece.token_ids for piece in left)
+        rollout.interrupt()
+    unfinished = list(rollout.unfinished)
+    assert any(partial.token_ids for partial in unfinished)
     policy.version = 1  # the same weights under another name: tokens keep the version that drew the first of them
-    finished += rollout.resume(problems, left, sampling, seed=3, stage="zero")
+    finished += rollout.resume(problems, unfinished, sampling, seed=3, stage="zero")
     found = by_key(finished)
     assert found.keys() == whole.keys()
     assert len(finished) == len(found)
     same = sum(found[key].token_ids == whole[key].token_ids for key in whole)
     assert same >= 0.95 * len(whole)
-    for piece in left:
-        completion = found[piece.problem_id, piece.index]
-        assert completion.token_ids[: len(piece.token_ids)] == piece.token_ids
-        assert completion.logprobs[: len(piece.token_ids)] == piece.logprobs
-        assert completion.policy_version == (0 if piece.token_ids else 1)
+    for partial in unfinished:
+        completion = found[partial.problem_id, partial.index]
+        assert completion.token_ids[: len(partial.token_ids)] == partial.token_ids
+        assert completion.logprobs[: len(partial.token_ids)] == partial.logprobs
+        assert completion.policy_version == (0 if partial.token_ids else 1)
 
 
 def test_stale_completions_are_refused_unless_that_was_declared(policy: Policy, problems: list[Problem]) -> None:

@@ -74,14 +74,14 @@ def test_new_weights_reach_it_before_it_samples(server: RemoteEngine, policy: Po
     policy.version += 1
 
 
-def test_a_call_that_was_cut_goes_on(server: RemoteEngine, policy: Policy, problems: list[Problem]) -> None:
+def test_a_call_that_was_interrupted_is_resumed(server: RemoteEngine, policy: Policy, problems: list[Problem]) -> None:
     rollout = VLLMRollout(policy, spec=STARTED, max_slots=48)
     whole = sample(rollout, problems)
     finished = []
     for completion in rollout.generate(problems, SAMPLING, seed=3, step=0, stage="zero"):
         finished.append(completion)
-        rollout.cut()
-    finished += rollout.resume(problems, rollout.left, SAMPLING, seed=3, stage="zero")
+        rollout.interrupt()
+    finished += rollout.resume(problems, rollout.unfinished, SAMPLING, seed=3, stage="zero")
     assert share_of_equal(finished, whole) >= 0.95
     assert rollout.bursts > 0
 

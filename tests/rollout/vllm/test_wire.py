@@ -17,19 +17,19 @@ from thinkery.models.loading import Policy
 from thinkery.preflight import check
 from thinkery.recipe import Recipe, VLLMSpec
 from thinkery.rollout.vllm.connection import TOKEN
-from thinkery.rollout.vllm.engine import Ask, Drawn, EngineSettings, Order
+from thinkery.rollout.vllm.engine import CompletionRequest, Drawn, DrawRequest, EngineSettings
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.rollout.vllm.remote import RemoteEngine
 from thinkery.rollout.vllm.wire import (
     WeightsReader,
+    read_draw_request,
     read_drawn,
     read_held,
-    read_order,
     read_settings,
     read_tokenizer,
+    write_draw_request,
     write_drawn,
     write_held,
-    write_order,
     write_settings,
     write_tokenizer,
     write_weights,
@@ -43,10 +43,14 @@ def through_json(data: Any) -> Any:
 
 def test_everything_comes_out_as_it_went_in(policy: Policy) -> None:
     sampling = Sampling(2, 0.7, 0.9, 5, 30, stop_token_ids=(3,), stop_strings=("\n",))
-    order = Order(
-        [Ask((1, 2), -(2**62)), Ask((1, 2), 5, (7, 8)), Ask((4,), 6)], sampling, 100, (0, 3), ("\n", "</answer>")
+    draw_request = DrawRequest(
+        [CompletionRequest((1, 2), -(2**62)), CompletionRequest((1, 2), 5, (7, 8)), CompletionRequest((4,), 6)],
+        sampling,
+        100,
+        (0, 3),
+        ("\n", "</answer>"),
     )
-    assert read_order(through_json(write_order(order))) == order
+    assert read_draw_request(through_json(write_draw_request(draw_request))) == draw_request
     drawn = Drawn(4, (1, 2), (-0.1, -3.4028234663852886e38), "length")
     assert read_drawn(through_json(write_drawn(drawn))) == drawn
     held = Held({("a", "b"): ("bfloat16", (-(2**63), 4)), ("c",): ("float32", (0,))}, ("d",))

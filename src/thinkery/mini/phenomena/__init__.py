@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinkery.mini.phenomena import comparisons, reasoning, students
-from thinkery.mini.phenomena import learning_curves as climb
+from thinkery.mini.phenomena import comparisons, learning_curves, reasoning, students
 from thinkery.mini.phenomena.claims import Claim, Finding
 from thinkery.mini.phenomena.ladder import Ladder, NotMeasuredError
 
@@ -52,19 +51,19 @@ _LISTED = (
     (
         "Zero follows instructions badly, cold start repairs it",
         "IFEval 46.6 to 71.7",
-        climb.cold_start_repairs_instructions,
+        learning_curves.cold_start_repairs_instructions,
     ),
-    ("A small cold start drops reasoning", "77.9 to 59.0 on AIME 2024", climb.cold_start_drops_reasoning),
+    ("A small cold start drops reasoning", "77.9 to 59.0 on AIME 2024", learning_curves.cold_start_drops_reasoning),
     (
         "Reasoning RL recovers it, preference barely moves",
         "59.0 to 74.0; AlpacaEval 50.1 to 55.8",
-        climb.reasoning_rl_recovers,
+        learning_curves.reasoning_rl_recovers,
     ),
-    ("The large SFT broadens", "Aider 25.6 to 44.8", climb.large_sft_broadens),
+    ("The large SFT broadens", "Aider 25.6 to 44.8", learning_curves.large_sft_broadens),
     (
         "The last RL mainly lifts preference",
         "AlpacaEval +25, ArenaHard +17, AIME +1.7",
-        climb.last_rl_lifts_preference,
+        learning_curves.last_rl_lifts_preference,
     ),
     (
         "Without the language reward the thinking drifts into mixed language",
@@ -99,7 +98,7 @@ _LISTED = (
         "7B no gain, 32B a gain",
         students.weak_base_stays_down,
     ),
-    ("Few-shot prompting degrades the trained model", "stated", climb.few_shot_degrades),
+    ("Few-shot prompting degrades the trained model", "stated", learning_curves.few_shot_degrades),
 )
 PHENOMENA = tuple(Phenomenon(f"P{i}", *entry) for i, entry in enumerate(_LISTED, start=1))
 

@@ -124,7 +124,7 @@ def _ends(curves: list[Floats]) -> list[float]:
 
 
 def _jumps(curves: list[Floats]) -> Floats:
-    """(R, steps, 1): how far a curve is from the mean of its two neighbours, so that a steady climb is no jump."""
+    """(R, steps, 1): how far a curve is from the mean of its two neighbours, so that a steady rise is no jump."""
     length = min(map(len, curves))
     values = np.stack([curve[:length] for curve in curves])
     return np.abs(values[:, 1:-1] - (values[:, :-2] + values[:, 2:]) / 2)

@@ -1,6 +1,6 @@
 """Runs read back for the phenomena: every model's samples and every stage's curves, found by name and by seed.
 
-Runs of the same seed are one climb: a recipe of comparisons adds its stages to those of the ladder it belongs to.
+Runs of the same seed belong together: a recipe of comparisons adds its stages to those of the ladder it compares with.
 Whatever a run lacks is ``NotMeasuredError``, never a guess. Left out: what the figures mean (the other modules).
 """
 
@@ -51,7 +51,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class MeasuredTable:
     """Figures of the same problems in all runs: ``values`` (R, P, C), ``levels`` (P,)."""
 
     values: Floats
@@ -67,10 +67,10 @@ class Table:
         """The mean of every column over problems and runs."""
         return [float(value) for value in self.values.mean(axis=(0, 1))]
 
-    def part(self, low: int, high: int) -> Table:
+    def part(self, low: int, high: int) -> MeasuredTable:
         """The problems of levels ``low`` to ``high``."""
         kept = (low <= self.levels) & (self.levels <= high)
-        return Table(self.values[:, kept], self.levels[kept], self.benchmark)
+        return MeasuredTable(self.values[:, kept], self.levels[kept], self.benchmark)
 
 
 class RunData:
@@ -112,7 +112,7 @@ class RunData:
 
 
 class Ladder:
-    """Climbs of one ladder with different seeds.
+    """Runs of the ladder (the stages from base to R1) with different seeds.
 
     ``folders`` are runs of the ladder's recipe and of recipes that compare with it; those of one seed belong together,
     and where two of them have a model of the same name, the first is taken.
@@ -122,44 +122,44 @@ class Ladder:
         if not folders:
             raise UserError("name at least one run folder")
         self.runs = [RunData(folder) for folder in folders]
-        self._climbs: dict[int, list[RunData]] = {}
+        self._by_seed: dict[int, list[RunData]] = {}
         for run in self.runs:
-            self._climbs.setdefault(run.seed, []).append(run)
+            self._by_seed.setdefault(run.seed, []).append(run)
 
-    def table(self, *columns: Column, domain: str | None = None) -> Table:
-        """Figures of the problems that all columns have, in every climb that has all the models.
+    def table(self, *columns: Column, domain: str | None = None) -> MeasuredTable:
+        """Figures of the problems that all columns have, for every seed that has all the models.
 
-        Raises ``NotMeasuredError`` if there is no such climb, or if it has too few problems.
+        Raises ``NotMeasuredError`` if there is no such seed, or if it has too few problems.
         """
         return self.tables((columns, domain))[0]
 
-    def tables(self, *wanted: tuple[Sequence[Column], str | None]) -> list[Table]:
-        """Several tables (columns, domain or None), from the climbs that have all of them."""
-        climbs = []
-        for runs in self._climbs.values():
+    def tables(self, *wanted: tuple[Sequence[Column], str | None]) -> list[MeasuredTable]:
+        """Several tables (columns, domain or None), for the seeds that have all of them."""
+        measured = []
+        for runs in self._by_seed.values():
             found = [[_samples_of(runs, column) for column in columns] for columns, _ in wanted]
             if all(samples is not None for part in found for samples in part):
-                climbs.append(found)
-        if not climbs:
+                measured.append(found)
+        if not measured:
             names = dict.fromkeys(f"{one.model} on {one.benchmark}" for columns, _ in wanted for one in columns)
             raise NotMeasuredError(f"no run has evaluated {', '.join(names)}")
-        return [_table(columns, domain, [c[i] for c in climbs]) for i, (columns, domain) in enumerate(wanted)]
+        return [_table(columns, domain, [c[i] for c in measured]) for i, (columns, domain) in enumerate(wanted)]
 
     def curves(self, *wanted: tuple[str, Sequence[str]], least: int = MIN_STEPS) -> list[list[Floats]]:
-        """Curves (steps, metrics) of stages: one list a stage, one array a climb that has all of them.
+        """Curves (steps, metrics) of stages: one list a stage, one array a seed that has all of them.
 
-        Raises ``NotMeasuredError`` if no climb has ``least`` steps of each.
+        Raises ``NotMeasuredError`` if no seed has ``least`` steps of each.
         """
-        climbs = []
-        for runs in self._climbs.values():
+        measured = []
+        for runs in self._by_seed.values():
             curves = (_curve_of(runs, stage, metrics) for stage, metrics in wanted)
             found = [curve for curve in curves if curve is not None and len(curve) >= least]
             if len(found) == len(wanted):
-                climbs.append(found)
-        if not climbs:
+                measured.append(found)
+        if not measured:
             names = [f"{stage} with {' and '.join(metrics)}" for stage, metrics in wanted]
             raise NotMeasuredError(f"no run has {least} steps of {', '.join(names)}")
-        return [[climb[i] for climb in climbs] for i in range(len(wanted))]
+        return [[one[i] for one in measured] for i in range(len(wanted))]
 
     def models(self, prefix: str) -> list[str]:
         """The stages whose names begin so, in the order of the recipes."""
@@ -172,14 +172,14 @@ class Ladder:
             raise NotMeasuredError(f"no run has the model of {stage}")
         return sizes[0]
 
-    def estimate(self, statistic: Statistic, *tables: Table | Floats, confidence: float = 0.95) -> Estimate:
+    def estimate(self, statistic: Statistic, *tables: MeasuredTable | Floats, confidence: float = 0.95) -> Estimate:
         """A statistic of the means of the tables' columns side by side; see ``bootstrap.estimate``."""
-        values = [table.values if isinstance(table, Table) else table for table in tables]
+        values = [table.values if isinstance(table, MeasuredTable) else table for table in tables]
         return estimate(values, statistic, seed=self.seed, confidence=confidence)
 
     @property
     def seed(self) -> int:
-        """What the resampling is counted from: the first run's seed."""
+        """The seed of the resampling: the first run's."""
         return self.runs[0].seed
 
 
@@ -194,11 +194,13 @@ def _curve_of(runs: Sequence[RunData], stage: str, metrics: Sequence[str]) -> Fl
     return next((run.curve(stage, metrics) for run in runs if stage in run.stages()), None)
 
 
-def _table(columns: Sequence[Column], domain: str | None, climbs: Sequence[Sequence[Samples | None]]) -> Table:
+def _table(
+    columns: Sequence[Column], domain: str | None, measured: Sequence[Sequence[Samples | None]]
+) -> MeasuredTable:
     """Figures (R, P, C) of the problems that all samples share."""
     parts = [
         [_by_problem(samples, column.figure, domain) for samples, column in zip(found, columns, strict=True) if samples]
-        for found in climbs
+        for found in measured
     ]
     shared = [problem for problem in parts[0][0] if all(problem in one for part in parts for one in part)]
     where = columns[0].benchmark + (f" ({domain})" if domain else "")
@@ -207,7 +209,7 @@ def _table(columns: Sequence[Column], domain: str | None, climbs: Sequence[Seque
             f"{len(shared)} problems of {where} with {columns[0].figure} are too few, {MIN_PROBLEMS} are needed"
         )
     values = np.array([[[one[problem][0] for one in part] for problem in shared] for part in parts])
-    return Table(values, np.array([parts[0][0][problem][1] for problem in shared]), where)
+    return MeasuredTable(values, np.array([parts[0][0][problem][1] for problem in shared]), where)
 
 
 def _by_problem(samples: Samples, figure: str, domain: str | None) -> dict[tuple[Any, ...], tuple[float, int]]:

@@ -1,6 +1,6 @@
-"""P8 to P12 and P22: what each rung of the ladder adds and costs (stages ``zero``, ``dev1`` to ``dev3``, ``r1``).
+"""P8 to P12 and P22: what each stage of the ladder adds and costs (stages ``zero``, ``dev1`` to ``dev3``, ``r1``).
 
-The rungs' names: cold-start SFT makes ``dev1``, reasoning RL ``dev2``, the large SFT from base ``dev3``, RL for all
+The stages' names: cold-start SFT makes ``dev1``, reasoning RL ``dev2``, the large SFT from base ``dev3``, RL for all
 scenarios ``r1``. Held-out sets: ``reasoning``, ``general`` (judged), ``few-shot``.
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from thinkery.evaluation.samples import Floats
 from thinkery.mini.phenomena.claims import Finding, above_zero, trend, with_interval
-from thinkery.mini.phenomena.ladder import Column, Ladder, NotMeasuredError, Table
+from thinkery.mini.phenomena.ladder import Column, Ladder, MeasuredTable, NotMeasuredError
 
 BASE, ZERO, R1 = "base", "zero", "r1"
 
@@ -131,7 +131,7 @@ def _earlier(means: Floats) -> Floats:
     return earlier
 
 
-def _halves(table: Table) -> tuple[Table, Table]:
+def _halves(table: MeasuredTable) -> tuple[MeasuredTable, MeasuredTable]:
     levels = sorted({int(level) for level in table.levels})
     if len(levels) < 2:
         raise NotMeasuredError("the problems have but one level")

@@ -79,7 +79,7 @@ class Fields:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ParsedRow:
     """What a convention makes of a row. ``columns`` are added to the row's free ones."""
 
     prompt: str | tuple[Message, ...]
@@ -103,7 +103,7 @@ class Convention:
     prompt: tuple[str, ...]
     answer: tuple[tuple[str, ...], ...]
     says: str
-    read: Callable[[Fields], Task]
+    read: Callable[[Fields], ParsedRow]
     needs: tuple[str, ...] = ()
     known: str = ""
     fits: Callable[[Mapping[str, Any], str], bool] = lambda values, answer: True

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from thinkery.problems.conventions.base import Fields, Task, shown
+from thinkery.problems.conventions.base import Fields, ParsedRow, shown
 
 MAX_OPTIONS = 10  # A to J, as many as MMLU-Pro has
 _ASK = "Answer with the letter of the right option."
@@ -20,7 +20,7 @@ _ASK_ZH = "请用正确选项的字母作答。"
 _LISTS = ("choices", "options")
 
 
-def read_choice(fields: Fields) -> Task:
+def read_choice(fields: Fields) -> ParsedRow:
     """Options in a list, and which of them is right."""
     question = fields.text(fields.prompt)
     column = next((name for name in _LISTS if fields.values.get(name) is not None), None)
@@ -30,7 +30,7 @@ def read_choice(fields: Fields) -> Task:
     return _task(question, options, _index(fields, labels, options))
 
 
-def read_redux(fields: Fields) -> Task:
+def read_redux(fields: Fields) -> ParsedRow:
     """MMLU-Redux: what its people found wrong with a question of MMLU, and the right answer where there is one."""
     found = str(fields.values.get("error_type") or "ok").strip()
     corrected = fields.take("correct_answer")
@@ -41,10 +41,10 @@ def read_redux(fields: Fields) -> Task:
     return read_choice(fields)
 
 
-def columns_of(*columns: str, ask: str = _ASK) -> Callable[[Fields], Task]:
+def columns_of(*columns: str, ask: str = _ASK) -> Callable[[Fields], ParsedRow]:
     """Options in a column each."""
 
-    def read(fields: Fields) -> Task:
+    def read(fields: Fields) -> ParsedRow:
         question = fields.text(fields.prompt)
         options = [str(fields.take(column) or "").strip() for column in columns]
         for column, option in zip(columns, options, strict=True):
@@ -59,10 +59,10 @@ def columns_of(*columns: str, ask: str = _ASK) -> Callable[[Fields], Task]:
 read_chinese = columns_of("A", "B", "C", "D", ask=_ASK_ZH)
 
 
-def shuffled(*wrong: str) -> Callable[[Fields], Task]:
+def shuffled(*wrong: str) -> Callable[[Fields], ParsedRow]:
     """The right answer in one column, wrong ones in others; shuffled, since the column gives it away."""
 
-    def read(fields: Fields) -> Task:
+    def read(fields: Fields) -> ParsedRow:
         question, correct = fields.text(fields.prompt), fields.text(fields.answer)
         options = [correct, *(fields.text(column) for column in wrong)]
         order = Random(f"gpqa/{question}").sample(range(len(options)), len(options))
@@ -71,7 +71,7 @@ def shuffled(*wrong: str) -> Callable[[Fields], Task]:
     return read
 
 
-def read_cluewsc(fields: Fields) -> Task:
+def read_cluewsc(fields: Fields) -> ParsedRow:
     """Whether a pronoun stands for a noun: yes (A) or no (B)."""
     text, target = fields.text(fields.prompt), fields.json("target")
     noun, pronoun = (target.get(f"span{i}_text") if isinstance(target, dict) else None for i in (1, 2))
@@ -90,10 +90,10 @@ def _hashable(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value if isinstance(value, int) else None
 
 
-def _task(question: str, options: Sequence[str], right: int, ask: str = _ASK) -> Task:
+def _task(question: str, options: Sequence[str], right: int, ask: str = _ASK) -> ParsedRow:
     listed = "\n".join(f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False))
     prompt = f"{question.strip()}\n\n{listed}\n\n{ask}"
-    return Task(prompt, string.ascii_uppercase[right], "choice", {"choices": list(options)})
+    return ParsedRow(prompt, string.ascii_uppercase[right], "choice", {"choices": list(options)})
 
 
 def _options(fields: Fields, column: str) -> tuple[list[str], list[str]]:

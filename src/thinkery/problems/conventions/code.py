@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from thinkery.problems.conventions.base import Fields, Task, prompt_of, shown
+from thinkery.problems.conventions.base import Fields, ParsedRow, prompt_of, shown
 from thinkery.problems.conventions.packed import unpack_text
 
 BLOCK = "{text}\n\nGive it in one ```python block."
@@ -34,7 +34,7 @@ _SOURCES = ("unit_tests", "setup", "prompt")
 _PYTHON3 = 3  # code_contests' number for it
 
 
-def programs(whole: str = "", *, ask: str = "", solution: str = "", **keys: str) -> Callable[[Fields], Task]:
+def programs(whole: str = "", *, ask: str = "", solution: str = "", **keys: str) -> Callable[[Fields], ParsedRow]:
     """A reader of tests. ``whole`` is a column that holds all of them; ``keys`` say where single keys stand.
 
     A place is a column, ``column.key`` of one that holds objects, ``a | b`` (the first that is there) or ``a + b``
@@ -43,7 +43,7 @@ def programs(whole: str = "", *, ask: str = "", solution: str = "", **keys: str)
     of a known one; without it the column ``solutions`` lists some.
     """
 
-    def read(fields: Fields) -> Task:
+    def read(fields: Fields) -> ParsedRow:
         text = _statement(fields)
         fields.values[fields.prompt] = text  # a key, or the solution, may need it as well
         row = {"text": text.strip(), "code": text.strip("\n"), "test_list": _source(fields, "test_list")}
@@ -63,12 +63,12 @@ def programs(whole: str = "", *, ask: str = "", solution: str = "", **keys: str)
         prompt = ask.format(**row) if ask else f"{row['text']}\n\n{_asked(fields, reference)}"
         if fields.prompt == "prompt" and not ask:  # a set's own prompt says how to answer
             prompt = text
-        return Task(prompt, written(reference), "code", {"solution_code": known} if known.strip() else {})
+        return ParsedRow(prompt, written(reference), "code", {"solution_code": known} if known.strip() else {})
 
     return read
 
 
-def read_verification(fields: Fields) -> Task:
+def read_verification(fields: Fields) -> ParsedRow:
     """open-r1's ``verification_info``, and what SYNTHETIC-1 and 2 made of it: the task's type says what it holds."""
     prompt, kind = prompt_of(fields), str(fields.values.get("task_type") or "verifiable_code")
     info = fields.json("verification_info")
@@ -76,10 +76,10 @@ def read_verification(fields: Fields) -> Task:
         raise fields.error("verification_info", f"must be an object with language and test_cases, not {shown(info)}")
     known = fields.optional_text("gold_standard_solution")
     if "math" in kind and info.get("ground_truth") is not None:
-        return Task(prompt, str(info["ground_truth"]), "math", {"solution": known} if known else {})
+        return ParsedRow(prompt, str(info["ground_truth"]), "math", {"solution": known} if known else {})
     if "code" not in kind or "ground_truth" in info:
         raise fields.error("task_type", f"is {kind!r}, which is not read; read are code with tests, and math")
-    return Task(prompt, written(info), "code", {"solution_code": known} if known.strip() else {})
+    return ParsedRow(prompt, written(info), "code", {"solution_code": known} if known.strip() else {})
 
 
 def tests_of(fields: Fields, column: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from thinkery.problems.conventions.base import Fields, Task, prompt_of, reference_of, shown
+from thinkery.problems.conventions.base import Fields, ParsedRow, prompt_of, reference_of, shown
 from thinkery.problems.conventions.code import tests_of, written
 
 _BRACES = re.compile(
@@ -43,31 +43,31 @@ def last_box(text: str) -> str | None:
     return None if best is None else text[best[0] : best[1]].strip()
 
 
-def read_plain(fields: Fields) -> Task:
+def read_plain(fields: Fields) -> ParsedRow:
     """An answer as it is, or what the last box of a worked solution holds."""
     prompt = prompt_of(fields)
     if fields.verifier == NONE and fields.values.get(fields.answer) is None:
-        return Task(prompt, "", NONE)
+        return ParsedRow(prompt, "", NONE)
     if fields.verifier == "code" and isinstance(fields.values.get(fields.answer), dict | list):
-        return Task(prompt, json.dumps(fields.take(fields.answer), default=str), "code")
+        return ParsedRow(prompt, json.dumps(fields.take(fields.answer), default=str), "code")
     if fields.verifier == "f1" and isinstance(fields.values.get(fields.answer), list):  # each of them is right
         accepted = [[str(one)] for one in fields.take(fields.answer)]
-        return Task(prompt, json.dumps(accepted), "f1")
+        return ParsedRow(prompt, json.dumps(accepted), "f1")
     worked = fields.values.get(fields.answer)
     reference = reference_of(fields)
     math = fields.verifier in (None, "math")
     boxed = last_box(reference) if math and len(reference) < 1 << 20 else None
     if boxed is not None:
-        return Task(prompt, boxed, "math", {"solution": worked} if worked != f"\\boxed{{{boxed}}}" else {})
+        return ParsedRow(prompt, boxed, "math", {"solution": worked} if worked != f"\\boxed{{{boxed}}}" else {})
     if math and fields.answer == "solution" and ("\n" in reference.strip() or len(reference) > _PROSE):
         raise fields.error(
             "solution", r"has no \boxed{} around its final answer, so what is right can't be told; write the answer in "
             "a column of its own, such as answer"
         )  # fmt: skip
-    return Task(prompt, reference, "math")
+    return ParsedRow(prompt, reference, "math")
 
 
-def read_numina(fields: Fields) -> Task:
+def read_numina(fields: Fields) -> ParsedRow:
     """NuminaMath's answer, unless the row says that there is none, or that something is wrong with it."""
     kind, answer = fields.values.get("question_type"), fields.values.get(fields.answer)
     if kind == "proof" or (isinstance(answer, str) and answer.strip().casefold() in _NO_ANSWER):
@@ -79,14 +79,14 @@ def read_numina(fields: Fields) -> Task:
     return read_plain(fields)
 
 
-def read_gsm8k(fields: Fields) -> Task:
+def read_gsm8k(fields: Fields) -> ParsedRow:
     """What follows ``####``."""
     prompt = prompt_of(fields)
     worked = fields.text(fields.answer)
     final = _after_mark(worked)
     if final is None:
         raise fields.error(fields.answer, f"must end in #### and the final answer, as the first row's: {shown(worked)}")
-    return Task(prompt, final, "math", {"solution": worked})
+    return ParsedRow(prompt, final, "math", {"solution": worked})
 
 
 def _after_mark(worked: str) -> str | None:
@@ -101,7 +101,7 @@ def has_mark(values: Mapping[str, Any], answer: str) -> bool:
     return isinstance(worked, str) and _after_mark(worked) is not None
 
 
-def read_verl(fields: Fields) -> Task:
+def read_verl(fields: Fields) -> ParsedRow:
     """``reward_model.ground_truth``: an answer, the JSON text of a list of one, or tests. Styles are verl's rules."""
     prompt = prompt_of(fields)
     model = fields.take("reward_model")
@@ -113,15 +113,15 @@ def read_verl(fields: Fields) -> Task:
     source = str(fields.values.get("data_source", ""))
     truth = Fields(fields.place, {"ground_truth": model.get("ground_truth")}, "", "ground_truth")
     if fields.values.get("ability") in ("code", "coding") or source in _CODE_SETS:
-        return Task(prompt, written(tests_of(truth, "ground_truth")), "code")
+        return ParsedRow(prompt, written(tests_of(truth, "ground_truth")), "code")
     text = truth.values["ground_truth"]
     if isinstance(text, str) and text.startswith('["'):
         truth.values["ground_truth"] = truth.json("ground_truth")
     if isinstance(truth.values["ground_truth"], dict | list) and len(truth.values["ground_truth"]) != 1:
         raise truth.error("ground_truth", "holds several right answers, and one is compared with; name the verifier f1")
     if isinstance(truth.values["ground_truth"], dict):  # search-R1's {"target": [...]}
-        return Task(prompt, json.dumps([[str(one)] for one in _targets(truth)]), "f1")
-    return Task(prompt, reference_of(truth), "math")
+        return ParsedRow(prompt, json.dumps([[str(one)] for one in _targets(truth)]), "f1")
+    return ParsedRow(prompt, reference_of(truth), "math")
 
 
 def _targets(truth: Fields) -> list[Any]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thinkery.problems.conventions.base import Fields, Task, prompt_of, reference_of, shown
+from thinkery.problems.conventions.base import Fields, ParsedRow, prompt_of, reference_of, shown
 from thinkery.problems.conventions.code import tests_of, written
 
 CONSTRAINTS = "constraints"
@@ -54,10 +54,10 @@ _FUNCTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 _EXACTLY = {"keywords:frequency": "relation", "keywords:letter_frequency": "let_relation"}
 
 
-def read_ifeval(fields: Fields) -> Task:
+def read_ifeval(fields: Fields) -> ParsedRow:
     """``instruction_id_list`` with the fields of each in ``kwargs``."""
     prompt = prompt_of(fields)
-    return Task(prompt, "", "instruction", {CONSTRAINTS: _ifeval(fields, "instruction_id_list", "kwargs")})
+    return ParsedRow(prompt, "", "instruction", {CONSTRAINTS: _ifeval(fields, "instruction_id_list", "kwargs")})
 
 
 def _ifeval(fields: Fields, names: str, arguments: str) -> list[dict[str, Any]]:
@@ -79,19 +79,19 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def read_tulu(fields: Fields) -> Task:
+def read_tulu(fields: Fields) -> ParsedRow:
     """Tulu's RLVR sets: the column ``dataset`` says what ``ground_truth`` is, perhaps in a list of one."""
     prompt, kind = prompt_of(fields), fields.take("dataset")
     kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
     name = str(kind).casefold()
     if name in ("gsm8k", "math"):
-        return Task(prompt, reference_of(fields), "math")
+        return ParsedRow(prompt, reference_of(fields), "math")
     if name.startswith("ifeval"):
-        return Task(prompt, "", "instruction", {CONSTRAINTS: _instructions(fields, reference_of(fields))})
+        return ParsedRow(prompt, "", "instruction", {CONSTRAINTS: _instructions(fields, reference_of(fields))})
     if name == "code":
-        return Task(prompt, written(tests_of(fields, fields.answer)), "code")
+        return ParsedRow(prompt, written(tests_of(fields, fields.answer)), "code")
     if name == "string_f1":
-        return Task(prompt, json.dumps([[reference_of(fields)]]), "f1")
+        return ParsedRow(prompt, json.dumps([[reference_of(fields)]]), "f1")
     raise fields.error("dataset", f"is {shown(kind)}; read are gsm8k, math, ifeval, code and string_f1")
 
 
@@ -116,7 +116,7 @@ def _instructions(fields: Fields, told: str) -> list[dict[str, Any]]:
     return rules
 
 
-def read_drop(fields: Fields) -> Task:
+def read_drop(fields: Fields) -> ParsedRow:
     """A passage with a question; the answer is a number, a date or spans of text, and annotators may differ."""
     passage, question = fields.text("passage"), fields.text(fields.prompt)
     answers = _drop_answers(fields.take(fields.answer))
@@ -129,7 +129,7 @@ def read_drop(fields: Fields) -> Task:
     if not accepted:
         raise fields.error(fields.answer, "holds no number, no date and no spans")
     prompt = f"{passage.strip()}\n\n{question.strip()}\n\n{_ASK_SPAN}"
-    return Task(prompt, json.dumps(accepted), "f1")
+    return ParsedRow(prompt, json.dumps(accepted), "f1")
 
 
 def _drop_answers(answer: Any) -> list[Sequence[str]]:

@@ -37,9 +37,9 @@ def parse(text: str) -> Any:
     return found if isinstance(found, sympy.Expr) else None
 
 
-def same(gold: Any, given: Any) -> bool:
+def same(expected: Any, given: Any) -> bool:
     """Whether two expressions have the same value wherever they have one."""
-    return comparison.same(gold, given)
+    return comparison.same(expected, given)
 
 
 def is_expression(found: Any) -> bool:
@@ -59,9 +59,9 @@ def unevaluated(expression: Any) -> bool:
     return isinstance(expression, sympy.Basic) and bool(expression.has(*_BINDERS))
 
 
-def proportional(gold: Any, given: Any) -> int:
-    """The sign of c where ``gold = c * given`` for a real constant c; 0 if there is none, or one is constant."""
-    return comparison.factor_between(gold, given)
+def proportional(expected: Any, given: Any) -> int:
+    """The sign of c where ``expected = c * given`` for a real constant c; 0 if there is none, or one is constant."""
+    return comparison.factor_between(expected, given)
 
 
 def rounds_to(expression: Any, decimal: Fraction, places: int) -> bool:

@@ -39,32 +39,32 @@ _REALS = (Fraction(7, 11), Fraction(-23, 13), Fraction(31, 17), Fraction(-5, 19)
 _MAX_POINTS = 60
 
 
-def same(gold: Any, given: Any) -> bool:
+def same(expected: Any, given: Any) -> bool:
     """Whether two expressions have the same value wherever they have one, and have one somewhere."""
-    if gold == given:
-        return not gold.has(sympy.nan, sympy.zoo)
-    symbols = _symbols(gold, given)
+    if expected == given:
+        return not expected.has(sympy.nan, sympy.zoo)
+    symbols = _symbols(expected, given)
     if not symbols:
-        return _same_at(gold, given, {}) is True
-    if (proof := _rational_functions(gold, given, symbols)) is not None:
+        return _same_at(expected, given, {}) is True
+    if (proof := _rational_functions(expected, given, symbols)) is not None:
         return proof
     compared = 0
-    for point in _points(gold, given, symbols):
-        equal = _same_at(gold, given, point)
+    for point in _points(expected, given, symbols):
+        equal = _same_at(expected, given, point)
         if equal is False:
             return False
         compared += equal is True
     return compared > 1
 
 
-def factor_between(gold: Any, given: Any) -> int:
+def factor_between(expected: Any, given: Any) -> int:
     """The sign of c where ``gold = c * given`` for a real constant c; 0 if there is none, or if one is a constant."""
-    symbols = _symbols(gold, given)
-    if gold.free_symbols != given.free_symbols or not symbols:
+    symbols = _symbols(expected, given)
+    if expected.free_symbols != given.free_symbols or not symbols:
         return 0
     quotient: Any = None
-    for point in _points(gold, given, symbols):
-        values = [_value(expression, point) for expression in (gold, given)]
+    for point in _points(expected, given, symbols):
+        values = [_value(expression, point) for expression in (expected, given)]
         if any(value is None for value in values):
             if any(value is not None for value in values):
                 return 0
@@ -87,7 +87,7 @@ def factor_between(gold: Any, given: Any) -> int:
         if isinstance(quotient, Fraction)
         else None
     )
-    if scale is not None and not same(gold, scale * given):
+    if scale is not None and not same(expected, scale * given):
         return 0
     return 1 if quotient > 0 else -1
 
@@ -117,22 +117,22 @@ def is_real(value: Any) -> bool:
     return _real(value) is not None
 
 
-def _symbols(gold: Any, given: Any) -> list[Any]:
-    return sorted(gold.free_symbols | given.free_symbols, key=lambda symbol: str(symbol.name))
+def _symbols(expected: Any, given: Any) -> list[Any]:
+    return sorted(expected.free_symbols | given.free_symbols, key=lambda symbol: str(symbol.name))
 
 
-def _same_at(gold: Any, given: Any, point: Point) -> bool | None:
+def _same_at(expected: Any, given: Any, point: Point) -> bool | None:
     """Whether both have the same value at a point; None if neither has one there."""
-    one, other = _exact_or_none(gold, point), _exact_or_none(given, point)
+    one, other = _exact_or_none(expected, point), _exact_or_none(given, point)
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one == other
     if (one is UNDEFINED) != (other is UNDEFINED) and (one is not None and other is not None):
-        return None if point and (gold.has(sympy.factorial) or given.has(sympy.factorial)) else False
+        return None if point and (expected.has(sympy.factorial) or given.has(sympy.factorial)) else False
     if one is UNDEFINED and other is UNDEFINED:
         return None
-    if not point and (rests := _same_rests(gold, given)) is not None:
+    if not point and (rests := _same_rests(expected, given)) is not None:
         return rests
-    return _same_digits(gold, given, point)
+    return _same_digits(expected, given, point)
 
 
 UNDEFINED = object()
@@ -147,29 +147,29 @@ def _exact_or_none(expression: Any, point: Point) -> Any:
         return None
 
 
-def _same_rests(gold: Any, given: Any) -> bool | None:
+def _same_rests(expected: Any, given: Any) -> bool | None:
     """Whether two huge numbers have the same rests; None where a rest says nothing."""
     try:
-        return all(modular(gold, {}, prime) == modular(given, {}, prime) for prime in PRIMES)
+        return all(modular(expected, {}, prime) == modular(given, {}, prime) for prime in PRIMES)
     except (NoWayError, UndefinedError):
         return None
 
 
-def _same_digits(gold: Any, given: Any, point: Point) -> bool | None:
+def _same_digits(expected: Any, given: Any, point: Point) -> bool | None:
     try:
-        (one, span), (other, other_span) = digits(gold, point, 40), digits(given, point, 40)
+        (one, span), (other, other_span) = digits(expected, point, 40), digits(given, point, 40)
     except UndefinedError:
-        return False if _defined(gold, point) != _defined(given, point) else None
+        return False if _defined(expected, point) != _defined(given, point) else None
     except NoWayError:
-        return _same_by_sympy(gold, given, point)
+        return _same_by_sympy(expected, given, point)
     if not (mpmath.isfinite(one) and mpmath.isfinite(other)):
         return bool(one == other)
-    if point and _real(one) is None and not gold.has(sympy.I):
+    if point and _real(one) is None and not expected.has(sympy.I):
         return None  # variables are real, and here the reference has no value
     if not (_vanishes(one, 30) and _vanishes(other, 30)) and not _close(one, other, 15):
         return False
     places = GUARD_DIGITS + int(2 * (span + other_span))
-    return _same_interval(gold, given, point, places)
+    return _same_interval(expected, given, point, places)
 
 
 def _defined(expression: Any, point: Point) -> bool:
@@ -180,18 +180,18 @@ def _defined(expression: Any, point: Point) -> bool:
     return True
 
 
-def _same_interval(gold: Any, given: Any, point: Point, places: int) -> bool:
+def _same_interval(expected: Any, given: Any, point: Point, places: int) -> bool:
     """Whether the difference is an interval about zero that is narrower than the numbers written could tell apart."""
     working = 2 * places
     try:
-        gap = interval(gold, point, working) - interval(given, point, working)
+        gap = interval(expected, point, working) - interval(given, point, working)
         return bool(0 in gap and mpmath.mpf(gap.delta.b) < mpmath.mpf(10) ** -places)
     except (NoWayError, UndefinedError):
         pass
     gaps = []
     for precision in (working, working + 40):
         with mpmath.workdps(precision):
-            one, other = digits(gold, point, precision)[0], digits(given, point, precision)[0]
+            one, other = digits(expected, point, precision)[0], digits(given, point, precision)[0]
             gaps.append(abs(one - other))
     return all(gap < mpmath.mpf(10) ** -places for gap in gaps)
 
@@ -235,7 +235,7 @@ def _real(value: Any) -> Any:
     return value
 
 
-def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | None:
+def _rational_functions(expected: Any, given: Any, symbols: list[Any]) -> bool | None:
     """Whether two rational functions are identical; None if one of them is none."""
     drawn = random.Random(61)
     compared = 0
@@ -243,7 +243,7 @@ def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | Non
         for prime in PRIMES:
             point = {symbol: drawn.randrange(2, prime) for symbol in symbols}
             try:
-                if modular(gold, point, prime) != modular(given, point, prime):
+                if modular(expected, point, prime) != modular(given, point, prime):
                     return False
                 compared += 1
             except UndefinedError:
@@ -253,15 +253,17 @@ def _rational_functions(gold: Any, given: Any, symbols: list[Any]) -> bool | Non
     return compared > 0
 
 
-def _points(gold: Any, given: Any, symbols: list[Any]) -> Iterator[dict[Any, Fraction]]:
+def _points(expected: Any, given: Any, symbols: list[Any]) -> Iterator[dict[Any, Fraction]]:
     """Points for all symbols: fractions of both signs, and whole numbers; more of them where values jump."""
-    jumps = gold.has(*_STEPS, *_COUNTS) or given.has(*_STEPS, *_COUNTS)
-    discrete = _alternates(gold) or _alternates(given) or gold.has(*_ROUNDINGS) or given.has(*_ROUNDINGS, *_COUNTS)
-    counts = gold.has(*_COUNTS) or (discrete and _whole(symbols))
+    jumps = expected.has(*_STEPS, *_COUNTS) or given.has(*_STEPS, *_COUNTS)
+    discrete = (
+        _alternates(expected) or _alternates(given) or expected.has(*_ROUNDINGS) or given.has(*_ROUNDINGS, *_COUNTS)
+    )
+    counts = expected.has(*_COUNTS) or (discrete and _whole(symbols))
     if not counts:
         yield from _fractions(symbols)
     drawn = random.Random(0)
-    wholes = _wholes(gold, given) if jumps or counts else [2, 3, 5, 6, 11]
+    wholes = _wholes(expected, given) if jumps or counts else [2, 3, 5, 6, 11]
     limit = _MAX_POINTS if jumps else 8
     if len(symbols) == 1:
         yield from ({symbols[0]: Fraction(whole)} for whole in wholes[:limit])
@@ -284,10 +286,13 @@ def _fractions(symbols: list[Any]) -> Iterator[dict[Any, Fraction]]:
         yield {s: Fraction(base.numerator + 2 * k * k, base.denominator + 3 * k) for k, s in enumerate(symbols)}
 
 
-def _wholes(gold: Any, given: Any) -> list[int]:
+def _wholes(expected: Any, given: Any) -> list[int]:
     """Whole numbers about and between the numbers that are written, those first where a step may lie."""
     written = {
-        abs(int(part)) for one in (gold, given) for number in one.atoms(sympy.Rational) for part in (number.p, number.q)
+        abs(int(part))
+        for one in (expected, given)
+        for number in one.atoms(sympy.Rational)
+        for part in (number.p, number.q)
     }
     steps = sorted(number for number in written if 1 < number < 10**9)[:8]
     near = [number + shift for number in steps for shift in (0, -1, 1)] + [2 * number for number in steps]
@@ -314,8 +319,8 @@ def _by_sympy(expression: Any) -> Any:
         return mpmath.mpc(mpmath.mpf(str(real)), mpmath.mpf(str(imaginary))) if imaginary else mpmath.mpf(str(real))
 
 
-def _same_by_sympy(gold: Any, given: Any, point: Point) -> bool | None:
-    values = [_by_sympy(expression.subs(_rational(point))) for expression in (gold, given)]
+def _same_by_sympy(expected: Any, given: Any, point: Point) -> bool | None:
+    values = [_by_sympy(expression.subs(_rational(point))) for expression in (expected, given)]
     if values[0] is None or values[1] is None:
         return None if values[0] is values[1] else False
     with mpmath.workdps(40):

@@ -15,7 +15,7 @@ from thinkery.recipe.verification import MathPolicy
 from thinkery.rewards.answers import algebra
 from thinkery.rewards.answers.leaves import same_leaf
 from thinkery.rewards.answers.numbers import parse_number
-from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable
+from thinkery.rewards.answers.structure import CompoundAnswer, Leaf, Node, is_variable
 
 _OPPOSITE = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 _EQUAL = {"=", "~"}
@@ -33,13 +33,13 @@ _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*[a-z]\s*\)")
 class SameItems(Protocol):
     """How items are compared one by one."""
 
-    def __call__(self, gold: Sequence[Node], given: Sequence[Node], policy: MathPolicy, *, ordered: bool) -> bool:
+    def __call__(self, expected: Sequence[Node], given: Sequence[Node], policy: MathPolicy, *, ordered: bool) -> bool:
         """Whether all are the same."""
 
 
 def is_equation(node: Node) -> bool:
     """Whether a node is an equation, a chain of them, or a list that holds one."""
-    if not isinstance(node, Form):
+    if not isinstance(node, CompoundAnswer):
         return False
     if node.kind == "relation":
         return bool(set(node.marks) & _EQUAL) and set(node.marks) <= _EQUAL
@@ -51,12 +51,12 @@ def value_of_chain(node: Node, policy: MathPolicy, *, strictly: bool = False) ->
 
     ``strictly``: only a name has a value, not ``a + 3z`` in ``a + 3z = 0``, which is an equation to be compared.
     """
-    if not isinstance(node, Form) or not is_equation(node):
+    if not isinstance(node, CompoundAnswer) or not is_equation(node):
         return node
     if node.kind == "list":
         values = [value_of_chain(item, policy, strictly=strictly) for item in node.items]
         found = [value for value in values if value is not None]
-        return Form("list", tuple(found), node.marks) if len(found) == len(values) else None
+        return CompoundAnswer("list", tuple(found), node.marks) if len(found) == len(values) else None
     exact = _exact_items(node)
     value, before = exact[-1], exact[:-1]
     if not all(_rounded(value, item) for item in node.items[len(exact) :]):
@@ -71,13 +71,13 @@ def value_of_chain(node: Node, policy: MathPolicy, *, strictly: bool = False) ->
 
 def as_chain(node: Node, policy: MathPolicy) -> Node:
     """An equation with its steps left out: ``z = 1 + 1 = 2`` -> ``z = 2``, if the steps are equal."""
-    if not (isinstance(node, Form) and node.kind == "relation" and len(node.items) > 2 and is_equation(node)):
+    if not (isinstance(node, CompoundAnswer) and node.kind == "relation" and len(node.items) > 2 and is_equation(node)):
         return node
     value = value_of_chain(node, policy)
-    return node if value is None else Form("relation", (node.items[0], value), ("=",))
+    return node if value is None else CompoundAnswer("relation", (node.items[0], value), ("=",))
 
 
-def _exact_items(node: Form) -> list[Node]:
+def _exact_items(node: CompoundAnswer) -> list[Node]:
     first_rounded = node.marks.index("~") if "~" in node.marks else len(node.marks)
     return list(node.items[: first_rounded + 1])
 
@@ -94,7 +94,7 @@ def _rounded(value: Node, item: Node) -> bool:
 
 def _is_name(item: Node, value: Node) -> bool:
     """Whether an item is what a value may be called: something that is no constant."""
-    if isinstance(item, Form):
+    if isinstance(item, CompoundAnswer):
         return item.kind in ("tuple", "ratio") and all(map(_is_called, item.items))
     if is_variable(item):
         return True
@@ -109,7 +109,7 @@ def _is_name(item: Node, value: Node) -> bool:
 
 def _is_plain_name(item: Node) -> bool:
     """A variable, ``f(5)``, ``|AB|``, ``\\frac{NO}{BO}``: what stands for one thing."""
-    if isinstance(item, Form):
+    if isinstance(item, CompoundAnswer):
         return item.kind in ("tuple", "ratio") and all(map(_is_plain_name, item.items))
     name = _NAMES.fullmatch(item.text) is not None and not _NOT_NAMES.search(item.text)
     known = algebra.parse(item.text)
@@ -136,37 +136,41 @@ def _same_constants(value: Node, item: Node, policy: MathPolicy) -> bool:
     return same_leaf(value.text, item.text, policy) or same_leaf(item.text, value.text, policy)
 
 
-def same_equation(gold: Form, given: Form, policy: MathPolicy, same_items: SameItems) -> bool:
+def same_equation(expected: CompoundAnswer, given: CompoundAnswer, policy: MathPolicy, same_items: SameItems) -> bool:
     """Equations and inequalities in one step: the same up to a constant factor. Chains: link by link."""
-    if len(gold.items) != len(given.items):
+    if len(expected.items) != len(given.items):
         return False
-    flipped = Form("relation", given.items[::-1], tuple(_OPPOSITE.get(sign, "") for sign in given.marks[::-1]))
-    items = (*gold.items, *given.items)
+    flipped = CompoundAnswer(
+        "relation", given.items[::-1], tuple(_OPPOSITE.get(sign, "") for sign in given.marks[::-1])
+    )
+    items = (*expected.items, *given.items)
     sides: list[Any] = [algebra.parse(item.text) if isinstance(item, Leaf) else None for item in items]
-    comparable = len(gold.items) == 2 and all(algebra.is_expression(side) for side in sides)
+    comparable = len(expected.items) == 2 and all(algebra.is_expression(side) for side in sides)
     constant = comparable and algebra.is_constant(sides[0]) and algebra.is_constant(sides[1])
     if constant and any(
-        _is_number(one) != _is_number(other) for one, other in zip(gold.items, given.items, strict=True)
+        _is_number(one) != _is_number(other) for one, other in zip(expected.items, given.items, strict=True)
     ):
         return False  # 2 = 2 is not 1 + 1 = 2
-    if not comparable or constant or "~" in gold.marks or "in" in gold.marks:
+    if not comparable or constant or "~" in expected.marks or "in" in expected.marks:
         return any(
-            gold.marks == other.marks and same_items(gold.items, other.items, policy, ordered=True)
+            expected.marks == other.marks and same_items(expected.items, other.items, policy, ordered=True)
             for other in (given, flipped)
         )
-    if gold.marks == given.marks == ("=",):
-        if _is_solved(gold):
+    if expected.marks == given.marks == ("=",):
+        if _is_solved(expected):
             solved = given if is_variable(given.items[0]) else flipped
-            names = [form.items[0].text for form in (gold, solved) if isinstance(form.items[0], Leaf)]
-            return _same_name(*names) and same_items(gold.items[1:], solved.items[1:], policy, ordered=True)
-        if is_variable(gold.items[0]) and is_variable(given.items[0]):
-            names = [form.items[0].text for form in (gold, given) if isinstance(form.items[0], Leaf)]
+            names = [form.items[0].text for form in (expected, solved) if isinstance(form.items[0], Leaf)]
+            return _same_name(*names) and same_items(expected.items[1:], solved.items[1:], policy, ordered=True)
+        if is_variable(expected.items[0]) and is_variable(given.items[0]):
+            names = [form.items[0].text for form in (expected, given) if isinstance(form.items[0], Leaf)]
             if _same_name(*names):
-                return same_items(gold.items[1:], given.items[1:], policy, ordered=True)
+                return same_items(expected.items[1:], given.items[1:], policy, ordered=True)
     sign = algebra.proportional(sides[0] - sides[1], sides[2] - sides[3])
-    if sign == 0 or gold.marks[0] not in _OPPOSITE or given.marks[0] not in _OPPOSITE:
+    if sign == 0 or expected.marks[0] not in _OPPOSITE or given.marks[0] not in _OPPOSITE:
         return False
-    return gold.marks[0] == (given.marks[0] if sign > 0 or gold.marks[0] in ("=", "!=") else _OPPOSITE[given.marks[0]])
+    return expected.marks[0] == (
+        given.marks[0] if sign > 0 or expected.marks[0] in ("=", "!=") else _OPPOSITE[given.marks[0]]
+    )
 
 
 def _is_number(node: Node) -> bool:
@@ -183,7 +187,7 @@ def _same_name(one: str, other: str) -> bool:
     )
 
 
-def _is_solved(node: Form) -> bool:
+def _is_solved(node: CompoundAnswer) -> bool:
     """Whether an equation says what a variable is: ``x = 5`` is solved, ``2x = 10`` is not."""
     value: Any = algebra.parse(node.items[1].text) if isinstance(node.items[1], Leaf) else None
     return is_variable(node.items[0]) and algebra.is_constant(value)

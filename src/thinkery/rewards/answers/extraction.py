@@ -102,7 +102,7 @@ def _nested_tags(text: str) -> bool:
     return before >= 0 and END_ANSWER not in text[before:start] and text.count(END_ANSWER, start) > 1
 
 
-class Written(NamedTuple):
+class GivenAnswer(NamedTuple):
     """What a completion gives as its answer: at most a box and a tag (the box inside it, if both), or plain text."""
 
     boxed: str | None = None
@@ -112,28 +112,28 @@ class Written(NamedTuple):
     after: str = ""  # what follows the box
 
 
-def written_answer(completion: str, *, prefilled_think: bool = False) -> Written:
+def written_answer(completion: str, *, prefilled_think: bool = False) -> GivenAnswer:
     """Where a completion gives its answer, before anybody reads what it means."""
     after = after_thinking(completion, prefilled_think=prefilled_think)
     if after is None:
-        return Written(reason="the thinking never ends")
+        return GivenAnswer(reason="the thinking never ends")
     if ANSWER in after and _nested_tags(after):
-        return Written(reason="an answer tag inside another")
+        return GivenAnswer(reason="an answer tag inside another")
     tag = tagged(after)
     searched = after if tag is None else tag
     boxes = _boxes(searched) if "\\boxed" in searched or "\\fbox" in searched else []
     if len(boxes) > 1 and _holds_more(searched, boxes):
-        return Written(reason="a box inside another that holds more")
+        return GivenAnswer(reason="a box inside another that holds more")
     if tag is not None or boxes:
         below = after[boxes[-1][2] + 1 :] if tag is None else ""
-        return Written(_joined(searched, boxes) if boxes else None, tag, after=below)
+        return GivenAnswer(_joined(searched, boxes) if boxes else None, tag, after=below)
     if tag is None and (bare := deque(_BARE_BOX.finditer(after), maxlen=1)) and "\\boxed{" not in after:
-        return Written(bare[0][1])
+        return GivenAnswer(bare[0][1])
     if any(opened in after for opened in (ANSWER, END_ANSWER, "\\boxed", "\\fbox")):
-        return Written(reason="an answer tag or a box that is not closed")
+        return GivenAnswer(reason="an answer tag or a box that is not closed")
     if END_THINK not in completion:
-        return Written(reason="neither an answer tag nor a box, and no thinking that ends")
-    return Written(plain=after)
+        return GivenAnswer(reason="neither an answer tag nor a box, and no thinking that ends")
+    return GivenAnswer(plain=after)
 
 
 def final_answer(completion: str, *, prefilled_think: bool = False) -> tuple[str | None, str]:

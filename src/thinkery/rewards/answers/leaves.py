@@ -45,24 +45,24 @@ def is_broken(reference: str) -> bool:
     return text.count("{") != text.count("}") or (opened != closed and not french)
 
 
-def same_leaf(gold: str, given: str, policy: MathPolicy) -> bool:
+def same_leaf(expected: str, given: str, policy: MathPolicy) -> bool:
     """Whether two single expressions are the same answer."""
-    gold_number, given_number = parse_number(gold, any_unit=gold), parse_number(given, any_unit=gold)
-    if gold_number is not None and given_number is not None:
-        return given_number.equals(gold_number, policy)
-    gold_words = parse_words(gold)
-    if gold_words is not None or parse_words(given) is not None:
-        return gold_words == parse_words(given) or same_product(gold, given)
-    (gold_value, gold_unit), (value, unit) = with_unit(gold, any_word=True), with_unit(given)
+    expected_number, given_number = parse_number(expected, any_unit=expected), parse_number(given, any_unit=expected)
+    if expected_number is not None and given_number is not None:
+        return given_number.equals(expected_number, policy)
+    expected_words = parse_words(expected)
+    if expected_words is not None or parse_words(given) is not None:
+        return expected_words == parse_words(given) or same_product(expected, given)
+    (gold_value, expected_unit), (value, unit) = with_unit(expected, any_word=True), with_unit(given)
     one, other = algebra.parse(gold_value), algebra.parse(value)
     if one is None or other is None:
-        return one is other is None and plain_text(gold) == plain_text(given)
-    if not units_agree(unit, gold_unit, policy) or (algebra.unevaluated(other) and not algebra.unevaluated(one)):
+        return one is other is None and plain_text(expected) == plain_text(given)
+    if not units_agree(unit, expected_unit, policy) or (algebra.unevaluated(other) and not algebra.unevaluated(one)):
         return False  # a sum for its value: a question repeated is no answer
-    if policy.percent == "literal" and (unit is PERCENT) != (gold_unit is PERCENT):
+    if policy.percent == "literal" and (unit is PERCENT) != (expected_unit is PERCENT):
         return False
-    if gold_number is not None and gold_number.places >= ROUNDED_PLACES:
-        return algebra.rounds_to(other, gold_number.value, gold_number.places)
+    if expected_number is not None and expected_number.places >= ROUNDED_PLACES:
+        return algebra.rounds_to(other, expected_number.value, expected_number.places)
     return algebra.same(one, other)
 
 

@@ -22,7 +22,7 @@ from thinkery.rewards.answers.cleaning import clean
 from thinkery.rewards.answers.units import NO_UNIT, PERCENT, RATIO, Unit, currency, read_unit
 
 ROUNDED_PLACES = 4  # a reference with as many decimals may be a rounded value; 0.5 is not
-MAX_ANSWER = 512  # characters; the longest gold of MATH-500 has 53
+MAX_ANSWER = 512  # characters; the longest reference of MATH-500 has 53
 _DEFAULT = MathPolicy()
 
 # What a value can be called: x, a_{3}, f(5), AB, |AB|, \angle ABC, \triangle ABC, P(X \le 2), and sums of names: m+n.

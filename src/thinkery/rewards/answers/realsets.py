@@ -15,7 +15,7 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 
 from thinkery.rewards.answers import algebra, comparison
-from thinkery.rewards.answers.structure import Form, Leaf, Node, is_variable
+from thinkery.rewards.answers.structure import CompoundAnswer, Leaf, Node, is_variable
 
 _REALS = re.compile(r"\\(?:mathbb|mathbf|mathrm|bf)\s*\{?\s*R\s*\}?|\\R(?:eals)?|R|all real numbers", re.IGNORECASE)
 _EMPTY = re.compile(r"\\emptyset|\\\{\s*\\\}|\{\s*\}|no solutions?", re.IGNORECASE)
@@ -33,16 +33,18 @@ def is_set(node: Node, *, strictly: bool = False) -> bool:
     if node.kind == "tuple":
         return not strictly and len(node.items) == 2 and all(_end(item) is not None for item in node.items)
     if node.kind == "list":
-        return node.marks == ("or",) and all(isinstance(item, Form) and _inequality(item) for item in node.items)
+        return node.marks == ("or",) and all(
+            isinstance(item, CompoundAnswer) and _inequality(item) for item in node.items
+        )
     return _inequality(node) and not (strictly and set(node.marks) == {"="})
 
 
-def same_sets(gold: Node, given: Node, *, ends_matter: bool) -> bool:
+def same_sets(expected: Node, given: Node, *, ends_matter: bool) -> bool:
     """Whether two sets are the same; without ``ends_matter`` an interval's ends may be in it or not."""
-    names = [_variables(node) for node in (gold, given)]
+    names = [_variables(node) for node in (expected, given)]
     if all(names) and names[0] != names[1]:
         return False
-    ends = _ends(gold) + _ends(given)
+    ends = _ends(expected) + _ends(given)
     distinct: list[Any] = []
     for end in sorted((end for end in ends if end not in (sympy.oo, -sympy.oo)), key=cmp_to_key(_compare)):
         if not distinct or not algebra.same(distinct[-1], end):
@@ -50,7 +52,7 @@ def same_sets(gold: Node, given: Node, *, ends_matter: bool) -> bool:
     for position in range(2 * len(distinct) + 1):  # odd: at an end; even: in the gap before it
         if position % 2 and not ends_matter:
             continue
-        if _holds(gold, position, distinct) != _holds(given, position, distinct):
+        if _holds(expected, position, distinct) != _holds(given, position, distinct):
             return False
     return True
 
@@ -71,7 +73,7 @@ def _end(node: Node) -> Any:
     return expression if value is not None and comparison.is_real(value) else None
 
 
-def _inequality(node: Form) -> bool:
+def _inequality(node: CompoundAnswer) -> bool:
     """``x < 5``, ``1 < x \\le 2``, ``x \\ne 3``: one variable, and constants beside it."""
     if node.kind != "relation" or not set(node.marks) <= _ORDER or len(node.items) > 3:
         return False

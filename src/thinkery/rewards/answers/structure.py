@@ -24,7 +24,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class CompoundAnswer:
     """Several answers and how they belong together.
 
     ``marks``: of a tuple its two brackets; of a relation the signs between its items; of a matrix its column count; of
@@ -36,7 +36,7 @@ class Form:
     marks: tuple[str, ...] = ()
 
 
-Node = Leaf | Form
+Node = Leaf | CompoundAnswer
 
 _MATRIX = re.compile(
     r"(?P<open>[(\[|]?)\s*\\begin\{(?P<kind>[pbvBV]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(?P<cells>.*)"
@@ -98,30 +98,32 @@ def _read(text: str, depth: int) -> Node:
     alternatives = _OR.split(text) if depth == 0 else [text]
     if len(alternatives) > 1:
         items = tuple(_read(part.strip().rstrip(",;"), depth + 1) for part in alternatives if part.strip())
-        return Form("list", _flat(items), ("or",)) if 1 < len(items) <= MAX_ITEMS else Leaf(text)
+        return CompoundAnswer("list", _flat(items), ("or",)) if 1 < len(items) <= MAX_ITEMS else Leaf(text)
     tokens = _TOKEN.findall(text)
     parts, _ = _split(tokens, frozenset([";"]))
     if len(parts) > 1 and all("=" in part for part in parts):  # p=5, q=2; p=7, q=2
         pairs = [_read(part, depth + 1) for part in parts]
-        return Form("list", tuple(Form("tuple", one.items, ("(", ")")) if _is_list(one) else one for one in pairs))
+        return CompoundAnswer(
+            "list", tuple(CompoundAnswer("tuple", one.items, ("(", ")")) if _is_list(one) else one for one in pairs)
+        )
     parts, _ = _split(tokens, frozenset([",", ";"]))
     if len(parts) > 1:
         if not all(part.strip() for part in parts[:-1]):
             return Leaf(text)
         items = tuple(_read(part, depth + 1) for part in parts if part.strip())
-        return Form("list", _flat(items)) if 1 < len(items) <= MAX_ITEMS else Leaf(text)
+        return CompoundAnswer("list", _flat(items)) if 1 < len(items) <= MAX_ITEMS else Leaf(text)
     parts, signs = _split(tokens, frozenset(_SIGNS))
     if len(parts) > 1:
         return _relation([_read(part, depth + 1) for part in parts], [_SIGNS[sign] for sign in signs])
     for kind, separators in _LEVELS:
         parts, _ = _split(tokens, separators)
         if len(parts) > 1 and all(part.strip() for part in parts):
-            return Form(kind, tuple(_read(part, depth + 1) for part in parts))
+            return CompoundAnswer(kind, tuple(_read(part, depth + 1) for part in parts))
     return _bracketed(text, tokens, depth) or _two_signs(text, depth) or Leaf(text)
 
 
-def _is_list(node: Node) -> TypeGuard[Form]:
-    return isinstance(node, Form) and node.kind == "list"
+def _is_list(node: Node) -> TypeGuard[CompoundAnswer]:
+    return isinstance(node, CompoundAnswer) and node.kind == "list"
 
 
 def _split(tokens: list[str], separators: frozenset[str]) -> tuple[list[str], list[str]]:
@@ -144,8 +146,8 @@ def _split(tokens: list[str], separators: frozenset[str]) -> tuple[list[str], li
 
 def _relation(items: list[Node], signs: list[str]) -> Node:
     if signs == ["in"] and is_variable(items[0]):
-        return Form("in", tuple(items))  # x \in [1, 2]
-    return Form("relation", tuple(items), tuple(signs))
+        return CompoundAnswer("in", tuple(items))  # x \in [1, 2]
+    return CompoundAnswer("relation", tuple(items), tuple(signs))
 
 
 def _bracketed(text: str, tokens: list[str], depth: int) -> Node | None:
@@ -155,11 +157,11 @@ def _bracketed(text: str, tokens: list[str], depth: int) -> Node | None:
         if cells and len({len(row) for row in cells}) == 1 and len(cells) * len(cells[0]) <= MAX_ITEMS:
             bars = matrix["open"] == "|" or matrix["kind"] in ("vmatrix", "Vmatrix")  # a determinant
             marks = (str(len(cells[0])), "|") if bars else (str(len(cells[0])),)
-            return Form("matrix", tuple(cell for row in cells for cell in row), marks)
+            return CompoundAnswer("matrix", tuple(cell for row in cells for cell in row), marks)
         return None
     if cases := _CASES.fullmatch(text):
-        rows = tuple(Form("list", tuple(row), ("row",)) for row in _rows(cases[2], depth))
-        return Form("cases", rows) if 0 < len(rows) <= MAX_ITEMS else None
+        rows = tuple(CompoundAnswer("list", tuple(row), ("row",)) for row in _rows(cases[2], depth))
+        return CompoundAnswer("cases", rows) if 0 < len(rows) <= MAX_ITEMS else None
     tokens = [token for token in tokens if token.strip()]
     if len(tokens) < 3 or tokens[0] not in _OPENERS or tokens[-1] not in _CLOSERS or not _one_pair(tokens):
         return None
@@ -171,11 +173,11 @@ def _bracketed(text: str, tokens: list[str], depth: int) -> Node | None:
     if len(items) > MAX_ITEMS:
         return None
     if tokens[0] in _SETS or (tokens[0] == "{" and len(items) > 1):
-        return Form("set", _flat(items))
+        return CompoundAnswer("set", _flat(items))
     if len(items) > 2 and (tokens[0], tokens[-1]) in (("(", "]"), ("[", ")")):
         return None  # neither an interval nor a point
     if len(items) > 1:
-        return Form("tuple", items, ("(", ")") if tokens[0] == r"\langle" else (tokens[0], tokens[-1]))
+        return CompoundAnswer("tuple", items, ("(", ")") if tokens[0] == r"\langle" else (tokens[0], tokens[-1]))
     return items[0] if tokens[0] in ("(", "{") and tokens[-1] in (")", "}") else None
 
 
@@ -185,7 +187,9 @@ def _described(text: str, inside: str, depth: int) -> Node | None:
     if len(parts) != 2 or not re.match(r"\s*\(?[A-Za-z]", parts[0]):
         return None
     node = _read(parts[1], depth + 1)
-    is_range = isinstance(node, Form) and node.kind == "relation" and set(node.marks) <= {"<", "<=", ">", ">=", "!="}
+    is_range = (
+        isinstance(node, CompoundAnswer) and node.kind == "relation" and set(node.marks) <= {"<", "<=", ">", ">=", "!="}
+    )
     return node if is_range else Leaf(text)
 
 
@@ -210,14 +214,14 @@ def _two_signs(text: str, depth: int) -> Node | None:
         return None
     upper, lower = (re.sub(r"\\pm(?![A-Za-z])", sign, text) for sign in "+-")
     upper, lower = (re.sub(r"\\mp(?![A-Za-z])", sign, one) for one, sign in ((upper, "-"), (lower, "+")))
-    return Form("list", (_read(upper, depth + 1), _read(lower, depth + 1)))
+    return CompoundAnswer("list", (_read(upper, depth + 1), _read(lower, depth + 1)))
 
 
 def _flat(items: tuple[Node, ...]) -> tuple[Node, ...]:
     """Lists within a list or set, which come of plus-minus, as its own items."""
     flat: list[Node] = []
     for item in items:
-        flat.extend(item.items if isinstance(item, Form) and item.kind == "list" else [item])
+        flat.extend(item.items if isinstance(item, CompoundAnswer) and item.kind == "list" else [item])
     return tuple(flat)
 
 
@@ -228,7 +232,7 @@ def is_variable(node: Node) -> bool:
 
 def unwrapped(node: Node) -> tuple[Node, str]:
     """The set in ``x \\in [1, 2]``, or a node as it is; and the name of the variable whose values it describes."""
-    if not isinstance(node, Form):
+    if not isinstance(node, CompoundAnswer):
         return node, ""
     if node.kind == "in":
         return node.items[1], str(getattr(node.items[0], "text", ""))
@@ -240,17 +244,23 @@ def unwrapped(node: Node) -> tuple[Node, str]:
 
 def names_and_values(node: Node) -> tuple[list[str], list[Node]] | None:
     """``x=1, y=2`` and ``(x,y)=(1,2)`` as names and values; None for anything else."""
-    if not isinstance(node, Form):
+    if not isinstance(node, CompoundAnswer):
         return None
     if node.kind == "relation" and node.marks == ("=",):
         left, right = node.items
-        if not (isinstance(left, Form) and isinstance(right, Form) and {left.kind, right.kind} <= {"tuple", "list"}):
+        if not (
+            isinstance(left, CompoundAnswer)
+            and isinstance(right, CompoundAnswer)
+            and {left.kind, right.kind} <= {"tuple", "list"}
+        ):
             return None
         if len(left.items) == len(right.items) and all(map(is_variable, left.items)):
             return [str(getattr(name, "text", "")) for name in left.items], list(right.items)
         return None
     pairs = [
-        item.items for item in node.items if isinstance(item, Form) and item.kind == "relation" and item.marks == ("=",)
+        item.items
+        for item in node.items
+        if isinstance(item, CompoundAnswer) and item.kind == "relation" and item.marks == ("=",)
     ]
     if node.kind not in ("list", "tuple") or len(pairs) != len(node.items) or node.marks == ("or",):
         return None

@@ -18,7 +18,7 @@ from thinkery.rewards.answers.evaluation import TooLargeError
 from thinkery.rewards.answers.leaves import is_broken, same_leaf, with_unit
 from thinkery.rewards.answers.numbers import ROUNDED_PLACES, parse_number
 from thinkery.rewards.answers.realsets import is_set, same_sets
-from thinkery.rewards.answers.structure import Form, Leaf, Node, names_and_values, read, unwrapped
+from thinkery.rewards.answers.structure import CompoundAnswer, Leaf, Node, names_and_values, read, unwrapped
 from thinkery.rewards.answers.words import parse_words
 from thinkery.types import Outcome
 
@@ -38,11 +38,11 @@ def judge(answer: str, reference: str, policy: Mapping[str, Any]) -> dict[str, s
 
 
 def _judge(answer: str, reference: str, policy: MathPolicy) -> dict[str, str | None]:
-    gold, given = read(reference), read(answer)
+    expected, given = read(reference), read(answer)
     if is_broken(reference):
-        return _verdict(Outcome.GOLD_UNPARSEABLE, f"cannot read the reference {reference!r}", None)
-    equal = _same(gold, given, policy)
-    if equal and isinstance(gold, Leaf) and (number := parse_number(gold.text)) is not None:
+        return _verdict(Outcome.REFERENCE_UNPARSEABLE, f"cannot read the reference {reference!r}", None)
+    equal = _same(expected, given, policy)
+    if equal and isinstance(expected, Leaf) and (number := parse_number(expected.text)) is not None:
         value = value_of_chain(given, policy) if is_equation(given) else given
         plain = isinstance(value, Leaf) and parse_number(value.text) is not None
         equal = plain or number.places >= ROUNDED_PLACES  # an operation is no answer where a number is asked for
@@ -53,71 +53,73 @@ def _verdict(outcome: Outcome, reason: str, answer: str | None) -> dict[str, str
     return {"outcome": outcome.value, "reason": reason, "answer": answer}
 
 
-def _same(gold: Node, given: Node, policy: MathPolicy) -> bool:
+def _same(expected: Node, given: Node, policy: MathPolicy) -> bool:
     """Whether two answers are the same."""
-    (gold, gold_name), (given, given_name) = unwrapped(gold), unwrapped(given)
+    (expected, gold_name), (given, given_name) = unwrapped(expected), unwrapped(given)
     if gold_name and given_name and gold_name != given_name:
         return False
-    named = _same_named(gold, given, policy)
+    named = _same_named(expected, given, policy)
     if named is not None:
         return named
-    if not is_equation(gold):
+    if not is_equation(expected):
         value = value_of_chain(given, policy) if is_equation(given) else given
         if value is None:
             return False
         given = value
     elif not is_equation(given):
-        value = value_of_chain(gold, policy, strictly=True)
+        value = value_of_chain(expected, policy, strictly=True)
         if value is None:
             return False
-        gold = value
+        expected = value
     else:
-        gold, given = as_chain(gold, policy), as_chain(given, policy)
-    if _are_sets(gold, given):
-        return same_sets(gold, given, ends_matter=policy.interval_ends == "match")
-    if isinstance(gold, Leaf) or isinstance(given, Leaf):
-        return isinstance(gold, Leaf) and isinstance(given, Leaf) and same_leaf(gold.text, given.text, policy)
-    if gold.kind == given.kind:
-        return _same_form(gold, given, policy)
-    if {gold.kind, given.kind} == {"list", "set"}:
-        return policy.braces == "optional" and _same_items(gold.items, given.items, policy, ordered=False)
-    if {gold.kind, given.kind} == {"tuple", "matrix"}:
-        point, vector = (gold, given) if gold.kind == "tuple" else (given, gold)
+        expected, given = as_chain(expected, policy), as_chain(given, policy)
+    if _are_sets(expected, given):
+        return same_sets(expected, given, ends_matter=policy.interval_ends == "match")
+    if isinstance(expected, Leaf) or isinstance(given, Leaf):
+        return isinstance(expected, Leaf) and isinstance(given, Leaf) and same_leaf(expected.text, given.text, policy)
+    if expected.kind == given.kind:
+        return _same_form(expected, given, policy)
+    if {expected.kind, given.kind} == {"list", "set"}:
+        return policy.braces == "optional" and _same_items(expected.items, given.items, policy, ordered=False)
+    if {expected.kind, given.kind} == {"tuple", "matrix"}:
+        point, vector = (expected, given) if expected.kind == "tuple" else (given, expected)
         is_vector = vector.marks[0] in ("1", str(len(vector.items)))
-        return is_vector and point.marks == ("(", ")") and _same_items(gold.items, given.items, policy, ordered=True)
+        return (
+            is_vector and point.marks == ("(", ")") and _same_items(expected.items, given.items, policy, ordered=True)
+        )
     return False
 
 
-def _are_sets(gold: Node, given: Node) -> bool:
+def _are_sets(expected: Node, given: Node) -> bool:
     """Whether two nodes are compared as sets of real numbers: one must be nothing else, and they differ in form."""
-    if not (is_set(gold) and is_set(given)):
+    if not (is_set(expected) and is_set(given)):
         return False
-    if isinstance(gold, Leaf) and isinstance(given, Leaf):
-        return is_set(gold, strictly=True) and is_set(given, strictly=True)
-    kinds = [node.kind if isinstance(node, Form) else "" for node in (gold, given)]
+    if isinstance(expected, Leaf) and isinstance(given, Leaf):
+        return is_set(expected, strictly=True) and is_set(given, strictly=True)
+    kinds = [node.kind if isinstance(node, CompoundAnswer) else "" for node in (expected, given)]
     if kinds[0] == kinds[1] in ("set", "tuple"):
         return False
-    return is_set(gold, strictly=True) or is_set(given, strictly=True)
+    return is_set(expected, strictly=True) or is_set(given, strictly=True)
 
 
-def _same_named(gold: Node, given: Node, policy: MathPolicy) -> bool | None:
+def _same_named(expected: Node, given: Node, policy: MathPolicy) -> bool | None:
     """Whether values with names, ``x=1, y=2``, are the same by name, or in the names' order; None without names."""
-    golds, givens = names_and_values(gold), names_and_values(given)
-    if golds is None and givens is None:
+    references, givens = names_and_values(expected), names_and_values(given)
+    if references is None and givens is None:
         return None
-    if golds is not None and givens is not None:
-        if set(golds[0]) != set(givens[0]) or len(golds[0]) != len(givens[0]):
+    if references is not None and givens is not None:
+        if set(references[0]) != set(givens[0]) or len(references[0]) != len(givens[0]):
             return False
         theirs = dict(zip(*givens, strict=True))
-        return all(_same(value, theirs[name], policy) for name, value in zip(*golds, strict=True))
-    values, other = (golds[1], given) if golds is not None else ((givens or ([], []))[1], gold)
-    if not isinstance(other, Form) or other.kind not in ("tuple", "list", "set") or other.marks == ("or",):
-        return False if golds is not None or isinstance(other, Leaf) else None
+        return all(_same(value, theirs[name], policy) for name, value in zip(*references, strict=True))
+    values, other = (references[1], given) if references is not None else ((givens or ([], []))[1], expected)
+    if not isinstance(other, CompoundAnswer) or other.kind not in ("tuple", "list", "set") or other.marks == ("or",):
+        return False if references is not None or isinstance(other, Leaf) else None
     listed, inner = list(other.items), names_and_values(other)
-    ordered = other.kind == "tuple" or (golds is not None and not _numbered(golds[0]))
+    ordered = other.kind == "tuple" or (references is not None and not _numbered(references[0]))
     if inner is not None or (ordered and other.kind == "set"):
         return False
-    pair = (values, listed) if golds is not None else (listed, values)
+    pair = (values, listed) if references is not None else (listed, values)
     return _same_items(*pair, policy, ordered=ordered)
 
 
@@ -126,41 +128,46 @@ def _numbered(names: Sequence[str]) -> bool:
     return len({name.partition("_")[0] for name in names}) == 1 and all("_" in name for name in names)
 
 
-def _same_form(gold: Form, given: Form, policy: MathPolicy) -> bool:
-    if gold.kind == "relation":
-        return same_equation(gold, given, policy, _same_items)
-    if gold.kind == "tuple":
-        ends_matter = policy.interval_ends == "match" and len(gold.items) == 2
-        return (not ends_matter or gold.marks == given.marks) and _same_items(
-            gold.items, given.items, policy, ordered=True
+def _same_form(expected: CompoundAnswer, given: CompoundAnswer, policy: MathPolicy) -> bool:
+    if expected.kind == "relation":
+        return same_equation(expected, given, policy, _same_items)
+    if expected.kind == "tuple":
+        ends_matter = policy.interval_ends == "match" and len(expected.items) == 2
+        return (not ends_matter or expected.marks == given.marks) and _same_items(
+            expected.items, given.items, policy, ordered=True
         )
-    if gold.kind == "ratio":
-        return _same_ratio(gold, given)
-    if gold.kind == "matrix" and gold.marks != given.marks:
-        is_vector = "1" in (gold.marks[0], given.marks[0]) and str(len(gold.items)) in (gold.marks[0], given.marks[0])
-        plain = len(gold.marks) == len(given.marks) == 1
-        return plain and is_vector and _same_items(gold.items, given.items, policy, ordered=True)  # a row for a column
-    in_order = gold.kind in ("matrix", "without") or gold.marks == ("row",)
-    ordered = in_order or (gold.kind == "list" and policy.order == "same")
-    return _same_items(gold.items, given.items, policy, ordered=ordered)
+    if expected.kind == "ratio":
+        return _same_ratio(expected, given)
+    if expected.kind == "matrix" and expected.marks != given.marks:
+        is_vector = "1" in (expected.marks[0], given.marks[0]) and str(len(expected.items)) in (
+            expected.marks[0],
+            given.marks[0],
+        )
+        plain = len(expected.marks) == len(given.marks) == 1
+        return (
+            plain and is_vector and _same_items(expected.items, given.items, policy, ordered=True)
+        )  # a row for a column
+    in_order = expected.kind in ("matrix", "without") or expected.marks == ("row",)
+    ordered = in_order or (expected.kind == "list" and policy.order == "same")
+    return _same_items(expected.items, given.items, policy, ordered=ordered)
 
 
-def _same_ratio(gold: Form, given: Form) -> bool:
-    if len(gold.items) != len(given.items):
+def _same_ratio(expected: CompoundAnswer, given: CompoundAnswer) -> bool:
+    if len(expected.items) != len(given.items):
         return False
-    ours, theirs = ([algebra.parse(getattr(item, "text", "")) for item in form.items] for form in (gold, given))
+    ours, theirs = ([algebra.parse(getattr(item, "text", "")) for item in form.items] for form in (expected, given))
     if any(one is None or one == 0 for one in (*ours, *theirs)):
         return False
     return all(algebra.same(one * theirs[0], other * ours[0]) for one, other in zip(ours, theirs, strict=True))
 
 
-def _same_items(gold: Sequence[Node], given: Sequence[Node], policy: MathPolicy, *, ordered: bool) -> bool:
-    if len(gold) != len(given):
+def _same_items(expected: Sequence[Node], given: Sequence[Node], policy: MathPolicy, *, ordered: bool) -> bool:
+    if len(expected) != len(given):
         return False
     if ordered:
-        return all(_same(one, other, policy) for one, other in zip(gold, given, strict=True))
+        return all(_same(one, other, policy) for one, other in zip(expected, given, strict=True))
     left = list(given)
-    for one in gold:
+    for one in expected:
         match = next((k for k, other in enumerate(left) if _same(one, other, policy)), None)
         if match is None:
             return False
@@ -197,7 +204,7 @@ def _canonical(node: Node) -> str:
     return f"{opening}{', '.join(items)}{closing}"
 
 
-def _interval_text(node: Form) -> str:
+def _interval_text(node: CompoundAnswer) -> str:
     """``1 < x \\le 2`` as ``(1, 2]``."""
     items, signs = list(node.items), list(node.marks)
     if signs == ["!="]:

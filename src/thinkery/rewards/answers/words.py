@@ -101,7 +101,7 @@ def answer_letters(answer: str) -> str | None:
     return None
 
 
-def same_product(gold: str, given: str) -> bool:
+def same_product(expected: str, given: str) -> bool:
     """``mgh`` and ``hgm``: a few letters that are no word, since none is a vowel, are a product."""
-    texts = ["".join(clean(text).split()) for text in (gold, given)]
+    texts = ["".join(clean(text).split()) for text in (expected, given)]
     return all(map(_PRODUCT.fullmatch, texts)) and sorted(texts[0]) == sorted(texts[1])

@@ -17,7 +17,7 @@ from thinkery.rewards.programs.compare import equal_output, equal_value, shown, 
 from thinkery.rewards.programs.harness.plain import encode
 from thinkery.rewards.programs.sessions import (
     BrokenTestsError,
-    Clock,
+    Deadlines,
     OutOfTimeError,
     ProgramFailedError,
     ProgramSession,
@@ -40,12 +40,12 @@ CLOCK_PER_CPU = 4.0  # clock seconds that a second of processor time may take on
 Result = tuple[tuple[bool, ...], str]
 
 
-class Judge:
+class ProgramJudge:
     """Judges programs by one policy. Thread-safe.
 
     ``programs`` runs the programs under test; ``testers`` gives the sandbox for unit tests. They must be two: a verdict
     holds a place in the second while it waits for one in the first, never the other way round. SandboxFusion can't
-    converse, so unit tests can't be run there; they are GOLD_UNPARSEABLE.
+    converse, so unit tests can't be run there; they are REFERENCE_UNPARSEABLE.
     """
 
     def __init__(self, policy: CodePolicy, programs: Sandbox | SandboxFusion, testers: Callable[[], Sandbox]) -> None:
@@ -62,7 +62,7 @@ class Judge:
         return replace(verdict, reason=verdict.reason[:MAX_REASON].encode("utf-8", "replace").decode())
 
     def _judge(self, source: str, tests: CodeTests) -> Verdict:
-        clock = Clock(self._policy.deadline_s, CLOCK_PER_CPU * self._policy.time_s)
+        clock = Deadlines(self._policy.deadline_s, CLOCK_PER_CPU * self._policy.time_s)
         reason = ""
         for _ in range(ATTEMPTS):
             try:
@@ -73,10 +73,10 @@ class Judge:
                 reason = f"not all tests were run within {self._policy.deadline_s:g} s"
                 break
             except BrokenTestsError as error:
-                return Verdict(Outcome.GOLD_UNPARSEABLE, str(error))
+                return Verdict(Outcome.REFERENCE_UNPARSEABLE, str(error))
         return Verdict(Outcome.TIMEOUT, reason, source)
 
-    def _tally(self, source: str, tests: CodeTests, clock: Clock) -> Verdict:
+    def _tally(self, source: str, tests: CodeTests, clock: Deadlines) -> Verdict:
         fraction = self._policy.score == "fraction"
         passed = [0]
         count, why = 0, ""
@@ -95,7 +95,7 @@ class Judge:
             return Verdict(Outcome.CORRECT, "", source, score)
         return Verdict(Outcome.WRONG, why or "no reading of the expected values fits all tests", source, score)
 
-    def _results(self, source: str, tests: CodeTests, clock: Clock) -> Generator[Result, None, None]:
+    def _results(self, source: str, tests: CodeTests, clock: Deadlines) -> Generator[Result, None, None]:
         """The outcomes of the tests, in order; at least one."""
         if isinstance(tests.tests, StdinTests):
             return self._run_programs(Program(source, tests.language), tests.tests, clock)
@@ -103,7 +103,7 @@ class Judge:
             return self._call_function(source, tests.setup, tests.tests, clock)
         return self._run_units(source, tests.setup, tests.tests, clock)
 
-    def _run_programs(self, program: Program, tests: StdinTests, clock: Clock) -> Generator[Result, None, None]:
+    def _run_programs(self, program: Program, tests: StdinTests, clock: Deadlines) -> Generator[Result, None, None]:
         for number, test in enumerate(spread(tests.tests, self._policy.max_tests), start=1):
             clock.start_test()
             limits = Limits(clock.left(), self._policy.time_s, self._policy.memory_mb << 20)
@@ -116,10 +116,12 @@ class Judge:
             elif equal_output(test.expected, result.stdout, self._policy.float_tolerance):
                 yield (True,), ""
             else:
-                told = f"printed {shown(result.stdout)}, expected {shown(test.expected)}"
-                yield (False,), f"test {number}, input {shown(test.stdin)}: {told}"
+                shown_input = f"printed {shown(result.stdout)}, expected {shown(test.expected)}"
+                yield (False,), f"test {number}, input {shown(test.stdin)}: {shown_input}"
 
-    def _call_function(self, source: str, setup: str, tests: CallTests, clock: Clock) -> Generator[Result, None, None]:
+    def _call_function(
+        self, source: str, setup: str, tests: CallTests, clock: Deadlines
+    ) -> Generator[Result, None, None]:
         program: ProgramSession | None = None
         try:
             for number, test in enumerate(spread(tests.tests, self._policy.max_tests), start=1):
@@ -132,19 +134,23 @@ class Judge:
             _close(program)
 
     def _call(self, program: ProgramSession, function: str, test: CallTest, number: int) -> Result:
-        told = shown(test.keywords or list(test.arguments))
+        shown_input = shown(test.keywords or list(test.arguments))
         try:
             value = program.call(encode(("call", function, list(test.arguments), dict(test.keywords))))
         except UnusableProgramError:
             raise
         except ProgramFailedError as error:
-            return (False,) * len(test.expected), f"test {number}, arguments {told}: {error}"
+            return (False,) * len(test.expected), f"test {number}, arguments {shown_input}: {error}"
         oks = tuple(equal_value(expected, value, self._policy.float_tolerance) for expected in test.expected)
         wanted = " or ".join(map(shown, test.expected))
-        reason = "" if all(oks) else f"test {number}, arguments {told}: returned {shown_wire(value)}, expected {wanted}"
+        reason = (
+            ""
+            if all(oks)
+            else f"test {number}, arguments {shown_input}: returned {shown_wire(value)}, expected {wanted}"
+        )
         return oks, reason
 
-    def _run_units(self, source: str, setup: str, tests: UnitTests, clock: Clock) -> Generator[Result, None, None]:
+    def _run_units(self, source: str, setup: str, tests: UnitTests, clock: Deadlines) -> Generator[Result, None, None]:
         if not isinstance(self._programs, Sandbox):
             raise BrokenTestsError("unit tests can't be run on SandboxFusion; remove fusion_url")
         # The same for the same program and tests, and not to be foreseen by a program that prepares answers.
@@ -184,7 +190,7 @@ class Judge:
             return str(error) or "failed"
         return ""
 
-    def _start_program(self, source: str, setup: str, clock: Clock) -> ProgramSession:
+    def _start_program(self, source: str, setup: str, clock: Deadlines) -> ProgramSession:
         program = ProgramSession(self._programs, self._limits, clock)
         try:
             program.load(setup, source)

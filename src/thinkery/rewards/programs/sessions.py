@@ -47,7 +47,7 @@ class OutOfTimeError(Exception):
     """The verdict's own deadline has passed."""
 
 
-class Clock:
+class Deadlines:
     """The deadlines of a verdict and, within it, of one test. Seconds of ``time.monotonic``."""
 
     def __init__(self, verdict_s: float, test_s: float) -> None:
@@ -79,7 +79,7 @@ class ProgramSession:
     ``ended`` says that it is gone (it exited, crashed, or was stopped for taking too long).
     """
 
-    def __init__(self, sandbox: Sandbox | SandboxFusion, limits: Limits, clock: Clock) -> None:
+    def __init__(self, sandbox: Sandbox | SandboxFusion, limits: Limits, clock: Deadlines) -> None:
         self._talk: _Talk | _Replay = (
             _Talk(sandbox, "callee", limits) if isinstance(sandbox, Sandbox) else _Replay(sandbox, "callee", limits)
         )
@@ -161,7 +161,7 @@ class SuiteSession:
     ``ended`` says that it is gone, or waits for an answer that will not come.
     """
 
-    def __init__(self, sandbox: Sandbox, limits: Limits, clock: Clock) -> None:
+    def __init__(self, sandbox: Sandbox, limits: Limits, clock: Deadlines) -> None:
         self._talk = _Talk(sandbox, "tester", limits)
         self._clock = clock
         self.ended = False

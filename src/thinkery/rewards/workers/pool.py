@@ -1,13 +1,13 @@
-"""Warm worker processes for work that may hang, in two lanes: a hang delays only itself.
+"""Warm worker processes for work that may hang, in two queues: a hang delays only itself.
 
 A signal cannot interrupt C code (big-integer powers, for one) and does not work off the main thread, so only another
 process will do. Workers are forked from a plain interpreter (``zygote``), not from the caller: they do not import the
 caller's main module (and with it torch), need no ``if __name__ == "__main__"`` there, and are replaced in milliseconds.
 JSON goes in and JSON comes out, so that nothing that a worker says is ever executed.
 
-A request that works for longer than ``PATIENCE_S`` moves to the slow lane with its process, at the lowest priority,
+A request that works for longer than ``PATIENCE_S`` moves to the slow queue with its process, at the lowest priority,
 and a new process takes its place; after ``deadline_s`` of processor time it is killed, so that a busy machine changes
-no reply. Where the slow lane is full it is killed at once and begins again behind all others. Left out: isolation of
+no reply. Where the slow queue is full it is killed at once and begins again behind all others. Left out: isolation of
 untrusted code, which is the sandbox's job.
 """
 
@@ -35,7 +35,7 @@ from thinkery.rewards.workers.zygote import COMMAND, LAST, READY, Reply
 
 START_DEADLINE_S = 60.0  # a cold disk and a busy machine
 PATIENCE_S = 0.3  # nearly all verdicts take milliseconds; longer where the machine lets it work only half the time
-SLOW_PER_WORKER = 8  # places in the slow lane; its processes share what the quick ones leave of the machine
+SLOW_PER_WORKER = 8  # places in the slow queue; its processes share what the quick ones leave of the machine
 MEMORISED = 4096  # requests
 WALL_FACTOR = 40  # a process that sleeps, or gets less than a fortieth of a processor, is lost by the clock
 _GLANCE_S = 0.05  # the shortest wait before the processor time is looked at again
@@ -132,7 +132,7 @@ class _Zygote:
         return answer
 
 
-class WorkerPool:
+class ProcessPool:
     """``workers`` warm processes that answer ``target`` ("module:function", keyword arguments in, a dict out).
 
     The function must be pure: equal requests share one future, so sixteen completions with the same hanging answer cost
@@ -213,7 +213,7 @@ class WorkerPool:
             return not self._closed
 
     def _assign(self) -> None:
-        """Gives queued jobs to free places, in both lanes."""
+        """Gives queued jobs to free places, in both queues."""
         slow = sum(worker.slow for worker in self._busy.values())
         while self._quick and len(self._busy) - slow < self._width:
             self._begin(self._quick, slow=False)

@@ -74,7 +74,7 @@ class _Host:
         self._heard: queue.SimpleQueue[Load | Know | Ask] = queue.SimpleQueue()
         self._rewards: dict[int, Reward] = {}
         self._sending = threading.Lock()
-        self._present: int | None = None  # the sync call under way
+        self._present: int | None = None  # the sync call in progress
         self._awaited: dict[int, tuple[Awaitable[Any], Future[Any]]] = {}
         self._main = threading.main_thread().ident or 0
 

@@ -218,28 +218,28 @@ AHEAD = 16  # random numbers that a row draws at once
 class Prompt:
     """A problem's prompt, and those of its completions that one cohort samples.
 
-    Either none of the ``pieces`` has begun, and they share the prompt, or it is one that goes on from its tokens.
+    Either none of the ``partials`` has begun, and they share the prompt, or it is one that is resumed from its tokens.
     """
 
     problem_id: str
     token_ids: tuple[int, ...]
-    pieces: tuple[PartialCompletion, ...]
+    partials: tuple[PartialCompletion, ...]
 
     @property
     def count(self) -> int:
         """How many rows continue it."""
-        return len(self.pieces)
+        return len(self.partials)
 
     @property
     def text_ids(self) -> tuple[int, ...]:
         """All that the rows continue: the prompt, and what the piece has of its completion."""
-        return self.token_ids + self.pieces[0].token_ids
+        return self.token_ids + self.partials[0].token_ids
 
 
 @dataclass(slots=True)
 class _Row:
     prompt: Prompt
-    piece: PartialCompletion
+    partial: PartialCompletion
     room: int  # tokens that may still come
     done: bool = False
 
@@ -266,11 +266,13 @@ class Cohort:
         self._stop = stop
         self._policy_version = policy_version
         self._rows = [
-            _Row(prompt, piece, max_length - len(piece.token_ids)) for prompt in prompts for piece in prompt.pieces
+            _Row(prompt, partial, max_length - len(partial.token_ids))
+            for prompt in prompts
+            for partial in prompt.partials
         ]
         self._alive = len(self._rows)
         self._next_full = min(row.room for row in self._rows)  # the length at which a row has no room left
-        self._begun_S = torch.tensor([len(row.piece.token_ids) for row in self._rows], device=key_S.device)
+        self._begun_S = torch.tensor([len(row.partial.token_ids) for row in self._rows], device=key_S.device)
         self._uniforms_SA = torch.empty(len(self._rows), 0)
         lengths = [len(row.prompt.text_ids) for row in self._rows]
         self._text_length_S = torch.tensor(lengths, device=key_S.device)
@@ -317,7 +319,7 @@ class Cohort:
             self._compact()
         return completions
 
-    def pieces(self) -> list[PartialCompletion]:
+    def partials(self) -> list[PartialCompletion]:
         """The completions that are not over, as far as they are."""
         return [self._piece(number) for number, row in enumerate(self._rows) if not row.done]
 
@@ -327,7 +329,7 @@ class Cohort:
         if not flag:
             return False
         start = max(0, self.length - self._stop.tail)
-        before = self._rows[number].piece.token_ids
+        before = self._rows[number].partial.token_ids
         tail = [*before, *self._tokens_ST[number, start : self.length].tolist()][-self._stop.tail :]
         return self._stop.string_ends(tail)
 
@@ -348,7 +350,7 @@ class Cohort:
 
     def _piece(self, number: int) -> PartialCompletion:
         """All tokens of a completion so far."""
-        begun = self._rows[number].piece
+        begun = self._rows[number].partial
         return replace(
             begun,
             token_ids=begun.token_ids + tuple(self._tokens_ST[number, : self.length].tolist()),
@@ -374,7 +376,7 @@ class Cohort:
 class Share:
     """Prompts, and how they are continued.
 
-    ``max_slots`` is how many completions decode at a time, ``counted_by`` the (seed, stage) of the random numbers,
+    ``max_slots`` is how many completions decode at a time, ``keyed_by`` the (seed, stage) of the random numbers,
     ``version`` the policy's.
     """
 
@@ -382,5 +384,5 @@ class Share:
     sampling: Sampling
     ends: Stops
     max_slots: int
-    counted_by: tuple[int, str]
+    keyed_by: tuple[int, str]
     version: int

@@ -1,10 +1,10 @@
 """The native rollout: completions sampled in this process, from the very weights that learn.
 
-A call shares its problems out to lanes (``thinkery.machine.lanes``), and each lane works through its own in cohorts. A
-cohort's prompts are prefilled together, once each; its completions decode one token a step together with those of the
-lane's other cohorts, in one batch; completions are handed out as they finish, and when enough rows are free the next
-cohort starts. Left out: more than one device, speculative decoding, and calls that overlap in time (one engine serves
-one ``generate`` at a time).
+A call shares its problems out to workers (``thinkery.machine.cpu_workers``), and each worker works through its own in
+cohorts. A cohort's prompts are prefilled together, once each; its completions decode one token a step together with
+those of the worker's other cohorts, in one batch; completions are handed out as they finish, and when enough rows are
+free the next cohort starts. Left out: more than one device, speculative decoding, and calls that overlap in time (one
+engine serves one ``generate`` at a time).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import closing
 
 import torch
 
-from thinkery.machine.lanes import interleave, lanes_on
+from thinkery.machine.cpu_workers import interleave, workers_on
 from thinkery.machine.shared_weights import memory_of
 from thinkery.models.attention import hidden_states
 from thinkery.models.loading import Policy
@@ -34,7 +34,7 @@ from thinkery.rollout.base import (
 from thinkery.rollout.native.cache import Cache, Cohort, DecodeLayout, PrefillLayout, Prompt, Share
 from thinkery.rollout.native.decoder import Decoder
 from thinkery.rollout.native.kernels import kernels
-from thinkery.rollout.native.lane_processes import LANES
+from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 from thinkery.types import Completion, Problem, Sampling
 
 # Tokens of prompt per prefill forward: wide enough for fast products, small enough that activations stay small.
@@ -46,64 +46,66 @@ FREE_SHARE = 0.25
 
 
 class NativeRollout(RolloutBase):
-    """Samples from a policy, in each lane's order of finishing; see ``RolloutBase``.
+    """Samples from a policy, in each worker's order of finishing; see ``RolloutBase``.
 
-    ``max_slots`` is how many completions decode at a time, in all lanes; it bounds the memory, and changes no random
-    number. ``lanes`` None: as many as pay on the policy's device.
+    ``max_slots`` is how many completions decode at a time, in all workers; it bounds the memory, and changes no random
+    number. ``workers`` None: as many as pay on the policy's device.
     """
 
-    def __init__(self, policy: Policy, *, max_slots: int = 512, lanes: int | None = None) -> None:
+    def __init__(self, policy: Policy, *, max_slots: int = 512, workers: int | None = None) -> None:
         super().__init__(policy, max_slots)
-        self._lanes = lanes or lanes_on(policy.device)
-        self.bursts = 0  # in all calls and lanes: a sign of life
+        self._workers = workers or workers_on(policy.device)
+        self.bursts = 0  # in all calls and workers: a sign of life
         if policy.device.type == "cpu":
-            kernels(policy.compute_dtype)  # compiled once, here, if at all: the lanes' processes only load it
+            kernels(policy.compute_dtype)  # compiled once, here, if at all: the workers' processes only load it
         if memory_of(policy.model) is not None:
-            LANES.start(range(1, self._lanes))
+            WORKER_PROCESSES.start(range(1, self._workers))
 
-    def _go_on(
+    def _finish(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
-        counted_by: tuple[int, str],
-        cut: threading.Event,
+        keyed_by: tuple[int, str],
+        interrupted: threading.Event,
     ) -> Iterator[Completion]:
         check_request(problems, sampling)
         own: dict[str, list[PartialCompletion]] = {problem.id: [] for problem in problems}
-        for piece in pieces:
-            own[piece.problem_id].append(piece)
+        for partial in partials:
+            own[partial.problem_id].append(partial)
         stops = self.ends.asked(sampling)
         stop = self.ends.rule(stops)
-        lanes = max(1, min(self._lanes, len(problems), self.max_slots))
-        slots, version = self.max_slots // lanes, self.policy.version
+        workers = max(1, min(self._workers, len(problems), self.max_slots))
+        slots, version = self.max_slots // workers, self.policy.version
         calls = []
-        for lane in range(lanes):
-            prompts = tuple(self._prompts(problems[lane::lanes], own, sampling, slots))
-            calls.append(Call(self.policy, Share(prompts, sampling, stops, slots, counted_by, version), stop, cut))
-        sources = [self._counted(LANES.run(lane, call, cut)) for lane, call in enumerate(calls)]
-        with closing(interleave(sources, cut.set)) as completions:
+        for worker in range(workers):
+            prompts = tuple(self._prompts(problems[worker::workers], own, sampling, slots))
+            calls.append(
+                DecodingCall(self.policy, Share(prompts, sampling, stops, slots, keyed_by, version), stop, interrupted)
+            )
+        sources = [self._counted(WORKER_PROCESSES.run(worker, call, interrupted)) for worker, call in enumerate(calls)]
+        with closing(interleave(sources, interrupted.set)) as completions:
             try:
                 yield from require_fresh(completions, self.policy, version, max_staleness=0)
             finally:
-                cut.set()
-        self.left = [piece for call in calls for piece in call.left]
+                interrupted.set()
+        self.unfinished = [partial for call in calls for partial in call.unfinished]
 
     def _prompts(
         self,
         problems: Iterable[Problem],
-        pieces: Mapping[str, Sequence[PartialCompletion]],
+        partials: Mapping[str, Sequence[PartialCompletion]],
         sampling: Sampling,
         max_slots: int,
     ) -> Iterator[Prompt]:
-        """The work in units that a cohort takes whole; a group larger than the slots is cut."""
+        """The work in units that a cohort takes whole; a group larger than the slots is split."""
         context = getattr(self.policy.model.config, "max_position_embeddings", None)
         for problem in problems:
             token_ids = encode(self.policy, problem, sampling, context)
-            for piece in pieces[problem.id]:
-                if piece.token_ids:
-                    yield Prompt(problem.id, token_ids, (piece,))
-            unbegun = tuple(piece for piece in pieces[problem.id] if not piece.token_ids)
+            for partial in partials[problem.id]:
+                if partial.token_ids:
+                    yield Prompt(problem.id, token_ids, (partial,))
+            unbegun = tuple(partial for partial in partials[problem.id] if not partial.token_ids)
             for first in range(0, len(unbegun), max_slots):
                 yield Prompt(problem.id, token_ids, unbegun[first : first + max_slots])
 
@@ -114,44 +116,44 @@ class NativeRollout(RolloutBase):
                 yield finished
 
 
-class Call:
-    """A lane's share of one ``generate``: the prompts still waiting and the cohorts that decode.
+class DecodingCall:
+    """A worker's share of one ``generate``: the prompts still waiting and the cohorts that decode.
 
-    ``left`` is what is not finished when ``run`` ends, in whatever process that was.
+    ``unfinished`` is what is not finished when ``run`` ends, in whatever process that was.
     """
 
-    def __init__(self, policy: Policy, share: Share, stop: StopRule, cut: threading.Event) -> None:
-        self.policy, self.share, self.stop, self.cut = policy, share, stop, cut
+    def __init__(self, policy: Policy, share: Share, stop: StopRule, interrupted: threading.Event) -> None:
+        self.policy, self.share, self.stop, self.interrupted = policy, share, stop, interrupted
         self.sampling, self.max_slots = share.sampling, share.max_slots
         self.vocabulary = policy.valid_vocab
         self.head = policy.model.get_output_embeddings()
         self.waiting = deque(share.prompts)
         self.decoder: Decoder | None = None
         self.cohorts: list[Cohort] = []
-        self.left: Sequence[PartialCompletion] = ()
+        self.unfinished: Sequence[PartialCompletion] = ()
 
     def run(self) -> Generator[list[Completion], None, None]:
         """What each burst of decoding finished; the caller never runs inside the engine's autocast or no_grad state."""
         longest = max((len(prompt.token_ids) for prompt in self.share.prompts), default=0)
         try:
             self.decoder = Decoder.of(self.policy, longest + self.sampling.max_completion_length)
-            while (self.waiting or self.cohorts) and not self.cut.is_set():
+            while (self.waiting or self.cohorts) and not self.interrupted.is_set():
                 with torch.no_grad(), self.policy.autocast():
                     finished = self._burst()
                 yield finished
         finally:
-            self.left = self._pieces()
+            self.unfinished = self._pieces()
 
     def _pieces(self) -> list[PartialCompletion]:
         """What decodes, and what still waits."""
-        waiting = [piece for prompt in self.waiting for piece in prompt.pieces]
-        return [piece for cohort in self.cohorts for piece in cohort.pieces()] + waiting
+        waiting = [partial for prompt in self.waiting for partial in prompt.partials]
+        return [partial for cohort in self.cohorts for partial in cohort.partials()] + waiting
 
     def _burst(self) -> list[Completion]:
         finished: list[Completion] = []
         for _ in range(BURST):
             finished += self._admit()
-            if not self.cohorts or self.cut.is_set():
+            if not self.cohorts or self.interrupted.is_set():
                 break
             finished += self._step()
         return finished
@@ -187,9 +189,9 @@ class Call:
         problem_S = torch.arange(len(prompts), device=device).repeat_interleave(counts_P)
         cache = Cache(layouts, lengths_P.to(device), problem_S, self.policy.compute_dtype)
         keys = [
-            completion_key(*self.share.counted_by, piece.step, piece.problem_id, piece.index)
+            completion_key(*self.share.keyed_by, partial.step, partial.problem_id, partial.index)
             for prompt in prompts
-            for piece in prompt.pieces
+            for partial in prompt.partials
         ]
         cohort = Cohort(
             prompts,

@@ -32,28 +32,28 @@ struct Heads {
 
 namespace {
 
-// The keys, or the values, that one key head of a row attends to: pieces of contiguous columns.
+// The keys, or the values, that one key head of a row attends to: spans of contiguous columns.
 template <class T>
-struct PartialCompletion {
+struct Span {
     const T* start;
     int64_t columns, ahead;
 };
 
-// The pieces of a row's keys or values, and the place of the token that is new.
+// The spans of a row's keys or values, and the place of the token that is new.
 template <class T>
 T* gather(const CacheView& cache, int64_t layer, int64_t which, int64_t row, int64_t head, const Heads& heads,
-          std::vector<PartialCompletion<T>>& pieces) {
+          std::vector<Span<T>>& spans) {
     const int64_t blocks = (cache.age + cache.block - 1) / cache.block, problem = cache.problem[row];
     const T* prompt = static_cast<const T*>(cache.prompt[2 * layer + which]);
     prompt += (problem * heads.key + head) * cache.prompt_columns * heads.width;
-    pieces.clear();
-    pieces.push_back({prompt, cache.prompt_length[problem], 0});
+    spans.clear();
+    spans.push_back({prompt, cache.prompt_length[problem], 0});
     T* opened = nullptr;
     for (int64_t b = 0; b < blocks; b++) {
         T* own = static_cast<T*>(cache.blocks[(2 * layer + which) * blocks + b]);
         own += (row * heads.key + head) * cache.block * heads.width;
         const int64_t columns = std::min(cache.block, cache.age - b * cache.block);
-        pieces.push_back({own, columns, cache.block * heads.width});
+        spans.push_back({own, columns, cache.block * heads.width});
         opened = own + (columns - 1) * heads.width;
     }
     return opened;
@@ -75,20 +75,20 @@ void prepare(const T* in, const float* norm, float epsilon, const float* cos, co
     }
 }
 
-// What the columns of some pieces score for QUERIES heads at once, one after another in `scores`, `stride` apart; and
+// What the columns of some spans score for QUERIES heads at once, one after another in `scores`, `stride` apart; and
 // the sum of columns so weighted. Numbers of a query and of a sum lie where place() says. Meanwhile what the next unit
 // of work will read, `ahead` from here in the same block, is fetched: it is nowhere near in memory.
 template <class T, int WIDTH, int QUERIES>
 struct Products {
     static constexpr int64_t VECTORS = WIDTH / LANES;
 
-    static void score(const float* queries, const std::vector<PartialCompletion<T>>& pieces, float* scores, int64_t stride) {
+    static void score(const float* queries, const std::vector<Span<T>>& spans, float* scores, int64_t stride) {
         Floats query[QUERIES][VECTORS];
         std::memcpy(query, queries, sizeof query);
-        for (const auto& piece : pieces)
-            for (int64_t j = 0; j < piece.columns; j++, scores++) {
-                const T* column = piece.start + j * WIDTH;
-                prefetch(column + piece.ahead);
+        for (const auto& span : spans)
+            for (int64_t j = 0; j < span.columns; j++, scores++) {
+                const T* column = span.start + j * WIDTH;
+                prefetch(column + span.ahead);
                 Floats sums[QUERIES] = {};
                 for (int64_t v = 0; v < VECTORS; v += 2) {
                     Floats first, second;
@@ -99,12 +99,12 @@ struct Products {
             }
     }
 
-    static void mix(const float* weights, int64_t stride, const std::vector<PartialCompletion<T>>& pieces, float* out) {
+    static void mix(const float* weights, int64_t stride, const std::vector<Span<T>>& spans, float* out) {
         Floats sums[QUERIES][VECTORS] = {};
-        for (const auto& piece : pieces)
-            for (int64_t j = 0; j < piece.columns; j++, weights++) {
-                const T* column = piece.start + j * WIDTH;
-                prefetch(column + piece.ahead);
+        for (const auto& span : spans)
+            for (int64_t j = 0; j < span.columns; j++, weights++) {
+                const T* column = span.start + j * WIDTH;
+                prefetch(column + span.ahead);
                 for (int64_t v = 0; v < VECTORS; v += 2) {
                     Floats first, second;
                     load(column + v * LANES, first, second);
@@ -126,7 +126,7 @@ struct Products {
 template <class T, int WIDTH>
 void attend_head(const CacheView& cache, const Heads& heads, int64_t layer, int64_t row, int64_t head, const T* qkv,
                  const float* cos, const float* sin, T* out) {
-    thread_local std::vector<PartialCompletion<T>> keys, values;
+    thread_local std::vector<Span<T>> keys, values;
     thread_local std::vector<float> scores;
     const int64_t group = heads.query / heads.key, columns = cache.prompt_length[cache.problem[row]] + cache.age;
     T* key = gather(cache, layer, 0, row, head, heads, keys);

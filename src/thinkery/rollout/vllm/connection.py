@@ -115,7 +115,7 @@ class Connection(http.client.HTTPConnection):
         timed.deadline = self._within
         self.sock = timed
 
-    def ask(self, path: str, body: bytes | None = None, kind: str = JSON) -> http.client.HTTPResponse:
+    def wanted(self, path: str, body: bytes | None = None, kind: str = JSON) -> http.client.HTTPResponse:
         """Sends a request and returns the head of its answer, also of a refusal that comes before the body is sent."""
         headers = {"Authorization": f"Bearer {self._token}"} | ({"Content-Type": kind} if body is not None else {})
         try:

@@ -32,8 +32,8 @@ from thinkery.rollout.vllm.fingerprint import Held, signed
 from thinkery.types import FinishReason, Sampling, UserError
 
 VERSION = "0.32"  # of vLLM: the one that this project is tested with
-BUCKET_BYTES = 256 << 20  # weights that are under way at once
-BURST = 16  # tokens between two looks at a completion: stop strings are found there, a cut one has those before
+BUCKET_BYTES = 256 << 20  # weights that are in flight at once
+BURST = 16  # tokens between two checks of a completion: stop strings are found there; an interrupted one ends there
 CPU_BLOCK = 32  # positions that share a block of cache: short prompts must fill one to be shared
 
 
@@ -48,7 +48,7 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CompletionRequest:
     """A completion to be finished: its prompt, its random key, and the tokens that it has already."""
 
     prompt_ids: tuple[int, ...]
@@ -57,22 +57,22 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DrawRequest:
     """What is asked of an engine in one call."""
 
-    asks: Sequence[Ask]
+    completions: Sequence[CompletionRequest]
     sampling: Sampling
     vocabulary: int  # the first so many tokens may be drawn
     stop_token_ids: tuple[int, ...]
     stop_strings: tuple[str, ...]
 
 
-Ending = FinishReason | Literal["cut"]
+Ending = FinishReason | Literal["interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The tokens added to ``asks[number]``, and why no more: ``stop``, ``length``, or ``cut`` before it was over."""
+    """The tokens added to ``completions[number]``, and why no more: ``stop``, ``length`` or ``interrupted``."""
 
     number: int
     token_ids: tuple[int, ...]
@@ -97,8 +97,10 @@ class Engine(Protocol):
         """How often it has computed something: a sign of life."""
         ...
 
-    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
-        """Each ask as it finishes; once ``cut`` is set, what the others have got.
+    def draw(
+        self, draw_request: DrawRequest, label: str, stop: StopRule, interrupted: threading.Event
+    ) -> Generator[Drawn]:
+        """Each completion as it finishes; once ``interrupted`` is set, what the others have got.
 
         Raises ``RuntimeError`` if its weights have another label.
         """
@@ -147,7 +149,9 @@ class InProcessEngine:
         self.label, self.broken = label, False
         return _merge(parts)
 
-    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
+    def draw(
+        self, draw_request: DrawRequest, label: str, stop: StopRule, interrupted: threading.Event
+    ) -> Generator[Drawn]:
         """See ``Engine``. One call at a time; a caller that stops listening ends its requests."""
         if self.label != label:
             raise RuntimeError(f"vLLM holds weights {self.label}, and completions of {label} are asked for")
@@ -155,18 +159,20 @@ class InProcessEngine:
         self._busy = True
         requests: dict[str, _Request] = {}
         try:
-            for number, ask in enumerate(order.asks):
+            for number, wanted in enumerate(draw_request.completions):
                 name = str(next(self._numbers))
-                request = requests[name] = _Request(number, ask.begun)
-                request.internal = self._engine.add_request(name, _prompt(ask, label), _parameters(order, ask))
-            flags = stop.flags_V.tolist() if order.stop_strings else []
-            while requests and not cut.is_set():
+                request = requests[name] = _Request(number, wanted.begun)
+                request.internal = self._engine.add_request(
+                    name, _prompt(wanted, label), _parameters(draw_request, wanted)
+                )
+            flags = stop.flags_V.tolist() if draw_request.stop_strings else []
+            while requests and not interrupted.is_set():
                 self.steps += 1
                 for output in self._engine.step():
                     if (drawn := self._progress(requests, output, stop, flags)) is not None:
                         yield drawn
             for request in requests.values():
-                yield request.drawn("cut")
+                yield request.drawn("interrupted")
         finally:
             if requests:
                 self._engine.abort_request([request.internal for request in requests.values()], internal=True)
@@ -207,13 +213,13 @@ class InProcessEngine:
         return request.drawn("stop" if stopped else "length", end)
 
     def refuse_if_busy(self) -> None:
-        """Raises ``RuntimeError`` while a call to ``draw`` is under way."""
+        """Raises ``RuntimeError`` while a call to ``draw`` is in progress."""
         if self._busy:
             raise RuntimeError("vLLM still draws completions of an earlier call: collect them all first")
 
 
 class _Request:
-    """An ask under way: its completion's tokens, and the log-probabilities of those that were drawn here."""
+    """A completion in flight: its tokens, and the log-probabilities of those that were drawn here."""
 
     def __init__(self, number: int, begun: Sequence[int]) -> None:
         self.number, self.begun = number, len(begun)
@@ -362,14 +368,14 @@ def _cpu_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {"kv_cache_memory_bytes": wanted, "block_size": CPU_BLOCK}
 
 
-def _prompt(ask: Ask, label: str) -> Any:
+def _prompt(wanted: CompletionRequest, label: str) -> Any:
     """What vLLM reads. Its cached blocks are salted with the weights' label: none serves other weights."""
     from vllm.inputs.engine import tokens_input
 
-    return tokens_input([*ask.prompt_ids, *ask.begun], cache_salt=label)
+    return tokens_input([*wanted.prompt_ids, *wanted.begun], cache_salt=label)
 
 
-def _parameters(order: Order, ask: Ask) -> Any:
+def _parameters(draw_request: DrawRequest, wanted: CompletionRequest) -> Any:
     """vLLM's sampling parameters: it picks greedily what ``draw.py`` has drawn, and reports its value."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -378,14 +384,14 @@ def _parameters(order: Order, ask: Ask) -> Any:
 
     return SamplingParams(
         temperature=0,
-        max_tokens=order.sampling.max_completion_length - len(ask.begun),
-        stop_token_ids=list(order.stop_token_ids),
+        max_tokens=draw_request.sampling.max_completion_length - len(wanted.begun),
+        stop_token_ids=list(draw_request.stop_token_ids),
         logprobs=0,
         flat_logprobs=True,
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
         stream_interval=BURST,
-        extra_args=draw_argument(ask.key, len(ask.begun), order.sampling, order.vocabulary),
+        extra_args=draw_argument(wanted.key, len(wanted.begun), draw_request.sampling, draw_request.vocabulary),
     )
 
 

@@ -3,7 +3,7 @@
 Weights go over in buckets, in the type that vLLM computes in; completions come back as they finish. Every wait has a
 deadline: a server that works says so twice a second. A server that is started here gets a token of its own, one that
 runs already has the user's (``THINKERY_VLLM_TOKEN``). Left out: servers that other programs speak to
-(``server.py`` has a protocol of its own, since vLLM's knows neither counted draws nor weights in a body).
+(``server.py`` has a protocol of its own, since vLLM's knows neither counter-based draws nor weights in a body).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from thinkery.rollout.vllm.connection import (
     require_token,
     whole,
 )
-from thinkery.rollout.vllm.engine import Drawn, EngineSettings, Order
+from thinkery.rollout.vllm.engine import Drawn, DrawRequest, EngineSettings
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.rollout.vllm.wire import (
     read_drawn,
     read_held,
-    write_order,
+    write_draw_request,
     write_settings,
     write_tokenizer,
     write_weights,
@@ -101,19 +101,21 @@ class RemoteEngine:
         self.label = label
         return held
 
-    def draw(self, order: Order, label: str, stop: StopRule, cut: threading.Event) -> Generator[Drawn]:
+    def draw(
+        self, draw_request: DrawRequest, label: str, stop: StopRule, interrupted: threading.Event
+    ) -> Generator[Drawn]:
         """See ``Engine``. The server looks for the stop strings itself."""
         connection = Connection(self.url, self._token)
         try:
-            body = json.dumps(write_order(order) | {"label": label}).encode()
+            body = json.dumps(write_draw_request(draw_request) | {"label": label}).encode()
             response = self._request(connection, "/draw", body, SILENCE_S + len(body) / SLOWEST_BYTES_PER_S)
-            told = False
+            notified = False
             while True:
                 connection.within(SILENCE_S)
                 line = _line(response, self.url)
-                if cut.is_set() and not told:
-                    told = True
-                    self._post("/cut", {}, SILENCE_S)
+                if interrupted.is_set() and not notified:
+                    notified = True
+                    self._post("/interrupt", {}, SILENCE_S)
                 if isinstance(line, list):
                     yield read_drawn(line)
                 elif "error" in line:
@@ -159,7 +161,7 @@ class RemoteEngine:
         """Raises ``UserError`` for a mistake of the user's, ``RuntimeError`` for all else that goes wrong."""
         connection.within(timeout)
         try:
-            response = connection.ask(path, body, kind)
+            response = connection.wanted(path, body, kind)
             if response.status == 200:
                 return response
             error = json.loads(whole(response)).get("error", "")
@@ -248,7 +250,7 @@ def _await(url: str, token: str, deadline: float) -> None:
         connection = Connection(url, token)
         connection.within(max(1.0, deadline - time.monotonic()))
         try:
-            response = connection.ask("/")
+            response = connection.wanted("/")
             answer = json.loads(whole(response))
             if response.status == 200 and answer.get("thinkery") == "vllm":
                 return

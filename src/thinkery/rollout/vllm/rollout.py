@@ -1,7 +1,7 @@
 """The rollout on vLLM: completions as the native engine would sample them, from vLLM's forward passes.
 
 Before it samples, vLLM gets the policy's weights, if they have changed since; what it then holds is compared with the
-policy's. vLLM schedules, caches and computes logits; tokens are drawn with this project's counted random numbers
+policy's. vLLM schedules, caches and computes logits; tokens are drawn with this project's counter-based random numbers
 (``draw.py``), so log-probabilities, stops and texts mean what they mean in the native engine, and in float32 the
 tokens are the same but for rounding. Left out: how to reach vLLM (``engine.py``, ``remote.py``); policies
 whose weights are spread over processes.
@@ -31,7 +31,7 @@ from thinkery.rollout.base import (
     encode,
     require_fresh,
 )
-from thinkery.rollout.vllm.engine import Ask, Drawn, Engine, EngineSettings, Order, engine_for
+from thinkery.rollout.vllm.engine import CompletionRequest, Drawn, DrawRequest, Engine, EngineSettings, engine_for
 from thinkery.rollout.vllm.remote import remote_engine_for
 from thinkery.types import Completion, Problem, Sampling, UserError
 
@@ -84,28 +84,28 @@ class VLLMRollout(RolloutBase):
         """How often vLLM has computed something: a sign of life."""
         return self._opened.steps if self._opened is not None else 0
 
-    def _go_on(
+    def _finish(
         self,
         problems: Sequence[Problem],
-        pieces: Sequence[PartialCompletion],
+        partials: Sequence[PartialCompletion],
         sampling: Sampling,
-        counted_by: tuple[int, str],
-        cut: threading.Event,
+        keyed_by: tuple[int, str],
+        interrupted: threading.Event,
     ) -> Iterator[Completion]:
         check_request(problems, sampling)
         stops = self.ends.asked(sampling)
         stop = self.ends.rule(stops)
         prompts = {problem.id: encode(self.policy, problem, sampling, self._context) for problem in problems}
-        if not pieces:
+        if not partials:
             return
-        order = Order(
+        draw_request = DrawRequest(
             [
-                Ask(
-                    prompts[piece.problem_id],
-                    completion_key(*counted_by, piece.step, piece.problem_id, piece.index),
-                    piece.token_ids,
+                CompletionRequest(
+                    prompts[partial.problem_id],
+                    completion_key(*keyed_by, partial.step, partial.problem_id, partial.index),
+                    partial.token_ids,
                 )
-                for piece in pieces
+                for partial in partials
             ],
             sampling,
             self.policy.valid_vocab,
@@ -114,31 +114,36 @@ class VLLMRollout(RolloutBase):
         engine, version = self._engine(), self.policy.version
         try:
             label = self._hand_over(engine)
-            with closing(engine.draw(order, label, stop, cut)) as drawn:
-                completions = self._completions(drawn, order, stop, pieces, version)
+            with closing(engine.draw(draw_request, label, stop, interrupted)) as drawn:
+                completions = self._completions(drawn, draw_request, stop, partials, version)
                 yield from require_fresh(completions, self.policy, version, self.max_staleness)
         finally:
             engine.rest()
 
     def _completions(
-        self, stream: Iterable[Drawn], order: Order, stop: StopRule, pieces: Sequence[PartialCompletion], version: int
+        self,
+        stream: Iterable[Drawn],
+        draw_request: DrawRequest,
+        stop: StopRule,
+        partials: Sequence[PartialCompletion],
+        version: int,
     ) -> Iterator[Completion]:
         for drawn in stream:
-            piece = _longer(pieces[drawn.number], drawn, version)
-            if drawn.reason == "cut":
-                self.left.append(piece)
+            partial = _longer(partials[drawn.number], drawn, version)
+            if drawn.reason == "interrupted":
+                self.unfinished.append(partial)
                 continue
-            assert piece.policy_version is not None  # a completion has a token
+            assert partial.policy_version is not None  # a completion has a token
             stopped = drawn.reason == "stop"
             yield Completion(
-                problem_id=piece.problem_id,
-                index=piece.index,
-                prompt_ids=order.asks[drawn.number].prompt_ids,
-                token_ids=piece.token_ids,
-                logprobs=piece.logprobs,
-                text=stop.text(piece.token_ids, stopped),
+                problem_id=partial.problem_id,
+                index=partial.index,
+                prompt_ids=draw_request.completions[drawn.number].prompt_ids,
+                token_ids=partial.token_ids,
+                logprobs=partial.logprobs,
+                text=stop.text(partial.token_ids, stopped),
                 finish_reason="stop" if stopped else "length",
-                policy_version=piece.policy_version,
+                policy_version=partial.policy_version,
             )
 
     def _engine(self) -> Engine:
@@ -171,8 +176,10 @@ def check_computation(policy: Policy, engine: Engine, label: str, stop: StopRule
     Raises ``RuntimeError`` if further than rounding explains.
     """
     prompt = tuple(range(0, policy.valid_vocab, policy.valid_vocab // _PROBE_PROMPT))[:_PROBE_PROMPT]
-    order = Order([Ask(prompt, key=0)], Sampling(max_completion_length=_PROBE_TOKENS), policy.valid_vocab, (), ())
-    (drawn,) = engine.draw(order, label, stop, threading.Event())
+    draw_request = DrawRequest(
+        [CompletionRequest(prompt, key=0)], Sampling(max_completion_length=_PROBE_TOKENS), policy.valid_vocab, (), ()
+    )
+    (drawn,) = engine.draw(draw_request, label, stop, threading.Event())
     ids_1T = torch.tensor([[*prompt, *drawn.token_ids]], device=policy.device)
     with torch.no_grad(), policy.autocast():
         hidden_ND = hidden_states(policy.model, ids_1T, None, CausalLayout())[0, len(prompt) - 1 : -1]
@@ -188,15 +195,15 @@ def check_computation(policy: Policy, engine: Engine, label: str, stop: StopRule
     return difference
 
 
-def _longer(piece: PartialCompletion, drawn: Drawn, version: int) -> PartialCompletion:
+def _longer(partial: PartialCompletion, drawn: Drawn, version: int) -> PartialCompletion:
     """A completion with what vLLM added to it; its version is that of its first token."""
     if not drawn.token_ids:
-        return piece
+        return partial
     return replace(
-        piece,
-        token_ids=piece.token_ids + drawn.token_ids,
-        logprobs=piece.logprobs + drawn.logprobs,
-        policy_version=version if piece.policy_version is None else piece.policy_version,
+        partial,
+        token_ids=partial.token_ids + drawn.token_ids,
+        logprobs=partial.logprobs + drawn.logprobs,
+        policy_version=version if partial.policy_version is None else partial.policy_version,
     )
 
 

@@ -2,12 +2,12 @@
 
     python -m thinkery.rollout.vllm.server --port 8000
 
-It starts empty: the first run that connects brings the model's configuration, its tokenizer and its weights. The
-engine works in the main thread, one job after the other; each connection has a thread that hands jobs in. Requests:
-``POST /open`` (settings, tokenizer), ``/begin``, ``/take`` (safetensors), ``/end`` (a handover), ``/draw`` (a stream
-of JSON lines), ``/cut``. Every request carries the server's token, from ``THINKERY_VLLM_TOKEN``, or from the run that
-has started it, as the first line of standard input. Left out: who may come in, and how long they may take
-(``door.py``); encryption.
+It starts empty: the first run that connects brings the model's configuration, its tokenizer and its weights. The engine
+works in the main thread, one job after the other; each connection has a thread that hands jobs in. Requests: ``POST
+/open`` (settings, tokenizer), ``/begin``, ``/take`` (safetensors), ``/end`` (a handover), ``/draw`` (a stream of JSON
+lines), ``/interrupt``. Every request carries the server's token, from ``THINKERY_VLLM_TOKEN``, or from the run that has
+started it, as the first line of standard input. Left out: who may come in, and how long they may take
+(``admission.py``); encryption.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from thinkery.rollout.base import StopRule
+from thinkery.rollout.vllm.admission import MAX_BYTES, Guarded, GuardedServer, Rules
 from thinkery.rollout.vllm.connection import HOW_TO_SET, TOKEN, WEIGHTS, token_of_environment
-from thinkery.rollout.vllm.door import MAX_BYTES, Door, Guarded, Rules
 from thinkery.rollout.vllm.engine import Drawn, EngineSettings, InProcessEngine, engine_for
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.rollout.vllm.wire import (
     WeightsReader,
-    read_order,
+    read_draw_request,
     read_settings,
     read_tokenizer,
     write_drawn,
@@ -48,7 +48,7 @@ class Refused(Exception):  # noqa: N818  (an answer, no defect)
     """Something that can't be done in the server's present state."""
 
 
-class Handover:
+class IncomingWeights:
     """A set of weights on its way from one connection to the engine."""
 
     def __init__(self) -> None:
@@ -87,12 +87,12 @@ class Handover:
             yield from bucket
 
 
-class Work:
+class EngineHost:
     """The engine and all that is done with it. Methods named ``do_`` run in the main thread."""
 
     def __init__(self) -> None:
         self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.cut = threading.Event()  # of the present ``draw``
+        self.interrupted = threading.Event()  # of the present ``draw``
         self._engine: InProcessEngine | None = None
         self._opened: tuple[EngineSettings, dict[str, str]] | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -103,13 +103,13 @@ class Work:
         while True:
             self.jobs.get()()
 
-    def call(self, work: Callable[[], Any]) -> Any:
+    def call(self, engine_host: Callable[[], Any]) -> Any:
         """Has the main thread do something, and waits for what comes of it."""
         result: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def job() -> None:
             try:
-                result.put((work(), None))
+                result.put((engine_host(), None))
             except Exception as error:
                 result.put((None, error))
 
@@ -133,9 +133,9 @@ class Work:
             self._opened = settings, data["tokenizer"]
         return {}
 
-    def begin(self, label: str) -> Handover:
+    def begin(self, label: str) -> IncomingWeights:
         """Starts to take new weights; they come over the connection that asked for it."""
-        engine, handover = self._require(), Handover()
+        engine, handover = self._require(), IncomingWeights()
 
         def job() -> None:
             try:
@@ -149,8 +149,8 @@ class Work:
 
     def draw(self, data: dict[str, Any]) -> Generator[Drawn | None]:
         """Completions as they finish, and None when nothing has for a while. Closing it ends the job."""
-        engine, order = self._require(), read_order(data)
-        self.cut = cut = threading.Event()
+        engine, draw_request = self._require(), read_draw_request(data)
+        self.interrupted = interrupted = threading.Event()
         given_up = threading.Event()
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -161,8 +161,8 @@ class Work:
                         f"this server holds weights {engine.label}, and completions of {data['label']} are asked for: "
                         "another run uses it, or it was started anew"
                     )
-                stop = self._rule(order.vocabulary, order.stop_token_ids, order.stop_strings)
-                stream = engine.draw(order, data["label"], stop, cut)
+                stop = self._rule(draw_request.vocabulary, draw_request.stop_token_ids, draw_request.stop_strings)
+                stream = engine.draw(draw_request, data["label"], stop, interrupted)
                 for drawn in stream:
                     results.put(drawn)
                     if given_up.is_set():
@@ -180,7 +180,7 @@ class Work:
                 yield result
         finally:
             given_up.set()
-            cut.set()
+            interrupted.set()
 
     def _rule(self, vocabulary: int, token_ids: tuple[int, ...], strings: tuple[str, ...]) -> StopRule:
         key = vocabulary, token_ids, strings
@@ -206,8 +206,8 @@ class Handler(Guarded):
     """A connection. Errors are told as JSON: 400 the user's mistake, 409 not in this state, 500 anything else."""
 
     types = {"/take": WEIGHTS}  # noqa: RUF012
-    work: Work
-    _handover: Handover | None = None  # this connection's
+    engine_host: EngineHost
+    _handover: IncomingWeights | None = None  # this connection's
 
     def answer(self, path: str, body: bytes) -> None:
         """One of the requests above; a GET is told that the server is there."""
@@ -228,25 +228,25 @@ class Handler(Guarded):
             self.reply(500, {"error": f"{type(error).__name__}: {error}"})
 
     def _answer(self, body: bytes) -> dict[str, Any]:
-        work = self.work
+        engine_host = self.engine_host
         if self.path == "/open":
-            return dict(work.call(lambda: work.do_open(json.loads(body))))
+            return dict(engine_host.call(lambda: engine_host.do_open(json.loads(body))))
         if self.path == "/begin":
-            self._handover = work.begin(json.loads(body)["label"])
+            self._handover = engine_host.begin(json.loads(body)["label"])
             return {}
         if self.path == "/take" and self._handover is not None:
             self._handover.take(body)
             return {}
         if self.path == "/end" and self._handover is not None:
             return write_held(self._handover.end())
-        if self.path == "/cut":
-            work.cut.set()
+        if self.path == "/interrupt":
+            engine_host.interrupted.set()
             return {}
         raise Refused(f"there is no {self.path} here, or not now")
 
     def _stream(self, data: dict[str, Any]) -> None:
         """JSON lines: completions, and in between how often the engine has computed something."""
-        stream = self.work.draw(data)
+        stream = self.engine_host.draw(data)
         first = next(stream, _END)  # an error before the first line is an answer of its own
         try:
             self.connection.within(self.server.rules.answer_s)
@@ -254,7 +254,7 @@ class Handler(Guarded):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             while first is not _END:
-                self._line(write_drawn(first) if isinstance(first, Drawn) else {"steps": self.work.steps()})
+                self._line(write_drawn(first) if isinstance(first, Drawn) else {"steps": self.engine_host.steps()})
                 first = next(stream, _END)
             self._line({"over": True})
         except (ConnectionError, TimeoutError):
@@ -271,9 +271,9 @@ class Handler(Guarded):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
 
 
-def serve(work: Work, host: str, port: int, rules: Rules) -> Door:
-    """A server of this work that listens, in threads of its own. ``work.run`` has to be running somewhere."""
-    server = Door((host, port), type("Bound", (Handler,), {"work": work}), rules)
+def serve(engine_host: EngineHost, host: str, port: int, rules: Rules) -> GuardedServer:
+    """A server of this work that listens, in threads of its own. ``engine_host.run`` has to be running somewhere."""
+    server = GuardedServer((host, port), type("Bound", (Handler,), {"engine_host": engine_host}), rules)
     threading.Thread(target=server.serve_forever, name="vllm-server", daemon=True).start()
     return server
 
@@ -306,11 +306,11 @@ def main() -> None:
         parser.error(HOW_TO_SET)
     names = frozenset(name.lower() for name in arguments.allowed_host)
     rules = Rules(token, names, arguments.max_request_mib << 20)
-    work = Work()
-    server = serve(work, arguments.host, arguments.port, rules)
+    engine_host = EngineHost()
+    server = serve(engine_host, arguments.host, arguments.port, rules)
     print(f"http://{arguments.host}:{server.server_port}", flush=True)
     os.dup2(2, 1)  # nobody reads on: what vLLM prints belongs with the rest of its log
-    work.run()
+    engine_host.run()
 
 
 def _end_with_stdin() -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from thinkery.recipe import VLLMSpec
-from thinkery.rollout.vllm.engine import BUCKET_BYTES, Ask, Drawn, EngineSettings, Order, buckets
+from thinkery.rollout.vllm.engine import BUCKET_BYTES, CompletionRequest, Drawn, DrawRequest, EngineSettings, buckets
 from thinkery.rollout.vllm.fingerprint import Held
 from thinkery.types import Sampling
 
@@ -109,28 +109,28 @@ class WeightsReader:
         return self._filled == self._flat.numel()
 
 
-def write_order(order: Order) -> dict[str, Any]:
+def write_draw_request(draw_request: DrawRequest) -> dict[str, Any]:
     """An order as JSON. Completions of one prompt follow one another, and the prompt is written once."""
-    prompts = list(dict.fromkeys(ask.prompt_ids for ask in order.asks))
+    prompts = list(dict.fromkeys(wanted.prompt_ids for wanted in draw_request.completions))
     number = {prompt_ids: at for at, prompt_ids in enumerate(prompts)}
     return {
         "prompts": prompts,
-        "asks": [[number[ask.prompt_ids], ask.key, ask.begun] for ask in order.asks],
-        "sampling": asdict(order.sampling),
-        "vocabulary": order.vocabulary,
-        "stop_token_ids": order.stop_token_ids,
-        "stop_strings": order.stop_strings,
+        "asks": [[number[wanted.prompt_ids], wanted.key, wanted.begun] for wanted in draw_request.completions],
+        "sampling": asdict(draw_request.sampling),
+        "vocabulary": draw_request.vocabulary,
+        "stop_token_ids": draw_request.stop_token_ids,
+        "stop_strings": draw_request.stop_strings,
     }
 
 
-def read_order(data: Mapping[str, Any]) -> Order:
-    """What ``write_order`` wrote."""
+def read_draw_request(data: Mapping[str, Any]) -> DrawRequest:
+    """What ``write_draw_request`` wrote."""
     sampling: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in data["sampling"].items()
     }
     prompts = [tuple(prompt) for prompt in data["prompts"]]
-    return Order(
-        [Ask(prompts[number], key, tuple(begun)) for number, key, begun in data["asks"]],
+    return DrawRequest(
+        [CompletionRequest(prompts[number], key, tuple(begun)) for number, key, begun in data["asks"]],
         Sampling(**sampling),
         data["vocabulary"],
         tuple(data["stop_token_ids"]),

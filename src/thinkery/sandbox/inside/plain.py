@@ -100,7 +100,7 @@ class _Runs:
     def __init__(self, keeper: socket.socket, config: dict[str, Any]) -> None:
         self.keeper = keeper
         self.config = config
-        self.first = 0  # of the processes of the run under way
+        self.first = 0  # of the processes of the run in progress
         self.folder = ""
 
     def serve_one(self) -> Job | None:
@@ -129,7 +129,7 @@ class _Runs:
         return None
 
     def clean_up(self) -> None:
-        """Leave no process and no file of the run under way."""
+        """Leave no process and no file of the run in progress."""
         if self.first:
             _kill_group(self.first)
         if self.folder:
@@ -211,7 +211,7 @@ def _supervise(host: socket.socket, keeper: socket.socket, home: str) -> NoRetur
         supervisor.give_up(error)
 
 
-class _Run(supervisor.Run):
+class _Run(supervisor.ProgramRun):
     def start(self, code: bytes, stdin: bytes) -> None:
         super().start(code, stdin)
         self.watch = _GroupWatch(self.first, self.request["folder"], self.limits)

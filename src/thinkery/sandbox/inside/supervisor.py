@@ -30,14 +30,14 @@ TO_A_PROGRAM = {frames.MESSAGE: frames.MAX_MESSAGE_BYTES, frames.NO_MORE: 0, fra
 _ADD_SEALS, _ALL_SEALS = 1033, 0xF  # fcntl's, which Python has no names for before 3.13 (seal, shrink, grow, write)
 
 
-class Stopped(Exception):  # noqa: N818 - an event
+class OverLimit(Exception):  # noqa: N818 - an event
     """The run went over a limit: (status, reason)."""
 
 
 def supervise(host: socket.socket, zygote: socket.socket, config: dict[str, Any]) -> NoReturn:
     """Do the host's requests until it or the zygote is gone."""
     ours = {name for name in os.listdir("/proc") if name.isdigit()}
-    run: Run | None = None
+    run: ProgramRun | None = None
     try:
         frames.send(host, frames.READY)
         while True:
@@ -46,7 +46,7 @@ def supervise(host: socket.socket, zygote: socket.socket, config: dict[str, Any]
                 # Beside the program's processes there are ours, and the first of its namespace if it is another one.
                 others = len(ours) + (request["kind"] != "python")
                 request["process_limit"] = others + request["limits"]["processes"]
-            run = Run(host, zygote, ours, request)
+            run = ProgramRun(host, zygote, ours, request)
             run.start(code, stdin)
             run.drive()
             run.report()
@@ -75,7 +75,7 @@ def next_request(host: socket.socket) -> tuple[dict[str, Any], bytes, bytes]:
     return frames.decode_json(payload), code, stdin
 
 
-class Run:
+class ProgramRun:
     """The state of one run."""
 
     def __init__(self, host: socket.socket, zygote: socket.socket, ours: set[str], request: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Run:
             os.set_blocking(descriptor, False)
         try:
             self._pump()
-        except Stopped as stopped:
+        except OverLimit as stopped:
             self.status, self.reason = stopped.args
             self.kill()
         # After this word the pipes have no writer left.
@@ -128,7 +128,7 @@ class Run:
         self.wall_s = time.monotonic() - self.began
         try:
             self._read_rest()
-        except Stopped as stopped:
+        except OverLimit as stopped:
             if self.status == "lost":
                 self.status, self.reason = stopped.args
         if self.status == "lost":
@@ -172,7 +172,7 @@ class Run:
             self._register_channel(poll)
             now = time.monotonic()
             if now >= deadline:
-                raise Stopped("timeout", f"over {self.limits['wall_s']:g} s of wall time")
+                raise OverLimit("timeout", f"over {self.limits['wall_s']:g} s of wall time")
             if now >= next_look:
                 self._look()
                 next_look = time.monotonic() + self.watch.every_s
@@ -193,7 +193,7 @@ class Run:
     def _look(self) -> None:
         over = self.watch.look()
         if over is not None:
-            raise Stopped(*over)
+            raise OverLimit(*over)
 
     def _read_report(self) -> bool:
         part = os.read(self.report_fd, 1 << 20)
@@ -209,7 +209,7 @@ class Run:
         if len(output) > limit:
             del output[limit:]
             name = "standard output" if number == 1 else "standard error"
-            raise Stopped("output", f"over {limit} bytes of {name}")
+            raise OverLimit("output", f"over {limit} bytes of {name}")
         return bool(part)
 
     def _read_rest(self) -> None:
@@ -220,14 +220,14 @@ class Run:
         with contextlib.suppress(BlockingIOError):
             while self._read_report():
                 pass
-        stopped: Stopped | None = None
+        stopped: OverLimit | None = None
         for number, descriptor in ((1, self.stdout_fd), (2, self.stderr_fd)):
             try:
                 while self._read_output(number, descriptor):
                     pass
             except BlockingIOError:
                 continue
-            except Stopped as error:
+            except OverLimit as error:
                 stopped = error
         if stopped is not None:
             raise stopped
@@ -291,7 +291,7 @@ class Run:
     def _hear_host(self) -> None:
         kind, payload = frames.receive(self.host, TO_A_PROGRAM)
         if kind == frames.STOP:
-            raise Stopped("timeout", payload.decode("utf-8", "replace"))
+            raise OverLimit("timeout", payload.decode("utf-8", "replace"))
         if self.channel is None:
             return
         if kind == frames.NO_MORE:
@@ -330,7 +330,7 @@ class Run:
             return
         (length,) = frames.CHANNEL_HEADER.unpack_from(self.incoming)
         if length > frames.MAX_MESSAGE_BYTES:
-            raise Stopped("output", f"a message of {length} bytes; at most {frames.MAX_MESSAGE_BYTES} are allowed")
+            raise OverLimit("output", f"a message of {length} bytes; at most {frames.MAX_MESSAGE_BYTES} are allowed")
         if len(self.incoming) >= size + length:
             message = bytes(self.incoming[size : size + length])
             del self.incoming[: size + length]

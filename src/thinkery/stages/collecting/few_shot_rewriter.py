@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from thinkery.models.loading import Policy
 from thinkery.models.template import THINK
 from thinkery.recipe import CollectStage
-from thinkery.stages.collecting.samples import Reason, Sample
+from thinkery.stages.collecting.samples import CollectedSample, Reason
 from thinkery.types import Message, Problem, Rollout, Sampling, UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class RewritingExample:
     """A rewriting to be imitated."""
 
     question: str
@@ -28,16 +28,16 @@ class Example:
 
 
 ASK = {"en": "Write this draft again so that it reads well:", "zh": "请把下面的草稿改写得通顺易读："}
-EXAMPLES: Mapping[str, tuple[Example, ...]] = {
+EXAMPLES: Mapping[str, tuple[RewritingExample, ...]] = {
     "en": (
-        Example(
+        RewritingExample(
             "A box holds 12 pens. How many pens are in 5 boxes?",
             "12*5 , 10*5=50, 2*5=10 ,so 60 check 60/5=12 ok",
             "I need the pens in 5 boxes of 12. I take the product apart: 10*5=50 and 2*5=10. Together 50+10=60. "
             "Let me check: 60/5=12, which is right.",
             "The answer is 60.",
         ),
-        Example(
+        RewritingExample(
             "Find x if 3*x+4=19.",
             "19-4=15 then 15/3=6. wait 5. 3*5+4=19 good",
             "I look for the x that makes 3*x+4 equal 19. First 19-4=15. Then 15/3=6. Wait, 3*6=18, so 15/3=5. "
@@ -46,13 +46,13 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ),
     ),
     "zh": (
-        Example(
+        RewritingExample(
             "每盒12支笔，5盒一共有多少支笔？",
             "12*5 ,10*5=50 2*5=10 所以60 检查60/5=12",
             "我要求5盒笔的总数，每盒12支。先把乘积拆开：10*5=50，2*5=10，合起来50+10=60。检查一下：60/5=12，没错。",
             "答案是60。",
         ),
-        Example(
+        RewritingExample(
             "已知3*x+4=19，求x。",
             "19-4=15 15/3=6 不对 5 3*5+4=19",
             "我要找出使3*x+4等于19的x。先算19-4=15，再算15/3=6。等等，3*6=18，所以15/3=5。检查：3*5=15，15+4=19，没错。",
@@ -76,7 +76,7 @@ class FewShotRewriter:
                     f"the model's context has {self._context}: lower max_completion_length, or write by: rules"
                 )
 
-    def refine(self, samples: Sequence[Sample], step: int) -> list[Sample]:
+    def refine(self, samples: Sequence[CollectedSample], step: int) -> list[CollectedSample]:
         """The samples rewritten, or dropped with what was wrong with the rewrite."""
         prompts: dict[str, Problem] = {}
         for sample in samples:

@@ -18,7 +18,7 @@ from thinkery.rewards.grader import Grader, settle
 from thinkery.rewards.judges import NoVerdict
 from thinkery.rewards.language import language_proportion
 from thinkery.rewards.unchecked import NONE
-from thinkery.stages.collecting.samples import Reason, Sample
+from thinkery.stages.collecting.samples import CollectedSample, Reason
 from thinkery.stages.pairs import ask_all, open_judge
 from thinkery.types import Judge, Problem, UserError, Verdict
 
@@ -79,14 +79,14 @@ class Matcher:
             )
         self._judge: Judge | None = open_judge(stage.judge, tell) if unchecked and stage.judge is not None else None
 
-    def match(self, samples: Sequence[Sample]) -> list[Sample]:
+    def match(self, samples: Sequence[CollectedSample]) -> list[CollectedSample]:
         """The samples, those dropped that don't agree with their reference. What a rule checks passes."""
         open_to_doubt = [sample.unchecked and sample.matched != sample.answer for sample in samples]
         judge = self._judge
         if not any(open_to_doubt) or judge is None:
             return list(samples)
 
-        def matched(sample: Sample) -> Sample:
+        def matched(sample: CollectedSample) -> CollectedSample:
             try:
                 agrees = judge.matches(sample.problem, sample.answer, seed=sample.seed(self._seed, self._stage))
             except NoVerdict as error:
@@ -108,7 +108,7 @@ class SecondLook:
     def __init__(self, grader: Grader, template: Template, deadline_s: float) -> None:
         self._grader, self._template, self._deadline_s = grader, template, deadline_s
 
-    def verify(self, samples: Sequence[Sample]) -> list[Sample]:
+    def verify(self, samples: Sequence[CollectedSample]) -> list[CollectedSample]:
         """The samples, those dropped whose rewrite is not what it should be. Without a verifier the judge decides."""
         texts = [self._template.write(sample.thinking, sample.answer) for sample in samples]
         begun = [
@@ -119,7 +119,7 @@ class SecondLook:
         verdicts = [settle(verdict, deadline) for verdict in begun]
         return [self._settled(*each) for each in zip(samples, texts, verdicts, strict=True)]
 
-    def _settled(self, sample: Sample, text: str, verdict: Verdict) -> Sample:
+    def _settled(self, sample: CollectedSample, text: str, verdict: Verdict) -> CollectedSample:
         if not self._template.parse(text).well_formed:
             return sample.settled(Reason.UNREFINED, "the rewrite is not well formed")
         if not verdict.correct and not sample.unchecked:
@@ -129,7 +129,7 @@ class SecondLook:
         return sample
 
 
-def adds_step(sample: Sample) -> bool:
+def adds_step(sample: CollectedSample) -> bool:
     """Whether the summary has a number that stands neither in the question nor in what was thought and answered.
 
     Programs in blocks and the numbers of list items don't count.

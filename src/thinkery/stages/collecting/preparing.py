@@ -20,7 +20,7 @@ from thinkery.types import Problem, UserError
 
 def open_policy(stage: CollectStage, context: StageContext) -> Policy:
     """The policy to sample from: with the stage's template, for its base the recipe's, else the saved one."""
-    return context.engines.policy(
+    return context.runtime.policy(
         context.resolve(stage.from_),
         template=context.template_of(stage.from_, stage.template),
         device=stage.device,
@@ -36,7 +36,7 @@ def open_grader(stage: CollectStage, context: StageContext, policy: Policy) -> G
         max_completion_length=stage.max_completion_length,
         verification=context.recipe.verification,
     )
-    return context.engines.grader(spec)
+    return context.runtime.grader(spec)
 
 
 def open_problems(stage: CollectStage, context: StageContext, policy: Policy, grader: Grader) -> list[Problem]:

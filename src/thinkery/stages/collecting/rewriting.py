@@ -18,7 +18,7 @@ from thinkery.rewards.answers.statements import is_prose
 from thinkery.rewards.judges import Endpoint
 from thinkery.stages.collecting.few_shot_rewriter import FewShotRewriter
 from thinkery.stages.collecting.filters import FENCES, native_share
-from thinkery.stages.collecting.samples import Reason, Sample
+from thinkery.stages.collecting.samples import CollectedSample, Reason
 from thinkery.stages.context import StageContext
 from thinkery.stages.pairs import at_once
 from thinkery.types import Problem, UserError
@@ -74,8 +74,8 @@ def _with_its_text(problem: Problem, letter: str) -> str:
 def _said_once(text: str) -> str:
     """Without the sentences that only repeat the one before."""
     sentences = _SENTENCE.findall(text)
-    told = [one for i, one in enumerate(sentences) if not one.strip() or i == 0 or not _same(one, sentences[i - 1])]
-    return "".join(told).rstrip()
+    kept = [one for i, one in enumerate(sentences) if not one.strip() or i == 0 or not _same(one, sentences[i - 1])]
+    return "".join(kept).rstrip()
 
 
 def _same(one: str, other: str) -> bool:
@@ -97,7 +97,7 @@ class EndpointClient:
         self._endpoint = Endpoint(spec, tell)
         self._concurrency, self._seed, self._stage = spec.concurrency, seed, stage
 
-    def ask(self, samples: Sequence[Sample], questions: Sequence[str]) -> list[str]:
+    def ask(self, samples: Sequence[CollectedSample], questions: Sequence[str]) -> list[str]:
         """The reply to every question. Raises ``UserError`` where the endpoint can't be reached."""
         seeds = [sample.seed(self._seed, self._stage) for sample in samples]
         return [_THOUGHT.sub("", reply) for reply in at_once(self._concurrency, self._endpoint.chat, questions, seeds)]
@@ -156,7 +156,7 @@ class EndpointRewriter:
     def __init__(self, asker: EndpointClient) -> None:
         self._asker = asker
 
-    def refine(self, samples: Sequence[Sample], step: int) -> list[Sample]:
+    def refine(self, samples: Sequence[CollectedSample], step: int) -> list[CollectedSample]:
         """The samples rewritten, or dropped where the reply is not as it was asked for."""
         questions = [
             REFINE.format(
@@ -178,7 +178,7 @@ class EndpointTranslator:
     def __init__(self, asker: EndpointClient) -> None:
         self._asker = asker
 
-    def translate(self, samples: Sequence[Sample]) -> list[Sample]:
+    def translate(self, samples: Sequence[CollectedSample]) -> list[CollectedSample]:
         """The samples with their thinking in the question's language, or dropped."""
         questions = [
             TRANSLATE.format(language=_name(sample.problem.language), thinking=sample.thinking.strip())
@@ -194,7 +194,7 @@ class EndpointTranslator:
         return translated
 
 
-def _read(sample: Sample, reply: str) -> Sample:
+def _read(sample: CollectedSample, reply: str) -> CollectedSample:
     reasoning, summary = _REASONING.search(reply), _SUMMARY.search(reply)
     if reasoning is None or summary is None or not summary[1].strip():
         return sample.settled(Reason.UNREFINED, f"the reply has no <reasoning> and <summary>: {reply[:200]}")
@@ -225,8 +225,8 @@ def _translator_of(problem: Problem) -> Translator | None:
 class Refiner(Protocol):
     """Rewrites samples. Each comes back with other words, or settled with why it can't."""
 
-    def refine(self, samples: Sequence[Sample], step: int) -> list[Sample]:
-        """The samples in their order; ``step`` is the batch, from which random numbers are counted."""
+    def refine(self, samples: Sequence[CollectedSample], step: int) -> list[CollectedSample]:
+        """The samples in their order; ``step`` is the batch, which seeds the random numbers."""
         ...
 
 
@@ -241,7 +241,7 @@ def open_refiner(
     if spec.translate and stage.readable.min_language is None:
         raise UserError(f"{where}.translate: set readable.min_language, below which thinking is translated")
     if spec.by == "few-shot":
-        rollout = context.engines.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
+        rollout = context.runtime.rollout(policy, max_slots=stage.max_slots, spec=stage.rollout)
         return FewShotRewriter(stage, policy, rollout, seed)
     asker = None
     if spec.endpoint is not None:
@@ -265,7 +265,7 @@ class RuleRefiner:
         self._translate, self._readable = spec.translate, readable
         self._translator = EndpointTranslator(asker) if asker is not None else None
 
-    def refine(self, samples: Sequence[Sample], step: int) -> list[Sample]:
+    def refine(self, samples: Sequence[CollectedSample], step: int) -> list[CollectedSample]:
         """The samples tidied, or dropped where their thinking can't be translated whole."""
         if self._translate:
             foreign = [
@@ -279,12 +279,12 @@ class RuleRefiner:
         return [sample if sample.reason is not None else _by_rule(sample) for sample in samples]
 
 
-def _by_rule(sample: Sample) -> Sample:
+def _by_rule(sample: CollectedSample) -> CollectedSample:
     problem = sample.problem
     return sample.rewrite(tidy(sample.thinking, problem.language), summarize(problem, sample.answer))
 
 
-def _by_phrases(samples: Sequence[Sample]) -> list[Sample]:
+def _by_phrases(samples: Sequence[CollectedSample]) -> list[CollectedSample]:
     translated = []
     for sample in samples:
         translator = _translator_of(sample.problem)

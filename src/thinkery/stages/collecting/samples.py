@@ -47,7 +47,7 @@ KEPT = (Reason.CORRECT, Reason.MATCHED)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class CollectedSample:
     """One completion. ``reason`` is None while nothing is decided; ``detail`` says more, for people.
 
     ``text`` is the completion as it was sampled; ``thinking`` and ``answer`` are what the template reads there, or
@@ -77,27 +77,27 @@ class Sample:
         """What the user asks, as text."""
         return question_of(self.problem.prompt)
 
-    def settled(self, reason: Reason, detail: str = "") -> Sample:
+    def settled(self, reason: Reason, detail: str = "") -> CollectedSample:
         """The sample, kept or dropped for a reason."""
         return replace(self, reason=reason, detail=detail)
 
-    def rewrite(self, thinking: str, answer: str) -> Sample:
+    def rewrite(self, thinking: str, answer: str) -> CollectedSample:
         """The sample with other words."""
         return replace(self, thinking=thinking, answer=answer, rewritten=True)
 
     def seed(self, seed: int, stage: str) -> int:
-        """What others' random numbers for this sample are counted from: 31 bits, as every endpoint takes them."""
+        """What seeds others' random numbers for this sample: 31 bits, as every endpoint takes them."""
         return completion_key(seed, stage, 0, self.problem.id, self.index) & 0x7FFFFFFF
 
     def row(self) -> dict[str, Any]:
         """What is kept between batches: of a kept sample a ``Demonstration`` and what the set says of it."""
         assert self.reason is not None
         problem = self.problem
-        told = {"problem_id": problem.id, "index": self.index, "reason": self.reason.value, "text": self.text}
+        record = {"problem_id": problem.id, "index": self.index, "reason": self.reason.value, "text": self.text}
         if self.reason not in KEPT:
-            told |= {"detail": self.detail, "domain": problem.domain, "language": problem.language}
-            told |= {"level": problem.level}
-            return told | ({"thinking": self.thinking, "answer": self.answer} if self.rewritten else {})
+            record |= {"detail": self.detail, "domain": problem.domain, "language": problem.language}
+            record |= {"level": problem.level}
+            return record | ({"thinking": self.thinking, "answer": self.answer} if self.rewritten else {})
         demonstration = Demonstration(
             id=f"{problem.id}#{self.index}",
             prompt=problem.prompt,
@@ -107,7 +107,7 @@ class Sample:
             language=problem.language,
             level=problem.level,
         )
-        return demonstration_row(demonstration) | told | {"tokens": self.tokens}
+        return demonstration_row(demonstration) | record | {"tokens": self.tokens}
 
 
 def question_of(prompt: str | Sequence[Message]) -> str:
@@ -119,12 +119,14 @@ def question_of(prompt: str | Sequence[Message]) -> str:
 
 def dropped(row: Mapping[str, Any], reason: Reason, detail: str) -> dict[str, Any]:
     """A kept sample's row as that of one which was dropped in the end."""
-    told = {"problem_id": row["problem_id"], "index": row["index"], "reason": reason.value, "text": row["text"]}
-    told |= {"detail": detail}
-    return told | {name: row[name] for name in ("domain", "language", "level", "thinking", "answer")}
+    record = {"problem_id": row["problem_id"], "index": row["index"], "reason": reason.value, "text": row["text"]}
+    record |= {"detail": detail}
+    return record | {name: row[name] for name in ("domain", "language", "level", "thinking", "answer")}
 
 
-def onward(samples: Sequence[Sample], work: Callable[[Sequence[Sample]], list[Sample]]) -> list[Sample]:
+def onward(
+    samples: Sequence[CollectedSample], work: Callable[[Sequence[CollectedSample]], list[CollectedSample]]
+) -> list[CollectedSample]:
     """The samples in their order, with ``work`` done on those that nothing has settled yet."""
     done = iter(work([sample for sample in samples if sample.reason is None]))
     return [sample if sample.reason is not None else next(done) for sample in samples]
@@ -154,7 +156,7 @@ class _Domain:
         }
 
 
-class Table:
+class CollectionTable:
     """Counts the rows of a set, kept and dropped."""
 
     def __init__(self) -> None:
@@ -204,7 +206,7 @@ Loss = tuple[Reason, str]
 _PART = "part-"
 
 
-def write_part(folder: Path, before: Path | None, batch: int, samples: Iterable[Sample]) -> None:
+def write_part(folder: Path, before: Path | None, batch: int, samples: Iterable[CollectedSample]) -> None:
     """Writes a batch into a checkpoint's ``folder``, next to the batches of the checkpoint ``before``."""
     parts.write_part(folder, before, f"{_PART}{batch:06d}", (sample.row() for sample in samples))
 
@@ -236,7 +238,7 @@ def sift(rows: Iterable[Row], deduplicate: float | None, benchmarks: Benchmarks 
     return lost
 
 
-def write_set(checkpoint: Path, lost: Mapping[int, Loss], table: Table, folder: Path) -> None:
+def write_set(checkpoint: Path, lost: Mapping[int, Loss], table: CollectionTable, folder: Path) -> None:
     """Writes ``data.jsonl``, ``dropped.jsonl`` and ``table.json`` into ``folder``, and counts the rows in ``table``."""
     with parts.open_lines(folder / FILE_NAME) as data, parts.open_lines(folder / "dropped.jsonl") as rest:
         for position, row in enumerate(read_parts(checkpoint)):

@@ -10,7 +10,7 @@ import pytest
 
 from thinkery.models.template import TEMPLATES
 from thinkery.recipe import RewardSpec
-from thinkery.rewards import Grader, GraderSpec, check_gold
+from thinkery.rewards import Grader, GraderSpec, check_references
 from thinkery.types import Problem, UserError
 
 pytestmark = pytest.mark.slow
@@ -37,19 +37,19 @@ GOOD = [
 ]
 
 
-def test_good_golds_are_accepted_in_the_template_s_own_form(grader: Grader) -> None:
+def test_good_references_are_accepted_in_the_template_s_own_form(grader: Grader) -> None:
     done: list[int] = []
-    report = check_gold(grader, GOOD, done.append)
+    report = check_references(grader, GOOD, done.append)
     assert (report.checked, list(report.refused), list(report.unparseable)) == (len(GOOD), [], [])
     report.require()
     assert report.notes() == []
     assert done[-1] == len(GOOD)
 
 
-def test_what_no_rule_can_check_is_no_gold(grader: Grader) -> None:
+def test_what_no_rule_can_check_is_no_reference(grader: Grader) -> None:
     free = problem("free", "a poem of some kind", verifier="none")
-    assert check_gold(grader, [*GOOD, free]) == check_gold(grader, GOOD)
-    nothing = check_gold(grader, [free])
+    assert check_references(grader, [*GOOD, free]) == check_references(grader, GOOD)
+    nothing = check_references(grader, [free])
     nothing.require()
     assert (nothing.checked, nothing.notes()) == (0, [])
 
@@ -61,13 +61,13 @@ def test_unreadable_references_are_masked_and_named(grader: Grader) -> None:
         problem("v", "notfound"),
         problem("z", "Q", verifier="choice", columns={"choices": ["1"]}),
     ]
-    report = check_gold(grader, [*GOOD, *bad])
+    report = check_references(grader, [*GOOD, *bad])
     report.require()
     assert report.masked == {"v", "x", "y", "z"}
     assert "4 of 10 references can't be read" in report.notes()[0]
     assert any("x:" in note for note in report.notes())
     with pytest.raises(UserError, match="no problem has a reference that can be read"):
-        check_gold(grader, bad).require()
+        check_references(grader, bad).require()
 
 
 def test_a_program_that_fails_its_own_tests_stops_and_one_that_is_missing_is_named(grader: Grader) -> None:
@@ -76,7 +76,7 @@ def test_a_program_that_fails_its_own_tests_stops_and_one_that_is_missing_is_nam
     problems = [
         problem(name, tests, verifier="code", columns={"solution_code": code}) for name, code in solutions.items()
     ]
-    report = check_gold(grader, [*problems, problem("missing", tests, verifier="code")])
+    report = check_references(grader, [*problems, problem("missing", tests, verifier="code")])
     assert [p.id for p, _ in report.refused] == ["wrong"]
     assert [p.id for p in report.without] == ["missing"]
     assert "1 problems hold no solution" in "\n".join(report.notes())

@@ -16,7 +16,7 @@ from thinkery.rewards.interfaces import PendingVerdict
 from thinkery.rewards.unchecked import NONE
 from thinkery.types import Outcome, Problem, UserError, Verdict
 
-GOLD_DEADLINE_S = 600.0  # for one portion of the golds: programs with their tests take longer than numbers
+DEADLINE_S = 600.0  # for one portion of the reference answers: programs with their tests take longer than numbers
 PORTION = 512  # begun together, so that workers and sandboxes are kept busy without holding everything in memory
 
 Judged = tuple[Problem, Verdict]
@@ -24,8 +24,8 @@ Place = Callable[[str], str]  # by id
 
 
 @dataclass(frozen=True, slots=True)
-class GoldReport:
-    """What became of the golds; the rest, ``checked`` less these, was accepted.
+class ReferenceReport:
+    """What became of the reference answers; the rest, ``checked`` less these, was accepted.
 
     Problems that no rule can check are not among them.
     """
@@ -43,7 +43,7 @@ class GoldReport:
     def require(self, place: Place = str, skips: Callable[[str], bool] = lambda identity: False) -> frozenset[str]:
         """The ids of refused problems that the user goes on without, by ``skips``; ``place`` says where one stands.
 
-        Raises ``UserError`` with the first golds that are refused otherwise, or if no problem is left.
+        Raises ``UserError`` with the first reference answers that are refused otherwise, or if no problem is left.
         """
         refused = [judged for judged in self.refused if not skips(judged[0].id)]
         if refused:
@@ -69,9 +69,9 @@ class GoldReport:
         return notes
 
 
-def check_gold(
+def check_references(
     grader: Grader, problems: Iterable[Problem], progress: Callable[[int], None] = lambda done: None
-) -> GoldReport:
+) -> ReferenceReport:
     """Puts every problem's own answer through its verifier. ``progress`` is told how many are done.
 
     Problems that no rule can check are passed over.
@@ -85,21 +85,21 @@ def check_gold(
             checked += 1
             if verdict is None:
                 without.append(problem)
-            elif verdict.outcome is Outcome.GOLD_UNPARSEABLE:
+            elif verdict.outcome is Outcome.REFERENCE_UNPARSEABLE:
                 unparseable.append((problem, verdict))
             elif not verdict.correct:
                 refused.append((problem, verdict))
         progress(checked)
-    return GoldReport(checked, refused, unparseable, without)
+    return ReferenceReport(checked, refused, unparseable, without)
 
 
 def _judge(grader: Grader, problems: Sequence[Problem]) -> Iterator[tuple[Problem, Verdict | None]]:
     begun: list[tuple[Problem, Verdict | PendingVerdict | None]] = []
     for problem in problems:
         verifier = grader.verifier_of(problem)
-        gold = verifier.gold(problem)
-        begun.append((problem, None if gold is None else verifier.begin(gold, problem)))
-    deadline = time.monotonic() + GOLD_DEADLINE_S
+        reference_completion = verifier.reference_completion(problem)
+        begun.append((problem, None if reference_completion is None else verifier.begin(reference_completion, problem)))
+    deadline = time.monotonic() + DEADLINE_S
     for problem, verdict in begun:
         yield problem, None if verdict is None else settle(verdict, deadline)
 

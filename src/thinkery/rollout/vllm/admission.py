@@ -1,4 +1,4 @@
-"""The door of a vLLM server: who may come in, how much they may bring, and how long they may take.
+"""Admission to a vLLM server: who may come in, how much they may bring, and how long they may take.
 
 A request is refused before its body is read if it comes from a web page (an ``Origin``, or a ``Host`` that is not
 this server's: names can be made to point here), lacks the server's secret, is of another type than its path takes, or
@@ -51,7 +51,7 @@ class Refusal(Exception):  # noqa: N818  (an answer, no defect)
         self.status = status
 
 
-class Door(ThreadingHTTPServer):
+class GuardedServer(ThreadingHTTPServer):
     """Lets connections in, each with a thread, up to a number."""
 
     daemon_threads = True
@@ -116,7 +116,7 @@ class Guarded(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     types: dict[str, str] = {}  # noqa: RUF012  the content type of each path; JSON if it isn't here
-    server: Door
+    server: GuardedServer
     connection: Any  # a TimedSocket
     _known = False  # it has shown the secret
 

@@ -1,14 +1,14 @@
-"""Lanes as processes: on a CPU, what samples beside the caller does so in processes of its own.
+"""CPU workers as processes: what samples beside the caller does so in processes of its own.
 
 Decoding a token is some hundred small operations, and threads take turns between them for Python's lock; processes do
-not. One process a lane serves every rollout of this process: it starts in the background when a rollout that has a use
-for it is made, and ends with this process, however that ends. It maps the policies' weights, so what is learnt here is
-sampled from there at once.
+not. Each worker's process serves every rollout of this process: it starts in the background when a rollout that has a
+use for it is made, and ends with this process, however that ends. It maps the policies' weights, so what is learnt here
+is sampled from there at once.
 
-Where a lane's process is not ready yet, or samples for another call, or can't have the weights, a thread of this
+Where a worker's process is not ready yet, or samples for another call, or can't have the weights, a thread of this
 process does the same work, and the completions are the same bit for bit. So it is where a process is killed, or stands
 still, amid its work: a thread does that from the beginning, what had come already is not given out again, and a new
-process is started. Left out: what a lane does (``lane_worker.py``), and accelerators, which are one lane.
+process is started. Left out: what a worker does (``worker_main.py``), and accelerators, which have one worker.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from thinkery.machine.allocator import environment
 from thinkery.machine.children import start_child
 from thinkery.machine.installation import cpu_seconds
 from thinkery.machine.interrupts import INTERRUPTS
-from thinkery.machine.shared_weights import Memory, memory_of, pack
+from thinkery.machine.shared_weights import SharedMemory, memory_of, pack
 from thinkery.models.loading import Policy
 from thinkery.rollout.base import PartialCompletion
 from thinkery.rollout.native.cache import Share
 from thinkery.types import Completion
 
-READY = "ready"  # a lane's first word
+READY = "ready"  # a worker's first word
 START_DEADLINE_S = 120.0  # a busy machine imports torch
-POLL_S = 0.05  # how soon a lane hears that it is to stop
+POLL_S = 0.05  # how soon a worker hears that it is to stop
 END_DEADLINE_S = 10.0  # for a process that has closed its end or was killed
 STILL_S = 15.0  # a process that is waited for and has no processor time for so long has been stopped, or is stuck
-MOST_FAILED_STARTS = 3  # then a thread does a lane's work for good
+MOST_FAILED_STARTS = 3  # then a thread does a worker's work for good
 
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
-class Meet:
+class AddPolicy:
     """A policy, packed around its weights; the descriptor of their memory follows."""
 
     number: int
@@ -65,15 +65,15 @@ class Meet:
 
 
 @dataclass(frozen=True)
-class Forget:
+class DropPolicy:
     """A policy that is gone."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class Run:
-    """Sample a share from a policy. Every burst's completions come back, as a list, then ``Left`` or the error."""
+class SampleShare:
+    """Sample a share of a call. Each burst's completions come back, as a list, then ``Unfinished`` or the error."""
 
     number: int
     policy: int
@@ -82,36 +82,36 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopSampling:
     """Stop a run after its present burst."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class Left:
+class Unfinished:
     """The last word of a run: what it did not finish."""
 
-    pieces: tuple[PartialCompletion, ...]
+    partials: tuple[PartialCompletion, ...]
 
 
 class Call(Protocol):
-    """A lane's share of a call, which can be worked through here."""
+    """A worker's share of a call, which can be worked through here."""
 
     policy: Policy
     share: Share
-    left: Sequence[PartialCompletion]
+    unfinished: Sequence[PartialCompletion]
 
     def run(self) -> Generator[list[Completion], None, None]:
         """What each burst of decoding finished."""
         ...
 
 
-class LaneLost(RuntimeError):  # noqa: N818  (what happened)
-    """A lane's process has died, or stands still and was killed. Says which."""
+class WorkerProcessLost(RuntimeError):  # noqa: N818  (what happened)
+    """A worker's process has died, or stands still and was killed. Says which."""
 
 
-class _Still:
+class _Stall:
     """How long a process has had no processor time since it was first waited for."""
 
     def __init__(self, pid: int) -> None:
@@ -119,7 +119,7 @@ class _Still:
 
     @property
     def too_long(self) -> bool:
-        """Whether it will not go on by itself. Where the system tells no times, nobody can know."""
+        """Whether it will not continue by itself. Where the system tells no times, nobody can know."""
         now, used = time.monotonic(), cpu_seconds(self._pid)
         if used > self._used or used == math.inf:
             self._used, self._since = used, now
@@ -127,19 +127,19 @@ class _Still:
 
 
 class _Process:
-    """A lane's process and the pipe to it. Used by one thread at a time."""
+    """A worker's process and the pipe to it. Used by one thread at a time."""
 
-    def __init__(self, lane: int, when_gone: Callable[[object], None]) -> None:
+    def __init__(self, worker: int, when_gone: Callable[[object], None]) -> None:
         """``when_gone`` is called when a policy that it knows is gone, by whatever thread that happens in."""
         self.gone = False
-        self._lane, self._when_gone = lane, when_gone
+        self._worker, self._when_gone = worker, when_gone
         self._ready = False
         self._known: dict[int, weakref.ref[Policy]] = {}
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = start_child(  # a closed socket ends the lane
-                "thinkery.rollout.native.lane_worker:main",
+            self._process = start_child(  # a closed socket ends the worker
+                "thinkery.rollout.native.worker_main:main",
                 [theirs.fileno()],
                 descriptors=[theirs.fileno()],
                 environment=os.environ | environment(),
@@ -152,7 +152,7 @@ class _Process:
         self.pid = self._process.pid
 
     def ready(self, timeout_s: float) -> bool:
-        """Whether it is there, within so many seconds. Raises ``LaneLost`` if it has died."""
+        """Whether it is there, within so many seconds. Raises ``WorkerProcessLost`` if it has died."""
         if not self._ready and self.answers(timeout_s):
             self._ready = self.receive() == READY
         return self._ready
@@ -162,7 +162,7 @@ class _Process:
         return self._connection.poll(timeout_s)
 
     def receive(self) -> Any:
-        """Its next word, which it has begun to say. Raises ``LaneLost`` if it has died."""
+        """Its next word, which it has begun to say. Raises ``WorkerProcessLost`` if it has died."""
         try:
             return self._connection.recv()
         except BlockingIOError as error:
@@ -170,8 +170,8 @@ class _Process:
         except (EOFError, OSError) as error:
             raise self._lost() from error
 
-    def send(self, message: Meet | Forget | Run | Stop, descriptor: int | None = None) -> None:
-        """Raises ``LaneLost`` if it has died."""
+    def send(self, message: AddPolicy | DropPolicy | SampleShare | StopSampling, descriptor: int | None = None) -> None:
+        """Raises ``WorkerProcessLost`` if it has died."""
         try:
             self._connection.send(message)
             if descriptor is not None:
@@ -181,14 +181,14 @@ class _Process:
         except OSError as error:
             raise self._lost() from error
 
-    def meet(self, policy: Policy, memory: Memory) -> int:
+    def meet(self, policy: Policy, memory: SharedMemory) -> int:
         """Makes a policy known, once. Returns its number."""
         self.forget()
         for number, known in self._known.items():
             if known() is policy:
                 return number
         number = next(_numbers)
-        self.send(Meet(number, pack(policy, memory)), memory.descriptor)
+        self.send(AddPolicy(number, pack(policy, memory)), memory.descriptor)
         self._known[number] = weakref.ref(policy, self._when_gone)
         return number
 
@@ -196,7 +196,7 @@ class _Process:
         """Lets go of the weights of policies that are gone."""
         for number in [number for number, known in self._known.items() if known() is None]:
             del self._known[number]
-            self.send(Forget(number))
+            self.send(DropPolicy(number))
 
     def end(self) -> None:
         """Kills it and reaps it."""
@@ -210,12 +210,14 @@ class _Process:
         self._connection.close()
         self._words.close()
 
-    def lost_still(self) -> LaneLost:
+    def lost_still(self) -> WorkerProcessLost:
         """Kills it, and says that it stood still."""
         self.end()
-        return LaneLost(f"the process of sampling lane {self._lane} had no processor time for {STILL_S:g} s")
+        return WorkerProcessLost(
+            f"the process of sampling worker {self._worker} had no processor time for {STILL_S:g} s"
+        )
 
-    def _lost(self) -> LaneLost:
+    def _lost(self) -> WorkerProcessLost:
         """Says what became of a process that no longer answers."""
         try:
             code = self._process.wait(END_DEADLINE_S)
@@ -227,11 +229,13 @@ class _Process:
         last = self._words.read().decode(errors="replace").strip().rpartition("\n")[2]
         self.leave()
         words = f": {last}" if last else ""
-        return LaneLost(f"the process of sampling lane {self._lane} ended with exit code {code}{name}{words}")
+        return WorkerProcessLost(
+            f"the process of sampling worker {self._worker} ended with exit code {code}{name}{words}"
+        )
 
 
-class _Lane:
-    """The place of a lane's process. One call at a time has it."""
+class _Worker:
+    """The place of a worker's process. One call at a time has it."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -254,7 +258,7 @@ class _Lane:
                     for finished in portions:
                         given += 1
                         yield finished
-            except LaneLost as lost:
+            except WorkerProcessLost as lost:
                 self._replace(lost)
                 with closing(call.run()) as portions:
                     yield from itertools.islice(portions, given, None)  # burst by burst they are the same
@@ -269,7 +273,7 @@ class _Lane:
             if self.process.gone:
                 self.process = _Process(self._number, self._forget)
             ready = self.process.ready(0)
-        except LaneLost as lost:
+        except WorkerProcessLost as lost:
             self._failed_starts += 1
             self._replace(lost)
             return False
@@ -277,7 +281,7 @@ class _Lane:
             self._failed_starts = 0
         return ready
 
-    def _replace(self, lost: LaneLost) -> None:
+    def _replace(self, lost: WorkerProcessLost) -> None:
         """Says what happened, and starts another process while a thread does the work."""
         if self._failed_starts >= MOST_FAILED_STARTS:
             warnings.warn(f"{lost}; a thread does its work from now on", RuntimeWarning, stacklevel=2)
@@ -286,41 +290,41 @@ class _Lane:
         self.process = _Process(self._number, self._forget)
 
     def _forget(self, _: object) -> None:
-        """Lets go of policies that are gone; not while a call has the lane, for this may come in the middle of it."""
+        """Lets go of policies that are gone; not while a call has the worker, for this may come in the middle of it."""
         if self._taken.acquire(blocking=False):
             try:
                 if not self.process.gone:
-                    with contextlib.suppress(LaneLost):  # it is dead, as the next call will say
+                    with contextlib.suppress(WorkerProcessLost):  # it is dead, as the next call will say
                         self.process.forget()
             finally:
                 self._taken.release()
 
 
 def _sampled(
-    process: _Process, memory: Memory, call: Call, over: threading.Event
+    process: _Process, memory: SharedMemory, call: Call, over: threading.Event
 ) -> Generator[list[Completion], None, None]:
     """What each burst of the process finished. When the caller stops early, the process is free again, or ended."""
-    run = Run(next(_numbers), process.meet(call.policy, memory), torch.get_num_threads(), call.share)
+    run = SampleShare(next(_numbers), process.meet(call.policy, memory), torch.get_num_threads(), call.share)
     process.send(run)
-    ended = told = False
+    ended = notified = False
     try:
         while not ended:
-            still = _Still(process.pid)
+            still = _Stall(process.pid)
             while not process.answers(POLL_S):
                 if over.is_set():
                     if INTERRUPTS.leaving.is_set():
                         return
-                    if not told:
-                        process.send(Stop(run.number))
-                    told = True
+                    if not notified:
+                        process.send(StopSampling(run.number))
+                    notified = True
                 if still.too_long:
                     raise process.lost_still()
             said = process.receive()
             ended = not isinstance(said, list)
             if isinstance(said, BaseException):
                 raise said
-            if isinstance(said, Left):
-                call.left = said.pieces
+            if isinstance(said, Unfinished):
+                call.unfinished = said.partials
             else:
                 yield said
     finally:
@@ -328,67 +332,67 @@ def _sampled(
             _stop(process, run)
 
 
-def _stop(process: _Process, run: Run) -> None:
+def _stop(process: _Process, run: SampleShare) -> None:
     """Has the process leave a run. It is ended if it doesn't, or if all of this process is to end at once."""
-    with contextlib.suppress(LaneLost):  # the next call starts another
-        process.send(Stop(run.number))
-        still = _Still(process.pid)
+    with contextlib.suppress(WorkerProcessLost):  # the next call starts another
+        process.send(StopSampling(run.number))
+        still = _Stall(process.pid)
         while True:
             if process.answers(POLL_S):
                 if not isinstance(process.receive(), list):
                     return
-                still = _Still(process.pid)
+                still = _Stall(process.pid)
             elif INTERRUPTS.leaving.is_set() or still.too_long:
                 process.end()
                 return
 
 
-class LaneProcesses:
-    """The processes of this process's lanes, from lane 1 on; lane 0 is the caller's."""
+class WorkerProcesses:
+    """The processes of this process's workers, from worker 1 on; worker 0 is the caller's."""
 
     def __init__(self) -> None:
-        self._lanes: dict[int, _Lane] = {}
+        self._workers: dict[int, _Worker] = {}
         self._starting = threading.Lock()
 
     @property
     def pids(self) -> list[int]:
         """The ids of the processes."""
-        return [lane.process.pid for lane in self._lanes.values()]
+        return [worker.process.pid for worker in self._workers.values()]
 
-    def start(self, lanes: Iterable[int]) -> None:
-        """Starts the processes of these lanes that there are not yet, and doesn't wait for them."""
+    def start(self, workers: Iterable[int]) -> None:
+        """Starts the processes of these workers that there are not yet, and doesn't wait for them."""
         with self._starting:
-            for lane in lanes:
-                if lane not in self._lanes:
-                    self._lanes[lane] = _Lane(lane)
+            for worker in workers:
+                if worker not in self._workers:
+                    self._workers[worker] = _Worker(worker)
 
     def wait(self, timeout_s: float = START_DEADLINE_S) -> None:
         """Waits until the processes are ready. Raises ``RuntimeError`` if they are not within so many seconds each."""
-        for number, lane in self._lanes.items():
-            if not lane.process.ready(timeout_s):
-                raise RuntimeError(f"the process of sampling lane {number} did not start within {timeout_s:g} s")
+        for number, worker in self._workers.items():
+            if not worker.process.ready(timeout_s):
+                raise RuntimeError(f"the process of sampling worker {number} did not start within {timeout_s:g} s")
 
-    def run(self, lane: int, call: Call, over: threading.Event) -> Generator[list[Completion], None, None]:
-        """What each burst of ``call`` finished, in the lane's process if it can be had; ``over`` stops it.
+    def run(self, worker: int, call: Call, over: threading.Event) -> Generator[list[Completion], None, None]:
+        """What each burst of ``call`` finished, in the worker's process if it can be had; ``over`` stops it.
 
-        Raises what the lane raised.
+        Raises what the worker raised.
         """
-        kept = self._lanes.get(lane)
+        kept = self._workers.get(worker)
         return call.run() if kept is None else kept.run(call, over)
 
     def end(self) -> None:
         """Ends all processes."""
-        for lane in self._lanes.values():
-            lane.process.end()
-        self._lanes = {}
+        for worker in self._workers.values():
+            worker.process.end()
+        self._workers = {}
 
     def abandon(self) -> None:
         """Leaves the processes to the parent of this process, which was forked."""
-        for lane in self._lanes.values():
-            lane.process.leave()
-        self._lanes, self._starting = {}, threading.Lock()
+        for worker in self._workers.values():
+            worker.process.leave()
+        self._workers, self._starting = {}, threading.Lock()
 
 
-LANES = LaneProcesses()
-atexit.register(LANES.end)
-os.register_at_fork(after_in_child=LANES.abandon)
+WORKER_PROCESSES = WorkerProcesses()
+atexit.register(WORKER_PROCESSES.end)
+os.register_at_fork(after_in_child=WORKER_PROCESSES.abandon)

@@ -1,7 +1,7 @@
-"""The process of a lane: samples shares from policies that another process made known, whose weights it maps.
+"""The process of a CPU worker: samples shares from policies that another process made known, whose weights it maps.
 
 It ends at once when the other end of its pipe closes, which the system does for whatever way the other process ends.
-Left out: learning; everything that a call needs besides (``lane_processes.py`` sends it).
+Left out: learning; everything that a call needs besides (``worker_processes.py`` sends it).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import torch
 from thinkery.machine.shared_weights import unpack
 from thinkery.models.loading import Policy
 from thinkery.rollout.base import StopConditions
-from thinkery.rollout.native.engine import Call
-from thinkery.rollout.native.lane_processes import READY, Forget, Left, Meet, Run, Stop
+from thinkery.rollout.native.engine import DecodingCall
+from thinkery.rollout.native.worker_processes import READY, AddPolicy, DropPolicy, SampleShare, StopSampling, Unfinished
 
 
 def main(descriptor: int) -> None:
     """Works for whoever holds the other end of this socket, until that is closed."""
-    _Worker(Connection(descriptor)).work()
+    _Receiver(Connection(descriptor)).work()
 
 
-class _Worker:
+class _Receiver:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._heard: queue.SimpleQueue[tuple[Meet | Forget | Run, int]] = queue.SimpleQueue()
-        self._cuts: dict[int, threading.Event] = {}  # of the last run that was asked for
+        self._heard: queue.SimpleQueue[tuple[AddPolicy | DropPolicy | SampleShare, int]] = queue.SimpleQueue()
+        self._interrupts: dict[int, threading.Event] = {}  # of the last run that was asked for
         self._known: dict[int, tuple[Policy, StopConditions]] = {}
 
     def work(self) -> None:
@@ -41,9 +41,9 @@ class _Worker:
         self._connection.send(READY)
         while True:
             message, descriptor = self._heard.get()
-            if isinstance(message, Run):
+            if isinstance(message, SampleShare):
                 self._connection.send(self._run(message))
-            elif isinstance(message, Meet):
+            elif isinstance(message, AddPolicy):
                 policy = unpack(message.policy, descriptor)
                 self._known[message.number] = policy, StopConditions(policy)
             else:
@@ -55,28 +55,28 @@ class _Worker:
         try:
             while True:
                 message = self._connection.recv()
-                if isinstance(message, Stop):
-                    if message.number in self._cuts:
-                        self._cuts[message.number].set()
+                if isinstance(message, StopSampling):
+                    if message.number in self._interrupts:
+                        self._interrupts[message.number].set()
                 else:
-                    if isinstance(message, Run):
-                        self._cuts = {message.number: threading.Event()}
-                    descriptor = reduction.recv_handle(self._connection) if isinstance(message, Meet) else -1
+                    if isinstance(message, SampleShare):
+                        self._interrupts = {message.number: threading.Event()}
+                    descriptor = reduction.recv_handle(self._connection) if isinstance(message, AddPolicy) else -1
                     self._heard.put((message, descriptor))
         except (EOFError, OSError):
             os._exit(0)
 
-    def _run(self, task: Run) -> Left | Exception:
+    def _run(self, task: SampleShare) -> Unfinished | Exception:
         """Sends what each burst finished; returns the last word."""
         try:
             torch.set_num_threads(task.threads)
             policy, ends = self._known[task.policy]
-            call = Call(policy, task.share, ends.rule(task.share.ends), self._cuts[task.number])
+            call = DecodingCall(policy, task.share, ends.rule(task.share.ends), self._interrupts[task.number])
             for finished in call.run():
                 self._connection.send(finished)
         except Exception as error:
             return _portable(error)
-        return Left(tuple(call.left))
+        return Unfinished(tuple(call.unfinished))
 
 
 def _portable(error: Exception) -> Exception:
@@ -85,5 +85,5 @@ def _portable(error: Exception) -> Exception:
         pickle.loads(pickle.dumps(error))
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(f"In a sampling lane's process:\n{traceback.format_exc()}")
+    error.add_note(f"In a sampling worker's process:\n{traceback.format_exc()}")
     return error

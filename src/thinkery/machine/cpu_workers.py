@@ -1,12 +1,12 @@
-"""Lanes: threads that compute side by side on a CPU, each with its share of the cores.
+"""CPU workers: threads that compute side by side, each with its share of the cores.
 
 torch spreads every operation over all cores. That pays where operations are large; a small model's are over before the
-threads have met. With lanes the cores share the work at hand instead (problems to sample, microbatches to learn from),
-and each runs its part from one end to the other.
+threads have met. With workers the cores share the work at hand instead (problems to sample, microbatches to learn
+from), and each runs its part from one end to the other.
 
-What a lane gets is decided before it starts, and results come in an order that does not depend on which lane was
-faster. So the same work with as many lanes gives the same numbers, bit for bit; with more or fewer, the same up to
-rounding. Left out: GPUs, which are one lane; processes.
+What a worker gets is decided before it starts, and results come in an order that does not depend on which worker was
+faster. So the same work with as many workers gives the same numbers, bit for bit; with more or fewer, the same up to
+rounding. Left out: GPUs, which have one worker; processes (``rollout/native/worker_processes.py``).
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ from typing import TypeVar
 
 import torch
 
-# Lanes take turns in Python itself; with more of them than this, they would wait for that.
+# Workers take turns in Python itself; with more of them than this, they would wait for that.
 MOST = 4
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def lanes_on(device: torch.device) -> int:
-    """How many lanes to compute in: one on an accelerator, else as many as torch uses threads, up to ``MOST``."""
+def workers_on(device: torch.device) -> int:
+    """How many workers to compute in: one on an accelerator, else as many as torch uses threads, up to ``MOST``."""
     return 1 if device.type != "cpu" else min(MOST, torch.get_num_threads())
 
 
-class Lanes:
-    """A fixed number of lanes: the caller's thread, and threads that wait for work."""
+class CpuWorkers:
+    """A fixed number of workers: the caller's thread, and threads that wait for work."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._threads = ThreadPoolExecutor(count - 1, "lane") if count > 1 else None
+        self._threads = ThreadPoolExecutor(count - 1, "cpu-worker") if count > 1 else None
 
     def map(self, work: Callable[[int, _T], _R], items: Sequence[_T], sizes: Sequence[int]) -> list[_R]:
-        """``work(lane, item)`` for every item, results in the order of the items.
+        """``work(worker, item)`` for every item, results in the order of the items.
 
-        Item after item goes to the lane that has the least to do, by ``sizes``; a lane does its items in their order.
-        Raises what the first of the failing lanes raised.
+        Item after item goes to the worker that has the least to do, by ``sizes``; a worker does its items in their
+        order. Raises what the first of the failing workers raised.
         """
         load = [0] * self.count
         shares: list[list[int]] = [[] for _ in load]
         for index, size in enumerate(sizes):
-            lane = load.index(min(load))
-            load[lane] += size
-            shares[lane].append(index)
+            worker = load.index(min(load))
+            load[worker] += size
+            shares[worker].append(index)
         results: dict[int, _R] = {}
 
-        def run(lane: int) -> None:
-            for index in shares[lane]:
-                results[index] = work(lane, items[index])
+        def run(worker: int) -> None:
+            for index in shares[worker]:
+                results[index] = work(worker, items[index])
 
         self._all(run, sum(map(bool, shares)))
         return [results[index] for index in range(len(items))]
 
-    def _all(self, run: Callable[[int], None], lanes: int) -> None:
-        if lanes < 2 or self._threads is None:
-            for lane in range(lanes):
-                run(lane)
+    def _all(self, run: Callable[[int], None], workers: int) -> None:
+        if workers < 2 or self._threads is None:
+            for worker in range(workers):
+                run(worker)
             return
-        with narrowed(lanes) as threads:
+        with narrowed(workers) as threads:
 
-            def narrow(lane: int) -> None:
+            def narrow(worker: int) -> None:
                 torch.set_num_threads(threads)
-                run(lane)
+                run(worker)
 
-            others = [self._threads.submit(narrow, lane) for lane in range(1, lanes)]
+            others = [self._threads.submit(narrow, worker) for worker in range(1, workers)]
             try:
                 run(0)
             finally:
@@ -83,10 +83,10 @@ class Lanes:
 def interleave(
     sources: Sequence[Generator[Sequence[_T], None, None]], stop: Callable[[], None] = lambda: None
 ) -> Generator[_T, None, None]:
-    """The items of all sources: the first portion of each, the second of each, and so on. Each source has a lane.
+    """The items of all sources: the first portion of each, the second of each, and so on. Each source has a worker.
 
     Sources run ahead while the caller does something else. Raises what a source raised, in its place. When the caller
-    stops early, every source is closed and no lane is left running; ``stop`` hurries those that are amid a portion.
+    stops early, every source is closed and no worker is left running; ``stop`` hurries those that are amid a portion.
     """
     if len(sources) == 1:
         for portion in sources[0]:
@@ -95,16 +95,16 @@ def interleave(
     over = threading.Event()
     with narrowed(len(sources)) as threads:
         outs: list[queue.SimpleQueue[Sequence[_T] | BaseException | None]] = [queue.SimpleQueue() for _ in sources]
-        lanes = [
-            threading.Thread(target=_drain, args=(source, out, over, threads), name="lane", daemon=True)
+        workers = [
+            threading.Thread(target=_drain, args=(source, out, over, threads), name="cpu-worker", daemon=True)
             for source, out in zip(sources, outs, strict=True)
         ]
-        for lane in lanes:
-            lane.start()
+        for worker in workers:
+            worker.start()
         try:
             while outs:
                 for out in list(outs):
-                    got = out.get()  # a lane's last word is None or its error, whatever happens to it
+                    got = out.get()  # a worker's last word is None or its error, whatever happens to it
                     if got is None:
                         outs.remove(out)
                     elif isinstance(got, BaseException):
@@ -114,8 +114,8 @@ def interleave(
         finally:
             stop()
             over.set()
-            for lane in lanes:
-                lane.join()
+            for worker in workers:
+                worker.join()
 
 
 def _drain(
@@ -137,10 +137,10 @@ def _drain(
 
 
 @contextmanager
-def narrowed(lanes: int) -> Iterator[int]:
-    """Inside, this thread's operations use one lane's share of the cores, which is given."""
+def narrowed(workers: int) -> Iterator[int]:
+    """Inside, this thread's operations use one worker's share of the cores, which is given."""
     threads = torch.get_num_threads()
-    share = max(1, threads // lanes)
+    share = max(1, threads // workers)
     torch.set_num_threads(share)
     try:
         yield share

@@ -166,7 +166,7 @@ def profile() -> dict[str, Any]:
     }
 
 
-def test_a_plan_for_ones_own_machine_has_no_price(recipe: Recipe) -> None:
+def test_a_split_for_ones_own_machine_has_no_price(recipe: Recipe) -> None:
     plan = plan_recipe(recipe, ProfiledMachine(profile()))
     assert plan["machine"] is None
     assert set(plan["total"]) == {"hours"}

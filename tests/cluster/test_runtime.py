@@ -32,8 +32,8 @@ SAMPLING = Sampling(num_generations=4, max_completion_length=96)
 CONFIG = LearnerConfig(learning_rate=1e-3, beta=0.02, num_minibatches=2, total_steps=4, max_completion_length=96)
 
 
-def handle(engines: ClusterRuntime, model: Path) -> ClusterPolicy:
-    return engines.policy(str(model), template=None, device="cpu", dtype="float32")
+def handle(runtime: ClusterRuntime, model: Path) -> ClusterPolicy:
+    return runtime.policy(str(model), template=None, device="cpu", dtype="float32")
 
 
 def local(model: Path | str) -> Policy:
@@ -45,8 +45,8 @@ def in_order(completions: Iterable[Completion]) -> list[Completion]:
 
 
 def sample(policy: Policy, problems: list[Problem] = PROBLEMS) -> list[Completion]:
-    """What two lanes of one process sample."""
-    rollout = NativeRollout(policy, lanes=2)
+    """What two workers of one process sample."""
+    rollout = NativeRollout(policy, workers=2)
     return in_order(rollout.generate(problems, SAMPLING, seed=5, step=2, stage="zero"))
 
 
@@ -57,46 +57,46 @@ def samples_of(completions: list[Completion]) -> list[Sample]:
     ]
 
 
-def some_worker(engines: ClusterRuntime, kind: str) -> Worker:
-    return engines._crews[kind].ready()[-1]
+def some_worker(runtime: ClusterRuntime, kind: str) -> Worker:
+    return runtime._pools[kind].ready()[-1]
 
 
 def kill(worker: Worker, how: int = signal.SIGKILL) -> None:
     os.kill(worker.pid, how)
 
 
-def test_rollout_workers_sample_what_as_many_lanes_do_bit_for_bit(engines: ClusterRuntime, tiny_model: Path) -> None:
-    rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
+def test_rollout_workers_sample_what_as_many_workers_do_bit_for_bit(runtime: ClusterRuntime, tiny_model: Path) -> None:
+    rollout = runtime.rollout(handle(runtime, tiny_model), max_slots=512)
     found = rollout.generate(PROBLEMS, SAMPLING, seed=5, step=2, stage="zero")
     assert in_order(found) == sample(local(tiny_model))
 
 
 def test_a_mistake_in_the_sampling_comes_out_as_the_users_mistake_that_it_is(
-    engines: ClusterRuntime, tiny_model: Path
+    runtime: ClusterRuntime, tiny_model: Path
 ) -> None:
-    rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
+    rollout = runtime.rollout(handle(runtime, tiny_model), max_slots=512)
     with pytest.raises(UserError, match="temperature is -1"):
         list(rollout.generate(PROBLEMS, replace(SAMPLING, temperature=-1.0), seed=0, step=0, stage="s"))
 
 
-def test_a_call_that_was_cut_goes_on_where_it_was(engines: ClusterRuntime, tiny_model: Path) -> None:
-    rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
-    finished, pieces = [], fresh(PROBLEMS, SAMPLING.num_generations, 2)
-    flow = rollout.resume(PROBLEMS, pieces, SAMPLING, seed=5, stage="zero")
-    rollout.cut()
+def test_a_call_that_was_interrupted_is_resumed_where_it_was(runtime: ClusterRuntime, tiny_model: Path) -> None:
+    rollout = runtime.rollout(handle(runtime, tiny_model), max_slots=512)
+    finished, partials = [], fresh(PROBLEMS, SAMPLING.num_generations, 2)
+    flow = rollout.resume(PROBLEMS, partials, SAMPLING, seed=5, stage="zero")
+    rollout.interrupt()
     finished += flow
-    left = list(rollout.left)
-    assert len(finished) + len(left) == len(pieces)
-    finished += rollout.resume(PROBLEMS, left, SAMPLING, seed=5, stage="zero")
+    unfinished = list(rollout.unfinished)
+    assert len(finished) + len(unfinished) == len(partials)
+    finished += rollout.resume(PROBLEMS, unfinished, SAMPLING, seed=5, stage="zero")
     assert [one.token_ids for one in in_order(finished)] == [one.token_ids for one in sample(local(tiny_model))]
 
 
 def test_two_ranks_learn_what_one_process_learns_and_workers_sample_from_it(
-    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
+    runtime: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
-    policy, alone = handle(engines, tiny_model), local(tiny_model)
-    learner, one = engines.learner(policy, CONFIG, Clock()), Learner(alone, CONFIG)
-    rollout = engines.rollout(policy, max_slots=512)
+    policy, alone = handle(runtime, tiny_model), local(tiny_model)
+    learner, one = runtime.learner(policy, CONFIG, Clock()), Learner(alone, CONFIG)
+    rollout = runtime.rollout(policy, max_slots=512)
     for step in range(3):
         completions = in_order(rollout.generate(PROBLEMS, SAMPLING, seed=5, step=step, stage="zero"))
         assert {completion.policy_version for completion in completions} == {step}
@@ -113,11 +113,11 @@ def test_two_ranks_learn_what_one_process_learns_and_workers_sample_from_it(
 
 
 def test_a_saved_learner_goes_on_as_one_process_and_the_other_way_round(
-    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
+    runtime: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     samples = samples_of(sample(local(tiny_model)))
-    policy = handle(engines, tiny_model)
-    learner = engines.learner(policy, CONFIG, Clock())
+    policy = handle(runtime, tiny_model)
+    learner = runtime.learner(policy, CONFIG, Clock())
     learner.update(samples, 0)
     learner.save(tmp_path / "ranks")
     after = learner.update(samples, 1)
@@ -132,13 +132,13 @@ def test_a_saved_learner_goes_on_as_one_process_and_the_other_way_round(
 
 
 def test_two_ranks_fit_demonstrations_as_one_process_does(
-    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
+    runtime: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     examples = [Example(one.prompt_ids, one.token_ids) for one in sample(local(tiny_model))]
     config = SFTConfig(learning_rate=1e-3, batch_size=8)
-    policy = handle(engines, tiny_model)
+    policy = handle(runtime, tiny_model)
     found, expected = (
-        engines.supervised(policy, examples, config),
+        runtime.supervised(policy, examples, config),
         SupervisedLearner(local(tiny_model), examples, config),
     )
     assert found.total_updates == expected.total_updates
@@ -149,7 +149,7 @@ def test_two_ranks_fit_demonstrations_as_one_process_does(
     assert found.tokens == expected.tokens
 
 
-def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: ClusterRuntime, tiny_model: Path) -> None:
+def test_reward_workers_grade_as_one_process_does_also_when_one_dies(runtime: ClusterRuntime, tiny_model: Path) -> None:
     policy = local(tiny_model)
     rewards = {"accuracy": RewardSpec(), "format": RewardSpec(weight=0.5), "language": RewardSpec(from_step=3)}
     common = {
@@ -162,14 +162,14 @@ def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: Cl
     completions = sample(policy)
     with (
         Grader(GraderSpec(policy.template, rewards, **common)) as expected,
-        engines.grader(GraderSpec(policy.template, rewards, **common)) as found,
+        runtime.grader(GraderSpec(policy.template, rewards, **common)) as found,
     ):
         for step, dies in ((0, False), (3, True)):
             for completion in completions:
                 expected.submit(by_id[completion.problem_id], completion)
                 found.submit(by_id[completion.problem_id], completion)
             if dies:
-                kill(some_worker(engines, "reward"))
+                kill(some_worker(runtime, "reward"))
             assert found.collect(PROBLEMS, 4, step=step) == expected.collect(PROBLEMS, 4, step=step)
         for completion in completions:
             expected.submit(by_id[completion.problem_id], completion)
@@ -180,25 +180,25 @@ def test_reward_workers_grade_as_one_process_does_also_when_one_dies(engines: Cl
 
 
 def test_what_a_dead_rollout_worker_had_not_delivered_is_sampled_again_and_nothing_else(
-    engines: ClusterRuntime, tiny_model: Path, notes: list[str]
+    runtime: ClusterRuntime, tiny_model: Path, notes: list[str]
 ) -> None:
-    rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
+    rollout = runtime.rollout(handle(runtime, tiny_model), max_slots=512)
     flow = rollout.generate(PROBLEMS, SAMPLING, seed=5, step=2, stage="zero")
-    kill(some_worker(engines, "rollout"))
+    kill(some_worker(runtime, "rollout"))
     found = in_order(flow)
     expected = sample(local(tiny_model))
     assert [one.token_ids for one in found] == [one.token_ids for one in expected]
     assert any(line.startswith("rollout-1: rollout-1 is gone") for line in notes)
-    assert engines._losses.counts["rollout"] == 1
+    assert runtime._failures.counts["rollout"] == 1
 
 
 def test_a_worker_that_hangs_is_replaced_like_a_dead_one(
-    engines: ClusterRuntime, tiny_model: Path, notes: list[str]
+    runtime: ClusterRuntime, tiny_model: Path, notes: list[str]
 ) -> None:
-    rollout = engines.rollout(handle(engines, tiny_model), max_slots=512)
+    rollout = runtime.rollout(handle(runtime, tiny_model), max_slots=512)
     list(rollout.generate(PROBLEMS[:2], SAMPLING, seed=5, step=0, stage="zero"))
     rollout._timeout_s, rollout._poll_s = 3.0, 0.5
-    worker = some_worker(engines, "rollout")
+    worker = some_worker(runtime, "rollout")
     kill(worker, signal.SIGSTOP)
     found = in_order(rollout.generate(PROBLEMS, SAMPLING, seed=5, step=2, stage="zero"))
     assert [one.token_ids for one in found] == [one.token_ids for one in sample(local(tiny_model))]
@@ -206,23 +206,23 @@ def test_a_worker_that_hangs_is_replaced_like_a_dead_one(
 
 
 def test_a_learner_that_dies_is_said_to_be_lost_and_a_new_one_goes_on_from_the_checkpoint(
-    engines: ClusterRuntime, tiny_model: Path, tmp_path: Path
+    runtime: ClusterRuntime, tiny_model: Path, tmp_path: Path
 ) -> None:
     samples = samples_of(sample(local(tiny_model)))
-    learner = engines.learner(handle(engines, tiny_model), CONFIG, Clock())
+    learner = runtime.learner(handle(runtime, tiny_model), CONFIG, Clock())
     learner.update(samples, 0)
     learner.save(tmp_path / "learner")
     expected = learner.update(samples, 1)
-    kill(some_worker(engines, "learner"))
+    kill(some_worker(runtime, "learner"))
     with pytest.raises(LearnerLost):
         learner.update(samples, 2)
-    again = engines.learner(handle(engines, tiny_model), CONFIG, Clock())
+    again = runtime.learner(handle(runtime, tiny_model), CONFIG, Clock())
     again.load(tmp_path / "learner")
     assert again.update(samples, 1)["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_every_worker_writes_its_log_into_the_run_folder(engines: ClusterRuntime) -> None:
-    logs = {path.name: path.read_text() for path in (engines._home.run / "workers").iterdir()}
+def test_every_worker_writes_its_log_into_the_run_folder(runtime: ClusterRuntime) -> None:
+    logs = {path.name: path.read_text() for path in (runtime._home.run / "workers").iterdir()}
     names = {f"{kind}-{number}.log" for kind in ("learner", "rollout", "reward") for number in range(2)}
     assert set(logs) == names
     assert "completions" in logs["rollout-0.log"]

@@ -1,4 +1,4 @@
-"""Lanes in processes of their own: real ones, which sample what a thread here would, and never outlive their parent."""
+"""CPU workers in processes of their own: real ones, which sample what threads would and never outlive their parent."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 from thinkery.machine.interrupts import INTERRUPTS
 from thinkery.models.loading import Policy
 from thinkery.rollout import NativeRollout
-from thinkery.rollout.native import lane_processes
-from thinkery.rollout.native.engine import Call
-from thinkery.rollout.native.lane_processes import LANES
+from thinkery.rollout.native import worker_processes
+from thinkery.rollout.native.engine import DecodingCall
+from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 from thinkery.types import Completion, Problem, Sampling
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def sample(rollout: NativeRollout, problems: list[Problem] = PROBLEMS, step: int
 
 @pytest.fixture(autouse=True)
 def one_thread_a_lane() -> Iterator[None]:
-    """However many cores there are: a lane alone would use them all, and round otherwise."""
+    """However many cores there are: a worker alone would use them all, and round otherwise."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -45,38 +45,38 @@ def one_thread_a_lane() -> Iterator[None]:
 
 @pytest.fixture
 def rollout(policy: Policy) -> NativeRollout:
-    """Two lanes, the second a process that is ready."""
-    rollout = NativeRollout(policy, max_slots=12, lanes=2)
-    LANES.wait(DEADLINE_S)
+    """Two workers, the second a process that is ready."""
+    rollout = NativeRollout(policy, max_slots=12, workers=2)
+    WORKER_PROCESSES.wait(DEADLINE_S)
     return rollout
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many problems each lane had that was worked through in this process."""
+    """How many problems each worker had that was worked through in this process."""
     counts: list[int] = []
-    original = Call.run
+    original = DecodingCall.run
 
-    def run(call: Call) -> Iterator[list[Completion]]:
+    def run(call: DecodingCall) -> Iterator[list[Completion]]:
         counts.append(len(call.share.prompts))
         return original(call)
 
-    monkeypatch.setattr(Call, "run", run)
+    monkeypatch.setattr(DecodingCall, "run", run)
     return counts
 
 
-def by_one_lane(policy: Policy, lane: int, step: int = 0) -> list[Completion]:
-    """What lane ``lane`` of two samples, by an engine that has no other."""
-    return list(sample(NativeRollout(policy, max_slots=6, lanes=1), PROBLEMS[lane::2], step))
+def by_one_worker(policy: Policy, worker: int, step: int = 0) -> list[Completion]:
+    """What worker ``worker`` of two samples, by an engine that has no other."""
+    return list(sample(NativeRollout(policy, max_slots=6, workers=1), PROBLEMS[worker::2], step))
 
 
 def test_a_process_samples_what_a_thread_would_bit_for_bit(rollout: NativeRollout, here: list[int]) -> None:
     for step in range(2):
         got = list(sample(rollout, step=step))
-        assert here == [3]  # of lane 0
-        for lane in range(2):
-            mine = {problem.id for problem in PROBLEMS[lane::2]}
-            assert [c for c in got if c.problem_id in mine] == by_one_lane(rollout.policy, lane, step)
+        assert here == [3]  # of worker 0
+        for worker in range(2):
+            mine = {problem.id for problem in PROBLEMS[worker::2]}
+            assert [c for c in got if c.problem_id in mine] == by_one_worker(rollout.policy, worker, step)
         assert got == list(sample(rollout, step=step))
         here.clear()
 
@@ -90,8 +90,8 @@ def test_what_is_learnt_is_sampled_from_at_once(rollout: NativeRollout) -> None:
     after = list(sample(rollout))
     assert after != before
     assert {c.policy_version for c in after} == {1}
-    for lane in range(2):
-        expected = by_one_lane(rollout.policy, lane)
+    for worker in range(2):
+        expected = by_one_worker(rollout.policy, worker)
         assert [c for c in after if c.problem_id in {e.problem_id for e in expected}] == expected
 
 
@@ -109,7 +109,7 @@ def test_calls_that_overlap_sample_the_same(rollout: NativeRollout, policy: Poli
     expected = [list(sample(rollout, step=step)) for step in range(2)]
     outer = sample(rollout, step=0)
     first = next(outer)
-    inner = list(sample(NativeRollout(policy, max_slots=12, lanes=2), step=1))
+    inner = list(sample(NativeRollout(policy, max_slots=12, workers=2), step=1))
     assert [[first, *outer], inner] == expected
 
 
@@ -119,21 +119,21 @@ def test_an_error_in_a_process_reaches_the_caller(rollout: NativeRollout) -> Non
     problems = [Problem("fine", "1+1", ""), Problem("odd", "<39>", "")]
     with pytest.raises(IndexError) as caught:
         list(sample(rollout, problems))
-    assert "In a sampling lane's process" in caught.value.__notes__[0]
+    assert "In a sampling worker's process" in caught.value.__notes__[0]
     assert len(list(sample(rollout, problems[:1] + PROBLEMS[:1]))) == 2 * SAMPLING.num_generations
 
 
 def test_the_work_of_a_process_that_is_killed_is_done_by_a_thread_and_a_new_one_starts(rollout: NativeRollout) -> None:
     expected = list(sample(rollout))
-    killed = LANES.pids[0]
+    killed = WORKER_PROCESSES.pids[0]
     stream = sample(rollout)
     first = next(stream)
     os.kill(killed, signal.SIGKILL)
-    with pytest.warns(RuntimeWarning, match=r"lane 1 ended with exit code -9 \(SIGKILL\)"):
+    with pytest.warns(RuntimeWarning, match=r"worker 1 ended with exit code -9 \(SIGKILL\)"):
         assert [first, *stream] == expected
-    assert LANES.pids[0] != killed
+    assert WORKER_PROCESSES.pids[0] != killed
     assert list(sample(rollout)) == expected  # by a thread, if the new process still starts
-    LANES.wait(DEADLINE_S)
+    WORKER_PROCESSES.wait(DEADLINE_S)
     assert list(sample(rollout)) == expected
 
 
@@ -141,17 +141,17 @@ def test_a_process_that_is_killed_amid_a_share_gives_nothing_twice(
     rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = list(sample(rollout))
-    killed = LANES.pids[0]
-    receive = lane_processes._Process.receive
+    killed = WORKER_PROCESSES.pids[0]
+    receive = worker_processes._Process.receive
 
-    def receive_and_kill(process: lane_processes._Process) -> object:
+    def receive_and_kill(process: worker_processes._Process) -> object:
         said = receive(process)
         if isinstance(said, list) and said and process.pid == killed:
             os.kill(killed, signal.SIGKILL)
         return said
 
-    monkeypatch.setattr(lane_processes._Process, "receive", receive_and_kill)
-    with pytest.warns(RuntimeWarning, match="lane 1 ended"):
+    monkeypatch.setattr(worker_processes._Process, "receive", receive_and_kill)
+    with pytest.warns(RuntimeWarning, match="worker 1 ended"):
         assert list(sample(rollout)) == expected
 
 
@@ -159,10 +159,10 @@ def test_a_process_that_is_stopped_is_replaced_like_one_that_is_killed(
     rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = list(sample(rollout))
-    monkeypatch.setattr(lane_processes, "STILL_S", 0.5)
-    stopped = LANES.pids[0]
+    monkeypatch.setattr(worker_processes, "STILL_S", 0.5)
+    stopped = WORKER_PROCESSES.pids[0]
     os.kill(stopped, signal.SIGSTOP)
-    with pytest.warns(RuntimeWarning, match="lane 1 had no processor time"):
+    with pytest.warns(RuntimeWarning, match="worker 1 had no processor time"):
         assert list(sample(rollout)) == expected
     with pytest.raises(ProcessLookupError):
         os.kill(stopped, 0)
@@ -172,8 +172,8 @@ def test_whoever_leaves_a_stopped_process_early_is_not_held_up(
     rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = list(sample(rollout))
-    monkeypatch.setattr(lane_processes, "STILL_S", 0.5)
-    stopped = LANES.pids[0]
+    monkeypatch.setattr(worker_processes, "STILL_S", 0.5)
+    stopped = WORKER_PROCESSES.pids[0]
     stream = sample(rollout)
     assert next(stream) == expected[0]
     os.kill(stopped, signal.SIGSTOP)
@@ -198,8 +198,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_a_run_that_is_given_up_waits_for_no_process(rollout: NativeRollout, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = list(sample(rollout))
-    monkeypatch.setattr(lane_processes, "STILL_S", 3600.0)
-    stopped = LANES.pids[0]
+    monkeypatch.setattr(worker_processes, "STILL_S", 3600.0)
+    stopped = WORKER_PROCESSES.pids[0]
     stream = sample(rollout)
     assert next(stream) == expected[0]
     os.kill(stopped, signal.SIGSTOP)
@@ -214,15 +214,15 @@ def test_a_process_that_cannot_start_leaves_its_work_to_a_thread_for_good(
 ) -> None:
     expected = list(sample(rollout))
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    LANES.end()
-    LANES.start([1])
-    for failures in range(lane_processes.MOST_FAILED_STARTS):
-        assert LANES._lanes[1].process.answers(DEADLINE_S)  # the end of it
+    WORKER_PROCESSES.end()
+    WORKER_PROCESSES.start([1])
+    for failures in range(worker_processes.MOST_FAILED_STARTS):
+        assert WORKER_PROCESSES._workers[1].process.answers(DEADLINE_S)  # the end of it
         with pytest.warns(RuntimeWarning, match="from now on" if failures == 2 else "another process is started"):
             assert list(sample(rollout)) == expected
     monkeypatch.undo()
     assert list(sample(rollout)) == expected
-    LANES.end()
+    WORKER_PROCESSES.end()
 
 
 SAMPLES_ON = """
@@ -230,13 +230,13 @@ import sys
 from thinkery.models.loading import load_policy
 from thinkery.models.template import TEMPLATES
 from thinkery.rollout import NativeRollout
-from thinkery.rollout.native.lane_processes import LANES
+from thinkery.rollout.native.worker_processes import WORKER_PROCESSES
 from thinkery.types import Problem, Sampling
 
 policy = load_policy(sys.argv[1], template=TEMPLATES["r1-zero-compact"], device="cpu", dtype="float32")
-rollout = NativeRollout(policy, lanes=2)
-LANES.wait(120)
-print(LANES.pids[0], flush=True)
+rollout = NativeRollout(policy, workers=2)
+WORKER_PROCESSES.wait(120)
+print(WORKER_PROCESSES.pids[0], flush=True)
 problems = [Problem(str(number), "1+1", "") for number in range(2)]
 for step in range(1_000_000):
     for _ in rollout.generate(problems, Sampling(4, max_completion_length=60), seed=0, step=step, stage="test"):
@@ -248,10 +248,10 @@ def test_processes_end_with_a_parent_that_is_killed(checkpoint: Path) -> None:
     command = [sys.executable, "-c", SAMPLES_ON, str(checkpoint)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        lane = os.pidfd_open(int(parent.stdout.readline()))
+        worker = os.pidfd_open(int(parent.stdout.readline()))
         assert parent.stdout.readline() == "sampled\n"
         parent.kill()
     try:
-        assert select.select([lane], [], [], DEADLINE_S)[0], "the lane outlived its parent"
+        assert select.select([worker], [], [], DEADLINE_S)[0], "the worker outlived its parent"
     finally:
-        os.close(lane)
+        os.close(worker)

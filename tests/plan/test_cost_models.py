@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from thinkery.models.flops import Lengths, forward_work, rollout_work, update_work
+from thinkery.models.flops import Lengths, forward_compute, rollout_compute, update_compute
 from thinkery.plan.cost_models import GpuCluster, ProfiledMachine, read_profile
 from thinkery.plan.decoders import decoder_named
 from thinkery.plan.efficiency import Efficiency
@@ -54,7 +54,7 @@ def test_a_copy_takes_the_gpus_that_hold_it_in_half_their_memory() -> None:
 def test_an_update_on_one_gpu_is_its_flops_and_the_optimizers_bytes() -> None:
     cluster = GpuCluster(Cluster(H100, 1), PERFECT)
     batch = [Lengths(10, (50, 60))]
-    expected = update_work(QWEN.learning, batch).flops / 989e12 + 32 * QWEN.parameters / 3.35e12
+    expected = update_compute(QWEN.learning, batch).flops / 989e12 + 32 * QWEN.parameters / 3.35e12
     assert cluster.update(QWEN, batch, updates=1, microbatch_tokens=1000) == pytest.approx(expected)
 
 
@@ -68,7 +68,7 @@ def test_an_update_on_many_gpus_waits_for_its_shards() -> None:
 
 def test_no_number_of_gpus_is_faster_than_a_node_with_the_longest_sequence() -> None:
     batch = [Lengths(0, (300_000,)), *[Lengths(0, (10,))] * 9]
-    expected = update_work(QWEN.learning, [Lengths(0, (300_000,))]).flops / (8 * 989e12)
+    expected = update_compute(QWEN.learning, [Lengths(0, (300_000,))]).flops / (8 * 989e12)
     for count in (1000, 10_000):
         found = GpuCluster(Cluster(H100, count), PERFECT).update(QWEN, batch, updates=1, microbatch_tokens=400_000)
         assert found == pytest.approx(expected, rel=0.01)
@@ -100,14 +100,14 @@ STEP_S, ROW_S = 0.14 - 4 * 0.26 / 96, 0.26 / 96  # the line through (100 rows, 0
 def test_a_profiled_machine_takes_what_its_profile_took() -> None:
     machine = ProfiledMachine(profile())
     batch = [Lengths(20, (100, 100))]
-    sampled, learnt = rollout_work(MINI.sampling, batch, 8), update_work(MINI.learning, batch)
+    sampled, learnt = rollout_compute(MINI.sampling, batch, 8), update_compute(MINI.learning, batch)
     expected = 100 * STEP_S + 200 * ROW_S + sampled.flops / 1e9 + 200 * 0.1 / 1000
     assert machine.rollout(MINI, batch, 8) == pytest.approx(expected)
     assert machine.update(MINI, batch, updates=1, microbatch_tokens=9) == pytest.approx(
         220 * 1.5 / 1200 + learnt.flops / 1e9
     )
     assert machine.forward(MINI, batch) == pytest.approx(
-        220 * 0.5 / 1200 + forward_work(MINI.learning, batch).flops / 1e9
+        220 * 0.5 / 1200 + forward_compute(MINI.learning, batch).flops / 1e9
     )
     assert machine.hand_over(MINI) == 0.0
 
@@ -117,10 +117,10 @@ def test_another_model_takes_time_by_its_layers_and_its_widths() -> None:
     batch = [Lengths(20, (100, 100))]
     layers = (STUDENT.layers + 1) / (MINI.layers + 1)  # what is outside the layers counts as one
     widths = STUDENT.learning.activations / MINI.learning.activations
-    sampled = rollout_work(STUDENT.sampling, batch, 8)
+    sampled = rollout_compute(STUDENT.sampling, batch, 8)
     expected = layers * 100 * STEP_S + widths * 200 * ROW_S + sampled.flops / 1e9 + 200 * 0.1 / 1000
     assert machine.rollout(STUDENT, batch, 8) == pytest.approx(expected)
-    learnt = update_work(STUDENT.learning, batch)
+    learnt = update_compute(STUDENT.learning, batch)
     assert machine.update(STUDENT, batch, updates=1, microbatch_tokens=9) == pytest.approx(
         widths * 220 * 1.5 / 1200 + learnt.flops / 1e9
     )
@@ -139,7 +139,7 @@ def test_a_step_and_a_row_take_no_less_than_nothing_and_together_what_was_measur
 ) -> None:
     machine = ProfiledMachine(profile() | {"narrow": narrow})
     batch = [Lengths(20, (100, 100))]
-    sampled = rollout_work(MINI.sampling, batch, 8)
+    sampled = rollout_compute(MINI.sampling, batch, 8)
     expected = 100 * step_s + 200 * row_s + sampled.flops / 1e9 + 200 * 0.1 / 1000
     assert machine.rollout(MINI, batch, 8) == pytest.approx(expected)
 
@@ -148,7 +148,7 @@ def test_a_measured_forward_takes_the_place_of_a_third_of_an_update() -> None:
     measured = profile()
     measured["parts"]["reference"] = {"seconds": 4.0, "tokens": 1000.0, "flops": 1e9}
     batch = [Lengths(20, (100, 100))]
-    flops = forward_work(MINI.learning, batch).flops
+    flops = forward_compute(MINI.learning, batch).flops
     assert ProfiledMachine(measured).forward(MINI, batch) == pytest.approx(220 * 3.0 / 1000 + flops / 1e9)
 
 

@@ -11,24 +11,24 @@ from threading import Thread
 
 import pytest
 
-from thinkery.rollout.vllm.door import Door, Guarded, Rules
-from thinkery.rollout.vllm.server import Work, serve
+from thinkery.rollout.vllm.admission import Guarded, GuardedServer, Rules
+from thinkery.rollout.vllm.server import EngineHost, serve
 
 TOKEN = "a secret that nobody guesses".replace(" ", "-")
 BEARER = f"Authorization: Bearer {TOKEN}"
 JSON = "Content-Type: application/json"
 PATIENCE_S = 30.0  # of a test, with a server that should have acted within a second
 
-Serve = Callable[..., Door]
+Serve = Callable[..., GuardedServer]
 
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[Serve]:
     """``serving(head_s=...)``: a server with these rules, on a free port of this machine."""
-    servers: list[Door] = []
+    servers: list[GuardedServer] = []
 
-    def start(host: str = "127.0.0.1", **rules: object) -> Door:
-        servers.append(serve(Work(), host, 0, Rules(TOKEN, **rules)))  # type: ignore[arg-type]
+    def start(host: str = "127.0.0.1", **rules: object) -> GuardedServer:
+        servers.append(serve(EngineHost(), host, 0, Rules(TOKEN, **rules)))  # type: ignore[arg-type]
         return servers[-1]
 
     yield start
@@ -41,11 +41,13 @@ def serving() -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def server(serving: Serve) -> Door:
+def server(serving: Serve) -> GuardedServer:
     return serving(hosts=frozenset({"by-this-name"}), max_bytes=1000)
 
 
-def request(server: Door, *lines: str, method: str = "POST", path: str = "/cut", body: bytes = b"{}") -> bytes:
+def request(
+    server: GuardedServer, *lines: str, method: str = "POST", path: str = "/interrupt", body: bytes = b"{}"
+) -> bytes:
     host = [] if any(line.startswith("Host:") for line in lines) else [f"Host: 127.0.0.1:{server.server_port}"]
     length = (
         []
@@ -56,7 +58,7 @@ def request(server: Door, *lines: str, method: str = "POST", path: str = "/cut",
     return "\r\n".join([*(line for line in head if line), "", ""]).encode() + body
 
 
-def connect(server: Door) -> socket.socket:
+def connect(server: GuardedServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S)
 
 
@@ -66,7 +68,7 @@ def answer(connection: socket.socket) -> tuple[int, bytes]:
     return response.status, response.read()
 
 
-def status(server: Door, sent: bytes) -> int:
+def status(server: GuardedServer, sent: bytes) -> int:
     with connect(server) as connection:
         connection.sendall(sent)
         return answer(connection)[0]
@@ -119,7 +121,7 @@ def drip_until_it_hangs_up(connection: socket.socket, sent: bytes = b"x") -> byt
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, list) else "",
 )
-def test_only_a_request_of_a_run_comes_in(server: Door, lines: list[str], wanted: int) -> None:
+def test_only_a_request_of_a_run_comes_in(server: GuardedServer, lines: list[str], wanted: int) -> None:
     assert status(server, request(server, *lines)) == wanted
     assert status(server, request(server, BEARER, JSON)) == 200
 
@@ -156,7 +158,7 @@ def test_a_long_body_is_refused_before_it_is_read(serving: Serve) -> None:
     assert b"--max-request-mib 4769 or more" in said
 
 
-@pytest.mark.parametrize("first", [b"", b"POST /cut HTTP/1.1\r\nX: "], ids=["nothing", "half a head"])
+@pytest.mark.parametrize("first", [b"", b"POST /interrupt HTTP/1.1\r\nX: "], ids=["nothing", "half a head"])
 def test_a_client_that_stalls_loses_its_connection(serving: Serve, first: bytes) -> None:
     server = serving(head_s=0.3)
     with connect(server) as connection:
@@ -167,7 +169,7 @@ def test_a_client_that_stalls_loses_its_connection(serving: Serve, first: bytes)
 def test_a_client_that_drips_a_head_loses_its_connection(serving: Serve) -> None:
     server = serving(head_s=0.3)
     with connect(server) as connection:
-        connection.sendall(b"POST /cut HTTP/1.1\r\nX: ")
+        connection.sendall(b"POST /interrupt HTTP/1.1\r\nX: ")
         assert drip_until_it_hangs_up(connection) == b""
 
 
@@ -223,7 +225,7 @@ class Endless(Guarded):
 
 
 def test_a_client_that_does_not_read_loses_its_place() -> None:
-    with Door(("127.0.0.1", 0), Endless, Rules(TOKEN, connections=1, answer_s=0.3)) as server:
+    with GuardedServer(("127.0.0.1", 0), Endless, Rules(TOKEN, connections=1, answer_s=0.3)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         with connect(server) as deaf:
             deaf.sendall(request(server, BEARER, JSON))
