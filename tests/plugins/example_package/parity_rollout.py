@@ -76,7 +76,7 @@ class UncachedRollout(RolloutBase):
         stop: StopRule,
         interrupted: threading.Event,
     ) -> Completion | None:
-        """The completion that resumes from ``partial``; None, and its beginning in ``unfinished``, if the call is cut short."""
+        """The completion that resumes from ``partial``; None, with its beginning in ``unfinished``, if interrupted."""
         stopped = False
         while not stopped and len(partial.token_ids) < sampling.max_completion_length:
             if interrupted.is_set():
