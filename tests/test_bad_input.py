@@ -104,7 +104,7 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_known_before_the_first_st
 ) -> None:
     write(place / "problems.jsonl", [*GOOD["problems"], LONG])
     said = refused(*alone(command, short_model))
-    assert "problems: problems.jsonl, line 3: its prompt of " in said
+    assert "--data: problems.jsonl, line 3: its prompt of " in said
     assert "tokens and max_completion_length" in said
     assert said.endswith("; set on_bad_row: skip to go on with the other 2")
 
@@ -127,7 +127,7 @@ def test_a_language_that_the_language_reward_can_not_tell_is_known_before_the_fi
     rows = [*GOOD["problems"], {"prompt": "1 + 3?", "answer": "4", "language": "tlh"}]
     write(place / "problems.jsonl", rows)
     said = refused(*alone("grpo", tiny_model, "--reward", "language=0.1", "--reward", "accuracy=1"))
-    assert said.startswith("grpo.problems: problems.jsonl, line 3: language 'tlh': the language reward reads ISO 639")
+    assert said.startswith("--data: problems.jsonl, line 3: language 'tlh': the language reward reads ISO 639")
 
 
 @pytest.mark.parametrize(

@@ -572,12 +572,12 @@ import json, sys
 from pathlib import Path
 from thinkery.sandbox.inside import seccomp
 seccomp.install()  # as in a container: no isolation works
-from thinkery.pipeline import plan
+from thinkery.pipeline import describe_dry_run
 from thinkery.recipe import load_recipe
 from thinkery.types import UserError
 for overrides, until in json.loads(sys.argv[3]):
     try:
-        told = plan(load_recipe(Path(sys.argv[1]), overrides, allow=None), Path(sys.argv[2]), until)
+        told = describe_dry_run(load_recipe(Path(sys.argv[1]), overrides, allow=None), Path(sys.argv[2]), until)
     except UserError as error:
         told = str(error)
     print(json.dumps(told))

@@ -37,7 +37,7 @@ _KINDS = {"grpo": "rl", "reward-model": "reward_model"}  # the others are called
 class StageOptions:
     """What a command is given.
 
-    ``fields`` are those of the stage (of the held-out sets in ``eval``) by their paths, ``problems.n`` and ``data.n``
+    ``fields`` are those of the stage (of the held-out sets in ``eval``) by their paths, ``n`` and ``data.n``
     being of every source. ``overrides`` set further ones, ``verification.…`` those of the recipe. ``template`` None is
     the one saved with the model. ``allow`` as ``load_recipe`` takes it.
     """

@@ -2,7 +2,7 @@
 
 Everything is written beside its place under a hidden name, flushed to the disk and renamed. What a killed process
 left behind under such a name is removed by ``remove_leftovers``. A full disk is a ``DiskFull``, and a file to read
-that is none (``require_regular``) a ``UserError``. Left out: locking (``run.py``).
+that is none (``require_regular``) a ``UserError``. Left out: locking (``run/folder.py``).
 """
 
 from __future__ import annotations

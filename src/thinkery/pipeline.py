@@ -2,8 +2,8 @@
 
 A stage is done if it has finished from what it would be made from now and its result is untouched. Where either has
 changed the run stops and says what, unless it is forced: then what is there is set aside and the stage done again.
-Left out: how a stage works (``stages``), what it is made from (``provenance.py``), what a run folder is (``run.py``),
-and whether what the recipe names is there (``preflight.py``).
+Left out: how a stage works (``stages``), what it is made from (``provenance.py``), what a run folder is
+(``run/folder.py``), and whether what the recipe names is there (``preflight.py``).
 """
 
 from __future__ import annotations

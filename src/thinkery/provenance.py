@@ -1,6 +1,6 @@
 """What every stage and every evaluation of a recipe is made from, by name: settings, models, data, files.
 
-Left out: how that is compared with what a run folder holds (``stage_run.py``), and the order of stages.
+Left out: how that is compared with what a run folder holds (``run/stage_run.py``), and the order of stages.
 """
 
 from __future__ import annotations

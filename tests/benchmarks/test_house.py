@@ -69,6 +69,12 @@ def test_models_are_the_same_only_byte_for_byte(house: Any, tmp_path: Path) -> N
 def test_the_files_that_a_step_enters_are_seen(tmp_path: Path) -> None:
     trace = importlib.import_module("house_trace")
     entered = trace.trace(ROOT / "recipes" / "nano.yaml")
-    expected = {"stages/rl.py", "rollout/native/engine.py", "rewards/grader.py", "training/learner.py", "run.py"}
+    expected = {
+        "stages/rl.py",
+        "rollout/native/engine.py",
+        "rewards/grader.py",
+        "training/learner.py",
+        "run/stage_run.py",
+    }
     assert expected <= set(entered)
     assert not {name for name in entered if name.startswith(("plan/", "report/html", "cli/"))}

@@ -151,7 +151,7 @@ class TestUncachedRollout:
 
         torch.manual_seed(0)
         policy = load_policy(tiny_model, template=None, device="cpu", dtype="float32")
-        return UncachedRollout(policy, 8), NativeRollout(policy, max_slots=8, lanes=1)
+        return UncachedRollout(policy, 8), NativeRollout(policy, max_slots=8, workers=1)
 
     PROBLEMS = tuple(Problem(f"p{i}", f"Is {i} even or odd?", "odd") for i in range(3))
     SAMPLING = Sampling(num_generations=2, max_completion_length=8)

@@ -1,6 +1,7 @@
 """Users' own rewards: real files in TRL's, verl's and OpenRLHF's signatures, and every mistake in words."""
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,7 +50,14 @@ def rows(*texts: str, chat: bool = False, columns: Mapping[str, Any] | None = No
 
 
 def values(reward: Reward, of: list[GradedRow], on_error: Any = "stop") -> list[float | None]:
-    return call_rewards({"mine": reward}, of, on_error=on_error, timeout_s=30)[0]["mine"]
+    async def awaited(result: Any) -> Any:
+        return await result
+
+    def here(*arguments: Any, **columns: Any) -> Any:  # as the users' process calls it
+        result = reward(*arguments, **columns)
+        return asyncio.run(awaited(result)) if inspect.isawaitable(result) else result
+
+    return call_rewards({"mine": here}, of, on_error=on_error, timeout_s=30)[0]["mine"]
 
 
 def load(name: str, **options: Any) -> Reward:
@@ -66,6 +74,7 @@ def refused(spec: str, **options: Any) -> str:
 
 TRL_S_PAGE = r'''
 import asyncio
+import inspect
 import re
 
 def by_tokens(completion_ids, **kwargs):
@@ -202,6 +211,7 @@ def test_verl_s_dict_pays_its_score(write: Write, kind: str) -> None:
 def test_verl_s_async_scores_are_in_flight_together(write: Write) -> None:
     write("""
 import asyncio
+import inspect
 ALL_HERE = asyncio.Barrier(3)
 async def compute_score(data_source, solution_str, ground_truth, extra_info=None):
     await ALL_HERE.wait()

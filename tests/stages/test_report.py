@@ -40,8 +40,8 @@ def make(folder: Path, seed: int, *, zero: float = 0.8) -> Path:
     return folder
 
 
-def holding(found: list[dict[str, Any]]) -> dict[str, bool | None]:
-    return {entry["id"]: entry["holds"] for entry in found}
+def holding(measured: dict[str, Any]) -> dict[str, bool | None]:
+    return {entry["id"]: entry["holds"] for entry in measured["phenomena"]}
 
 
 def test_a_run_is_reported_in_its_folder(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _TEXTS = ("problem_id", "domain", "kind", "language", "answer")
 class Samples:
     """P problems with k samples each. Every figure is (P,): one value a problem, in the order of ``ids``.
 
-    ``columns`` are those of ``run.SAMPLE_COLUMNS``, one item a sample, None where there is no value. Raises
+    ``columns`` are those of ``run.tables.SAMPLE_COLUMNS``, one item a sample, None where there is no value. Raises
     ``UserError`` if there are no samples, or if the problems don't all have the same number of them.
     """
 

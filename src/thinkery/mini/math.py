@@ -1,6 +1,6 @@
 """The domain math: chains, equations and word problems of five levels, as tasks of the miniature world.
 
-Left out: what the tasks are (``tasks.py``, ``words.py``) and how their solutions are written (``solutions.py``).
+Left out: what the tasks are (``tasks.py``, ``tasks.py``) and how their solutions are written (``solutions.py``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the domains of the miniature world have in common: tasks that can be asked, solved in writing, and split.
 
 A domain is a module with ``draw(rng, level) -> WorldTask``. Left out: what is asked and how it is solved (the domains),
-and how often each occurs (``corpus.py`` for the base model's reading, the recipe for problems).
+and how often each occurs (``plugin.py`` for the base model's reading, the recipe for problems).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What can be said of a problem without any completion: does its verifier exist, and can it read the reference?
 
-Asked of every row before the first step. Left out: whether a reference is accepted (``gold.py``), and formulas, which
-only the workers of ``math`` can read.
+Asked of every row before the first step. Left out: whether a reference is accepted (``references.py``), and formulas,
+which only the workers of ``math`` can read.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _sample(
 
 
 def sample_rows(groups: Sequence[Group], policy: Policy) -> list[Row]:
-    """One row a completion, with the columns of ``run.SAMPLE_COLUMNS`` except what a judge says."""
+    """One row a completion, with the columns of ``run.tables.SAMPLE_COLUMNS`` except what a judge says."""
     readings = read([completion for group in groups for completion in group.completions_G], policy)
     rows = []
     for group in groups:

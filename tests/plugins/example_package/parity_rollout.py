@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
-from thinkery.rollout.sampling import completion_key, sample, uniforms
 
 from thinkery.models.attention import CausalLayout, hidden_states
 from thinkery.models.loading import Policy
@@ -24,8 +23,11 @@ from thinkery.rollout.base import (
     RolloutBase,
     StopRule,
     check_request,
+    completion_key,
     encode,
     require_fresh,
+    sample,
+    uniforms,
 )
 from thinkery.types import Completion, Problem, Sampling
 
@@ -61,13 +63,13 @@ class UncachedRollout(RolloutBase):
         def completions() -> Iterator[Completion]:
             for partial in partials:
                 key = completion_key(*keyed_by, partial.step, partial.problem_id, partial.index)
-                finished = self._finish(partial, prompts[partial.problem_id], sampling, key, stop, interrupted)
+                finished = self._complete(partial, prompts[partial.problem_id], sampling, key, stop, interrupted)
                 if finished is not None:
                     yield finished
 
         yield from require_fresh(completions(), self.policy, version, max_staleness=0)
 
-    def _finish(
+    def _complete(
         self,
         partial: PartialCompletion,
         prompt_ids: tuple[int, ...],

@@ -181,8 +181,8 @@ def test_closing_ends_the_process(functions: str) -> None:
 
 
 def test_a_hanging_worker_does_not_outlive_a_killed_parent(functions: str) -> None:
-    pool = f"WorkerPool('{functions}:loop', deadline_s=1.0)"
-    code = f"from thinkery.rewards.workers.pool import WorkerPool; {pool}.submit(text='loop').result()"
+    pool = f"ProcessPool('{functions}:loop', deadline_s=1.0)"
+    code = f"from thinkery.rewards.workers.pool import ProcessPool; {pool}.submit(text='loop').result()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=environment) as parent:
         assert parent.stderr is not None
