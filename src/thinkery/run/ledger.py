@@ -1,8 +1,8 @@
 """What a run folder says of itself: ``manifest.json``, the stages' own records, ``metrics.jsonl``.
 
 Every stage's folder holds its part of the manifest (``record.json``), with what the manifest says of the run. So a
-manifest that was lost or cut is put together again. Left out: who owns the folder (``run/folder.py``), what a stage keeps
-in it (``stage_run.py``).
+manifest that was lost or cut is put together again. Left out: who owns the folder (``run/folder.py``), what a stage
+keeps in it (``stage_run.py``).
 """
 
 from __future__ import annotations
