@@ -235,7 +235,7 @@ async def was_cancelled(completions):
     return [1.0]
 """)
     waits, fails, was_cancelled = (process.load(f"mine.py:{name}", {}) for name in ("waits", "fails", "was_cancelled"))
-    assert "'mine.py:fails' raised" in refusal(fails, waits, of=rows("a"))
+    assert "'mine.py:fails' raised" in refusal(fails, waits, of=rows("a"), timeout_s=5.0)
     assert ask(was_cancelled, of=rows("a"))[0] == [[1.0]]
 
 
