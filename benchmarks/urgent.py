@@ -106,7 +106,7 @@ FAULTS: Mapping[str, Sequence[str]] = {
     ),
     "a dry run does not notice missing isolation": (
         "tests/test_cli.py::test_a_dry_run_says_that_programs_could_not_be_run",
-        "tests/test_pipeline.py::test_a_plan_refuses_programs_without_isolation_and_nothing_else",
+        "tests/test_pipeline.py::test_a_dry_run_refuses_programs_without_isolation_and_nothing_else",
     ),
     "a stopped sampling process outlasts every deadline": (
         "tests/rollout/native/test_worker_processes.py::test_a_process_that_is_stopped_is_replaced_like_one_that_is_killed",
