@@ -115,6 +115,7 @@ NEED_REACHABLE_PACKAGES = frozenset(
     {
         "test_every_family_accepts_its_own_answer_in_every_template",
         "test_a_scorer_that_hangs_is_a_timeout",
+        "test_without_isolation_a_scorer_that_evaluates_is_refused_as_programs_are",
         "test_an_answer_that_is_code_leaves_no_mark_and_earns_nothing",
         "test_code_that_a_scorer_runs_reaches_nothing_of_the_machine",
         "test_a_program_finds_the_packages_and_can_not_change_them",
